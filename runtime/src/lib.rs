@@ -1,0 +1,1 @@
+//! Journal, checkpoints, lock and signals for long computations that must not lose a step.

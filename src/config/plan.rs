@@ -1,0 +1,352 @@
+//! The checked settings of one run. Everything after `config` reads only this.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// All settings of a run, checked and complete: no value is left to be guessed later.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    /// Seed of every random number of the run.
+    pub seed: u64,
+    /// Where to compute.
+    pub device: Device,
+    /// Threads of the one thread pool; at least 1.
+    pub threads: usize,
+    /// Whether waiting threads spin (faster on a quiet machine) or sleep (kinder to a shared one).
+    pub spin: bool,
+    /// The model.
+    pub model: ModelPlan,
+    /// The data.
+    pub data: DataPlan,
+    /// What is minimised.
+    pub loss: LossPlan,
+    /// What is measured on the validation data besides the loss.
+    pub metrics: Vec<Metric>,
+    /// How parameters are updated.
+    pub optimizer: OptimizerPlan,
+    /// How the learning rate moves.
+    pub schedule: SchedulePlan,
+    /// How long and in which portions.
+    pub train: TrainPlan,
+    /// What is saved and when.
+    pub checkpoint: CheckpointPlan,
+}
+
+/// Where a run computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Device {
+    /// CUDA if it really starts, otherwise the CPU; the choice is announced.
+    Auto,
+    /// The CPU execution provider.
+    Cpu,
+    /// The CUDA execution provider on the device with this ordinal.
+    Cuda(u32),
+}
+
+/// The model to train.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ModelPlan {
+    /// Where the graph comes from.
+    pub source: ModelSource,
+    /// Name patterns (`*` matches any run of characters) of initializers that are not trained.
+    pub freeze: Vec<String>,
+    /// Sizes of free dimensions other than the batch, by their symbolic name in the model.
+    pub dimensions: BTreeMap<String, u64>,
+}
+
+/// Where a model's graph comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ModelSource {
+    /// An ONNX file.
+    Onnx(PathBuf),
+    /// A network that this program builds itself, initialised from the seed.
+    Builtin(Builtin),
+}
+
+/// The networks this program builds itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Builtin {
+    /// A multi-layer perceptron.
+    Mlp,
+    /// A small convolutional network.
+    Cnn,
+}
+
+/// The training and validation data.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DataPlan {
+    /// Where the examples come from.
+    pub source: DataSource,
+    /// Part of the training examples set aside for validation, drawn by the seed; in `(0, 1)`.
+    /// Only without a validation file.
+    pub validation_fraction: Option<f64>,
+    /// Whether each epoch sees the examples in an order of its own.
+    pub shuffle: bool,
+    /// Whether a last batch smaller than the batch size is left out.
+    pub drop_last: bool,
+    /// Model input name -> array of the data.
+    pub inputs: BTreeMap<String, ArrayMap>,
+    /// Target name (used by the loss) -> array of the data.
+    pub targets: BTreeMap<String, ArrayMap>,
+}
+
+/// Where examples come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DataSource {
+    /// The embedded 8x8 handwritten digits: array `images` (f32, 1x8x8, 0 to 1) and `labels` (i64).
+    Digits,
+    /// Files of the user.
+    Files {
+        /// The file with the training examples; absent if every array names its own file.
+        train: Option<PathBuf>,
+        /// The file with the validation examples.
+        validation: Option<PathBuf>,
+    },
+}
+
+/// Which array feeds one input or target, and how its values are scaled: `(value * scale - mean) / std`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ArrayMap {
+    /// Name of the array inside an `.npz` file or of the column of a `.csv` file.
+    pub array: Option<String>,
+    /// Columns of a `.csv` file that together form one array, in this order.
+    pub columns: Vec<String>,
+    /// A file of its own for this array (`.npy`, IDX), instead of the one of the data source.
+    pub file: Option<PathBuf>,
+    /// The same for the validation examples.
+    pub validation_file: Option<PathBuf>,
+    /// Factor applied first.
+    pub scale: f32,
+    /// Subtracted second: one value, or one per channel (axis 1 of the batch). Empty means 0.
+    pub mean: Vec<f32>,
+    /// Divided by last: one value, or one per channel (axis 1 of the batch). Empty means 1.
+    pub std: Vec<f32>,
+}
+
+/// What is minimised.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LossPlan {
+    /// The function.
+    pub kind: LossKind,
+    /// The model output it takes; `None` means the model's only output.
+    pub output: Option<String>,
+    /// The target it takes; `None` means the only target. Unused by [`LossKind::Output`].
+    pub target: Option<String>,
+    /// Label smoothing of cross entropy, in `[0, 1)`.
+    pub label_smoothing: f64,
+    /// A weight per class of cross entropy; empty means all equal.
+    pub class_weights: Vec<f64>,
+    /// Integer targets with this value do not count (cross entropy).
+    pub ignore_index: i64,
+}
+
+/// The loss functions, all averaged as PyTorch's `reduction="mean"` does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LossKind {
+    /// Cross entropy of logits with integer or probability targets; classes on axis 1.
+    CrossEntropy,
+    /// Mean squared error.
+    Mse,
+    /// Mean absolute error.
+    L1,
+    /// Binary cross entropy of logits.
+    BceWithLogits,
+    /// The model's output is the loss itself (a scalar, averaged over the batch by the model).
+    Output,
+}
+
+/// What is measured on the validation data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Metric {
+    /// Part of the examples whose largest logit is the target (or, with one logit, on the right side of 0).
+    Accuracy,
+    /// Part of the examples whose target is among the `k` largest logits.
+    TopK(usize),
+    /// Mean absolute error.
+    Mae,
+}
+
+/// How parameters are updated; formulas and defaults are PyTorch's.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OptimizerPlan {
+    /// The algorithm.
+    pub kind: OptimizerKind,
+    /// Learning rate before the schedule.
+    pub lr: f64,
+    /// Weight decay: added to the gradient by SGD and Adam, decoupled in AdamW.
+    pub weight_decay: f64,
+    /// Name patterns of parameters without weight decay.
+    pub no_decay: Vec<String>,
+}
+
+/// The optimizers.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum OptimizerKind {
+    /// Stochastic gradient descent.
+    Sgd {
+        /// Momentum, in `[0, 1)`; 0 means none.
+        momentum: f64,
+        /// Dampening of momentum.
+        dampening: f64,
+        /// Nesterov's form of momentum.
+        nesterov: bool,
+    },
+    /// Adam.
+    Adam {
+        /// Decay rates of the two moments, each in `[0, 1)`.
+        betas: (f64, f64),
+        /// Added to the denominator.
+        eps: f64,
+    },
+    /// Adam with decoupled weight decay.
+    AdamW {
+        /// Decay rates of the two moments, each in `[0, 1)`.
+        betas: (f64, f64),
+        /// Added to the denominator.
+        eps: f64,
+    },
+}
+
+/// How the learning rate moves.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SchedulePlan {
+    /// The shape after warm-up.
+    pub kind: ScheduleKind,
+    /// Steps over which the rate rises linearly from `warmup_start` times the rate to the full rate; 0 means none.
+    pub warmup_steps: u64,
+    /// Factor at the first step of warm-up, in `(0, 1]`.
+    pub warmup_start: f64,
+    /// Whether the shape advances per step or per epoch.
+    pub unit: ScheduleUnit,
+}
+
+/// What a schedule counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ScheduleUnit {
+    /// Optimizer updates.
+    Step,
+    /// Epochs.
+    Epoch,
+}
+
+/// The shapes of a schedule, as in `torch.optim.lr_scheduler`.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ScheduleKind {
+    /// The learning rate of the optimizer.
+    Constant,
+    /// `StepLR`.
+    Step {
+        /// Units between two decays; at least 1.
+        step_size: u64,
+        /// Factor of a decay.
+        gamma: f64,
+    },
+    /// `MultiStepLR`.
+    MultiStep {
+        /// Units after which the rate decays, ascending.
+        milestones: Vec<u64>,
+        /// Factor of a decay.
+        gamma: f64,
+    },
+    /// `ExponentialLR`.
+    Exponential {
+        /// Factor per unit.
+        gamma: f64,
+    },
+    /// `CosineAnnealingLR`.
+    Cosine {
+        /// Units from the full rate to `eta_min`; `None` means the whole run after warm-up.
+        t_max: Option<u64>,
+        /// Rate at the end.
+        eta_min: f64,
+    },
+    /// `OneCycleLR` with cosine annealing; its own warm-up, the optimizer's rate is its maximum.
+    OneCycle {
+        /// Part of the run in which the rate rises, in `(0, 1)`.
+        pct_start: f64,
+        /// The rate starts at the maximum divided by this.
+        div_factor: f64,
+        /// The rate ends at the start rate divided by this.
+        final_div_factor: f64,
+    },
+    /// `PolynomialLR`.
+    Polynomial {
+        /// Exponent.
+        power: f64,
+        /// Units until zero; `None` means the whole run after warm-up.
+        total: Option<u64>,
+    },
+    /// `ReduceLROnPlateau` on the validation loss (or the training loss where there is no validation data).
+    ReduceOnPlateau {
+        /// Factor of a reduction, in `(0, 1)`.
+        factor: f64,
+        /// Epochs without improvement that are accepted.
+        patience: u64,
+        /// Relative improvement that counts.
+        threshold: f64,
+        /// Epochs after a reduction in which nothing is counted.
+        cooldown: u64,
+        /// Lower bound of the rate.
+        min_lr: f64,
+    },
+}
+
+/// How long to train and in which portions.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TrainPlan {
+    /// Epochs; at least 1.
+    pub epochs: u64,
+    /// Examples per optimizer update; at least 1.
+    pub batch_size: usize,
+    /// Examples per gradient computation; gradients of a batch are accumulated. `None` means the whole batch.
+    pub micro_batch: Option<usize>,
+    /// Examples per validation batch; `None` means the batch size.
+    pub eval_batch_size: Option<usize>,
+    /// Upper bound of the global gradient norm.
+    pub clip_norm: Option<f64>,
+    /// Upper bound of the absolute value of each gradient element.
+    pub clip_value: Option<f64>,
+    /// Stop after this many updates in all.
+    pub max_steps: Option<u64>,
+    /// Stop after this many seconds of this process.
+    pub max_time_s: Option<f64>,
+    /// Stop when a metric no longer improves.
+    pub early_stopping: Option<EarlyStopping>,
+    /// Consecutive refused (non-finite) steps after which the run stops as diverged; at least 1.
+    pub max_refused_steps: u64,
+}
+
+/// When to stop early.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EarlyStopping {
+    /// Epochs without improvement after which training stops; at least 1.
+    pub patience: u64,
+    /// Smallest change that counts as an improvement.
+    pub min_delta: f64,
+    /// What is watched: `val_loss`, `val_accuracy`, ... as named in `history.csv`.
+    pub monitor: String,
+}
+
+/// What is saved and when.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CheckpointPlan {
+    /// Save after every so many epochs; at least 1.
+    pub every_epochs: u64,
+    /// Save after every so many steps as well.
+    pub every_steps: Option<u64>,
+    /// How many checkpoints are kept besides the best; at least 2.
+    pub keep_last: usize,
+    /// When journal records are made durable.
+    pub durability: Durability,
+}
+
+/// When journal records are made durable.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Durability {
+    /// Before the next step starts.
+    Step,
+    /// At least every so many seconds.
+    Interval(f64),
+    /// With each checkpoint.
+    Checkpoint,
+}

@@ -1,0 +1,3 @@
+//! The command `trainer`.
+
+fn main() {}

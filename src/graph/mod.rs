@@ -1,1 +1,19 @@
-//! graph
+//! An ONNX model in memory: reading, editing, shapes, gradients, losses, writing.
+//!
+//! Belongs here: everything that turns the user's model into the graphs that a run executes, without executing any.
+//! Does not belong here: ONNX Runtime (what must be evaluated or inferred is asked of an [`fold::Oracle`]), training
+//! state, data files.
+
+pub mod autodiff;
+pub mod builtin;
+pub mod emit;
+pub mod fold;
+pub mod inference_form;
+pub mod loss;
+pub mod model;
+pub mod proto;
+pub mod read;
+pub mod step;
+pub mod tensor;
+pub mod train_form;
+pub mod write;

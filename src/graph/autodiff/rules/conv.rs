@@ -1,0 +1,204 @@
+//! Convolution in one, two and three dimensions.
+//!
+//! The gradient of the data is a convolution with the flipped kernel where the stride is 1 (a transposed convolution
+//! costs twice as much), otherwise a transposed convolution. The gradient of the weight is a product of matrices: the
+//! input, shifted once for each element of the kernel, against the gradient of the output. Written as one convolution
+//! with a kernel as large as the image it would be several times slower.
+
+use super::{NodeView, Refusal, Rule, Ruled, rule};
+use crate::graph::emit::{ConvShape, Emit, Value};
+use crate::graph::model::Node;
+use crate::graph::tensor::elements;
+
+pub(super) const RULES: &[Rule] = &[rule("Conv", conv)];
+
+/// Y = W * X + b   gives   dX = flipped W * dY,   dW[m, c, k] = sum dY[n, m, o] X[n, c, s o + d k],   db = sum dY
+fn conv(node: &NodeView, emit: &mut Emit) -> Ruled {
+    let (dy, x, w) = (node.dy(), node.input(0), node.input(1));
+    let window = emit.dims(w).get(2..).unwrap_or_default().to_vec();
+    let shape = window_shape(&node.node, emit.dims(x), emit.dims(dy), &window)?;
+    let dx = node.needs(0).then(|| input_grad(dy, w, emit.dims(x).to_vec(), &shape, emit));
+    let dw = node.needs(1).then(|| weight_grad(x, w, dy, &shape, emit));
+    let db = node.needs(2).then(|| {
+        let axes: Vec<usize> = (0..emit.rank(dy)).filter(|axis| *axis != 1).collect();
+        let sum = emit.reduce_sum(dy, &axes);
+        emit.flatten(sum)
+    });
+    Ok(vec![dx, dw, db])
+}
+
+/// The attributes of a convolution or pool with every default filled in.
+pub(super) fn window_shape(
+    node: &Node,
+    x: &[usize],
+    y: &[usize],
+    window: &[usize],
+) -> Result<ConvShape, Refusal> {
+    let axes = window.len();
+    let list = |name: &str, default: usize, length: usize| -> Result<Vec<usize>, Refusal> {
+        let Some(given) = node.ints(name) else { return Ok(vec![default; length]) };
+        let numbers: Option<Vec<usize>> = given.iter().map(|number| usize::try_from(*number).ok()).collect();
+        numbers.filter(|numbers| numbers.len() == length).ok_or_else(|| {
+            Refusal(format!(
+                "attribute `{name}` is {given:?}, expected {length} numbers that are not negative"
+            ))
+        })
+    };
+    let (strides, dilations) = (list("strides", 1, axes)?, list("dilations", 1, axes)?);
+    let pads = match node.string("auto_pad") {
+        None | Some("NOTSET") => list("pads", 0, 2 * axes)?,
+        Some("VALID") => vec![0; 2 * axes],
+        Some(mode) => {
+            let total = (0..axes).map(|axis| {
+                let at = |dims: &[usize], i: usize| dims.get(i).copied().unwrap_or(1);
+                let span = at(&dilations, axis) * (at(window, axis) - 1) + 1;
+                ((at(y, axis + 2) - 1) * at(&strides, axis) + span).saturating_sub(at(x, axis + 2))
+            });
+            let total: Vec<usize> = total.collect();
+            let half = |total: &usize, round_up: bool| if round_up { total.div_ceil(2) } else { total / 2 };
+            let begin_is_larger = mode == "SAME_LOWER";
+            let begins = total.iter().map(|t| half(t, begin_is_larger));
+            begins.chain(total.iter().map(|t| half(t, !begin_is_larger))).collect()
+        }
+    };
+    let group = node.int("group").and_then(|group| usize::try_from(group).ok()).unwrap_or(1).max(1);
+    Ok(ConvShape { kernel: window.to_vec(), strides, dilations, pads, group })
+}
+
+/// Zeros to append to each spatial axis of a transposed convolution so that it gives back the size of the input.
+///
+/// `None` if the output of the forward pass reached beyond the padded input, as pools with `ceil_mode` do.
+pub(super) fn missing_at_end(shape: &ConvShape, input: &[usize], output: &[usize]) -> Option<Vec<usize>> {
+    let axes = shape.kernel.len();
+    let at = |list: &[usize], i: usize| list.get(i).copied().unwrap_or(0);
+    (0..axes)
+        .map(|axis| {
+            let span = at(&shape.dilations, axis) * (at(&shape.kernel, axis) - 1) + 1;
+            let reached = (at(output, axis) - 1) * at(&shape.strides, axis) + span;
+            (at(input, axis) + at(&shape.pads, axis) + at(&shape.pads, axis + axes)).checked_sub(reached)
+        })
+        .collect()
+}
+
+fn input_grad(dy: Value, w: Value, x_dims: Vec<usize>, shape: &ConvShape, emit: &mut Emit) -> Value {
+    let spatial = x_dims.get(2..).unwrap_or_default();
+    let output = emit.dims(dy).get(2..).unwrap_or_default().to_vec();
+    if shape.strides.iter().all(|stride| *stride == 1)
+        && let Some(pads) = flipped_pads(shape)
+    {
+        let flipped = flip_kernel(w, shape.group, emit);
+        return emit.conv(dy, flipped, &ConvShape { pads, ..shape.clone() });
+    }
+    let missing =
+        missing_at_end(shape, spatial, &output).expect("a convolution never reads beyond the padded input");
+    emit.conv_transpose(dy, w, shape, &missing, spatial)
+}
+
+/// Padding of the convolution that undoes one of stride 1; `None` if it would be negative.
+fn flipped_pads(shape: &ConvShape) -> Option<Vec<usize>> {
+    let axes = shape.kernel.len();
+    let spans = shape.kernel.iter().zip(&shape.dilations).map(|(kernel, dilation)| dilation * (kernel - 1));
+    let spans: Vec<usize> = spans.collect();
+    shape.pads.iter().enumerate().map(|(at, pad)| spans.get(at % axes)?.checked_sub(*pad)).collect()
+}
+
+/// `[M, C / g, k...]` with the kernel reversed and the channels exchanged within each group: `[C, M / g, k...]`.
+fn flip_kernel(w: Value, group: usize, emit: &mut Emit) -> Value {
+    let dims = emit.dims(w).to_vec();
+    let (outer, inner, kernel) = (
+        dims.first().copied().unwrap_or(1),
+        dims.get(1).copied().unwrap_or(1),
+        dims.get(2..).unwrap_or_default(),
+    );
+    let window = elements(kernel);
+    let grouped = emit.reshape(w, &[group, outer / group, inner, window]);
+    let exchanged = emit.transpose(grouped, &[0, 2, 1, 3]);
+    let reversed = if window > 1 {
+        let order: Vec<i64> = (0..window as i64).rev().collect();
+        emit.take(exchanged, 3, &order)
+    } else {
+        exchanged
+    };
+    let mut flipped = vec![group * inner, outer / group];
+    flipped.extend(kernel);
+    emit.reshape(reversed, &flipped)
+}
+
+fn weight_grad(x: Value, w: Value, dy: Value, shape: &ConvShape, emit: &mut Emit) -> Value {
+    let (w_dims, dy_dims) = (emit.dims(w).to_vec(), emit.dims(dy).to_vec());
+    let (rank, group, window) = (w_dims.len(), shape.group, elements(&shape.kernel));
+    let [outputs, inputs, ..] = *w_dims.as_slice() else {
+        unreachable!("a convolution weight has two channel axes")
+    };
+    let batch = dy_dims.first().copied().unwrap_or(1);
+    let positions = batch * elements(dy_dims.get(2..).unwrap_or_default());
+    let mut channels_first: Vec<usize> = (0..rank).collect();
+    channels_first.swap(0, 1);
+
+    let columns = shifted_windows(x, &dy_dims, &channels_first, shape, emit);
+    let columns = emit.reshape(columns, &[group, window * inputs, positions]);
+    let dy = emit.transpose(dy, &channels_first);
+    let dy = emit.reshape(dy, &[group, outputs / group, positions]);
+    let product = if group == 1 {
+        let columns = emit.reshape(columns, &[window * inputs, positions]);
+        let dy = emit.reshape(dy, &[outputs, positions]);
+        emit.gemm(dy, false, columns, true)
+    } else {
+        let columns = emit.transpose_last(columns);
+        emit.matmul(dy, columns)
+    };
+    // The windows were stacked kernel element by kernel element, so that is the outer of the two axes.
+    let product = emit.reshape(product, &[outputs, window, inputs]);
+    let product = emit.transpose(product, &[0, 2, 1]);
+    emit.reshape(product, &w_dims)
+}
+
+/// The input as `[g, K, C / g, N, o...]`: for each element of the kernel, what it was multiplied with.
+fn shifted_windows(
+    x: Value,
+    dy_dims: &[usize],
+    channels_first: &[usize],
+    shape: &ConvShape,
+    emit: &mut Emit,
+) -> Value {
+    let axes = shape.kernel.len();
+    let by_channel = emit.transpose(x, channels_first);
+    let mut pads = vec![0; 2 * (axes + 2)];
+    for (at, pad) in shape.pads.iter().enumerate() {
+        let axis = if at < axes { at + 2 } else { at - axes + axes + 4 };
+        if let Some(slot) = pads.get_mut(axis) {
+            *slot = *pad;
+        }
+    }
+    let padded = emit.pad(by_channel, &pads);
+    // Groups get an axis of their own, in front, so that stacking needs no transposition afterwards.
+    let mut dims = emit.dims(padded).to_vec();
+    let channels = dims.first().copied().unwrap_or(1);
+    dims.splice(0..1, [shape.group, channels / shape.group]);
+    let grouped = emit.reshape(padded, &dims);
+    let sliced_axes: Vec<usize> = (3..3 + axes).collect();
+    let mut parts = Vec::with_capacity(elements(&shape.kernel));
+    for element in 0..elements(&shape.kernel) {
+        let offset = offsets(element, shape);
+        let output = dy_dims.get(2..).unwrap_or_default();
+        let last = offset
+            .iter()
+            .zip(output)
+            .zip(&shape.strides)
+            .map(|((start, count), stride)| start + (count - 1) * stride + 1);
+        let ends: Vec<usize> = last.collect();
+        parts.push(emit.slice(grouped, &sliced_axes, &offset, &ends, &shape.strides));
+    }
+    emit.concat(&parts, 1)
+}
+
+/// Where the window of output 0 reads for the kernel element with this flat index, per spatial axis.
+fn offsets(element: usize, shape: &ConvShape) -> Vec<usize> {
+    let mut rest = element;
+    let mut offset = vec![0; shape.kernel.len()];
+    for ((slot, size), dilation) in offset.iter_mut().zip(&shape.kernel).zip(&shape.dilations).rev() {
+        *slot = (rest % size) * dilation;
+        rest /= size;
+    }
+    offset
+}

@@ -1,0 +1,98 @@
+//! Operators that move elements without changing them.
+
+use super::{NodeView, Refusal, Rule, Ruled, from_front, one, rule};
+use crate::graph::emit::{Emit, Value};
+
+pub(super) const RULES: &[Rule] = &[
+    rule("Reshape", same_elements),
+    rule("Flatten", same_elements),
+    rule("Squeeze", same_elements),
+    rule("Unsqueeze", same_elements),
+    rule("Transpose", transpose),
+    rule("Concat", concat),
+    rule("Split", split).for_all_outputs(),
+    rule("Slice", slice),
+    rule("Expand", expand),
+];
+
+/// y = x in other dimensions   gives   dx = dy in those of x
+fn same_elements(node: &NodeView, emit: &mut Emit) -> Ruled {
+    let dims = emit.dims(node.input(0)).to_vec();
+    one(emit.reshape(node.dy(), &dims))
+}
+
+/// y = x with permuted axes   gives   dx = dy with the inverse permutation
+fn transpose(node: &NodeView, emit: &mut Emit) -> Ruled {
+    let rank = emit.rank(node.input(0));
+    let reversed: Vec<i64> = (0..rank as i64).rev().collect();
+    let perm = node.node.ints("perm").unwrap_or(&reversed);
+    let mut inverse = vec![0; rank];
+    for (position, axis) in perm.iter().enumerate() {
+        if let Some(slot) = inverse.get_mut(from_front(*axis, rank)) {
+            *slot = position;
+        }
+    }
+    one(emit.transpose(node.dy(), &inverse))
+}
+
+/// y = [a, b, ...]   gives   to each its part of dy
+fn concat(node: &NodeView, emit: &mut Emit) -> Ruled {
+    let axis = node.axis(0, emit.rank(node.output(0)));
+    let mut start = 0;
+    let mut grads = Vec::with_capacity(node.inputs().len());
+    for (position, input) in node.inputs().iter().enumerate() {
+        let size = input.and_then(|input| emit.dims(input).get(axis).copied()).unwrap_or(0);
+        let grad =
+            node.needs(position).then(|| emit.slice(node.dy(), &[axis], &[start], &[start + size], &[1]));
+        grads.push(grad);
+        start += size;
+    }
+    Ok(grads)
+}
+
+/// a, b, ... = parts of x   gives   dx = [da, db, ...]
+fn split(node: &NodeView, emit: &mut Emit) -> Ruled {
+    let axis = node.axis(0, emit.rank(node.input(0)));
+    let mut parts: Vec<Value> = Vec::with_capacity(node.output_grads().len());
+    for (position, grad) in node.output_grads().iter().enumerate() {
+        let part = match grad {
+            Some(grad) => *grad,
+            None => emit.zeros_like(node.output(position)),
+        };
+        parts.push(part);
+    }
+    Ok(vec![Some(emit.concat(&parts, axis)), None])
+}
+
+/// y = x[start..end]   gives   dx = dy between zeros
+fn slice(node: &NodeView, emit: &mut Emit) -> Ruled {
+    let x = node.input(0);
+    let (rank, dims) = (emit.rank(x), emit.dims(x).to_vec());
+    let list = |position: usize| node.known(emit, position).and_then(|tensor| tensor.to_i64());
+    let (Some(starts), Some(_)) = (list(1), list(2)) else {
+        return Err(Refusal("its starts or ends are computed, expected constants".to_owned()));
+    };
+    if list(4).is_some_and(|steps| steps.iter().any(|step| *step != 1)) {
+        return Err(Refusal("a step other than 1 has no gradient rule".to_owned()));
+    }
+    let axes = list(3).unwrap_or_else(|| (0..starts.len() as i64).collect());
+    let mut pads = vec![0; 2 * rank];
+    for (axis, start) in axes.iter().zip(&starts) {
+        let axis = from_front(*axis, rank);
+        let size = dims.get(axis).copied().unwrap_or(0) as i64;
+        let kept = emit.dims(node.output(0)).get(axis).copied().unwrap_or(0) as i64;
+        let begin = if *start < 0 { start + size } else { *start }.clamp(0, size);
+        let after = size - begin - kept;
+        for (slot, value) in [(axis, begin), (axis + rank, after)] {
+            if let Some(pad) = pads.get_mut(slot) {
+                *pad = usize::try_from(value).unwrap_or(0);
+            }
+        }
+    }
+    one(emit.pad(node.dy(), &pads))
+}
+
+/// y = x repeated   gives   dx = dy summed over the repetitions, which the driver does
+fn expand(node: &NodeView, _: &mut Emit) -> Ruled {
+    Ok(vec![Some(node.dy()), None])
+}

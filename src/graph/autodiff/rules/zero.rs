@@ -1,0 +1,34 @@
+//! Operators through which no gradient flows, each with its reason.
+
+use super::{Rule, zero};
+
+const STEPS: &str = "piecewise constant: its derivative is 0 wherever it exists";
+const TRUTH: &str = "gives truth values";
+const SHAPES: &str = "depends on the shape of its input, not on its values";
+const POSITIONS: &str = "gives positions";
+
+pub(super) const RULES: &[Rule] = &[
+    zero("Sign", STEPS),
+    zero("Floor", STEPS),
+    zero("Ceil", STEPS),
+    zero("Round", STEPS),
+    zero("Equal", TRUTH),
+    zero("Greater", TRUTH),
+    zero("GreaterOrEqual", TRUTH),
+    zero("Less", TRUTH),
+    zero("LessOrEqual", TRUTH),
+    zero("And", TRUTH),
+    zero("Or", TRUTH),
+    zero("Xor", TRUTH),
+    zero("Not", TRUTH),
+    zero("IsNaN", TRUTH),
+    zero("IsInf", TRUTH),
+    zero("Shape", SHAPES),
+    zero("Size", SHAPES),
+    zero("ConstantOfShape", SHAPES),
+    zero("Range", "its inputs are counts"),
+    zero("ArgMax", POSITIONS),
+    zero("ArgMin", POSITIONS),
+    zero("NonZero", POSITIONS),
+    zero("OneHot", "its input is a class index"),
+];

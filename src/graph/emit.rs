@@ -1,0 +1,300 @@
+//! A graph under construction: every value has a known type, every operator is one method.
+//!
+//! Losses, gradients and optimizers are written with these methods. Each knows the shape of its result, so a rule never
+//! has to guess; ONNX Runtime checks the same again when it builds the session.
+
+use super::model::{Graph, Node, Port, attribute};
+use super::proto::AttributeProto;
+use super::tensor::{Dtype, Tensor, ValueType};
+use std::collections::{HashMap, HashSet};
+
+mod ops;
+
+pub use ops::ConvShape;
+
+/// A value of the graph under construction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Value(u32);
+
+/// A graph under construction.
+#[derive(Debug, Clone)]
+pub struct Emit {
+    opset: i64,
+    other_opsets: Vec<(String, i64)>,
+    names: Vec<String>,
+    kinds: Vec<ValueType>,
+    by_name: HashMap<String, Value>,
+    nodes: Vec<Node>,
+    initializers: Vec<Value>,
+    contents: HashMap<Value, Tensor>,
+    constants: HashMap<(ValueType, Vec<u8>), Value>,
+    scope: String,
+    made: usize,
+}
+
+/// Attributes whose name starts so are notes between the passes over a graph, which no other program knows.
+pub(crate) const PRIVATE_ATTRIBUTE: &str = "trainer_";
+
+/// Constants up to this size are made once and shared.
+const SHARED_CONSTANT_BYTES: usize = 256;
+
+impl Emit {
+    /// An empty graph for this version of the default operator set.
+    #[must_use]
+    pub fn new(opset: i64, other_opsets: Vec<(String, i64)>) -> Self {
+        Self {
+            opset,
+            other_opsets,
+            names: Vec::new(),
+            kinds: Vec::new(),
+            by_name: HashMap::new(),
+            nodes: Vec::new(),
+            initializers: Vec::new(),
+            contents: HashMap::new(),
+            constants: HashMap::new(),
+            scope: "trainer".to_owned(),
+            made: 0,
+        }
+    }
+
+    /// The version of the default operator set.
+    #[must_use]
+    pub fn opset(&self) -> i64 {
+        self.opset
+    }
+
+    /// Names what is emitted from now on: `trainer/<scope>/<operator>_<number>`, for messages of ONNX Runtime.
+    pub fn set_scope(&mut self, scope: &str) {
+        self.scope = format!("trainer/{scope}");
+    }
+
+    /// Registers a value that is fed from outside or made by a node pushed afterwards.
+    pub fn declare(&mut self, name: &str, kind: ValueType) -> Value {
+        let value = Value(u32::try_from(self.names.len()).expect("a graph has fewer than 2^32 values"));
+        self.names.push(name.to_owned());
+        self.kinds.push(kind);
+        self.by_name.insert(name.to_owned(), value);
+        value
+    }
+
+    /// Registers a value with known contents under its name in the model.
+    pub fn declare_initializer(&mut self, name: &str, tensor: Tensor) -> Value {
+        let value = self.declare(name, tensor.kind().clone());
+        self.initializers.push(value);
+        self.contents.insert(value, tensor);
+        value
+    }
+
+    /// Appends a node all of whose values are declared.
+    pub fn push(&mut self, node: Node) {
+        self.nodes.push(node);
+    }
+
+    /// The nodes so far, in topological order.
+    #[must_use]
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// The nodes so far, to be edited in place.
+    pub fn nodes_mut(&mut self) -> &mut Vec<Node> {
+        &mut self.nodes
+    }
+
+    /// The value with this name.
+    #[must_use]
+    pub fn find(&self, name: &str) -> Option<Value> {
+        self.by_name.get(name).copied()
+    }
+
+    /// The name of a value.
+    #[must_use]
+    pub fn name(&self, value: Value) -> &str {
+        self.names.get(value.0 as usize).expect("values are made by this graph only")
+    }
+
+    /// Element type and dimensions of a value.
+    #[must_use]
+    pub fn kind(&self, value: Value) -> &ValueType {
+        self.kinds.get(value.0 as usize).expect("values are made by this graph only")
+    }
+
+    /// Dimensions of a value.
+    #[must_use]
+    pub fn dims(&self, value: Value) -> &[usize] {
+        &self.kind(value).dims
+    }
+
+    /// Element type of a value.
+    #[must_use]
+    pub fn dtype(&self, value: Value) -> Dtype {
+        self.kind(value).dtype
+    }
+
+    /// Number of dimensions of a value.
+    #[must_use]
+    pub fn rank(&self, value: Value) -> usize {
+        self.dims(value).len()
+    }
+
+    /// The contents of a value if they are known.
+    #[must_use]
+    pub fn known(&self, value: Value) -> Option<&Tensor> {
+        self.contents.get(&value)
+    }
+
+    /// A constant; small equal ones are shared.
+    pub fn constant(&mut self, tensor: Tensor) -> Value {
+        let key = (tensor.kind().clone(), tensor.bytes().to_vec());
+        let small = tensor.bytes().len() <= SHARED_CONSTANT_BYTES;
+        if small && let Some(value) = self.constants.get(&key) {
+            return *value;
+        }
+        self.made += 1;
+        let name = format!("trainer/constant_{}", self.made);
+        let value = self.declare_initializer(&name, tensor);
+        if small {
+            self.constants.insert(key, value);
+        }
+        value
+    }
+
+    /// A scalar of the element type of `like`.
+    pub fn scalar(&mut self, number: f64, like: Value) -> Value {
+        let dtype = self.dtype(like);
+        self.constant(Tensor::from_f64(dtype, vec![], &[number]))
+    }
+
+    /// A list of 64-bit integers, as the shape operators take them.
+    pub fn list(&mut self, numbers: &[i64]) -> Value {
+        self.constant(Tensor::from_i64(vec![numbers.len()], numbers))
+    }
+
+    /// Any operator with one output whose type the caller knows.
+    pub fn op(
+        &mut self,
+        op: &str,
+        inputs: &[Value],
+        attributes: Vec<AttributeProto>,
+        kind: ValueType,
+    ) -> Value {
+        let inputs: Vec<Option<Value>> = inputs.iter().copied().map(Some).collect();
+        let outputs = self.multi_op(op, &inputs, attributes, vec![kind]);
+        outputs.into_iter().next().expect("one type was given, so one output was made")
+    }
+
+    /// Any operator with several outputs, absent inputs allowed.
+    pub fn multi_op(
+        &mut self,
+        op: &str,
+        inputs: &[Option<Value>],
+        attributes: Vec<AttributeProto>,
+        kinds: Vec<ValueType>,
+    ) -> Vec<Value> {
+        self.made += 1;
+        let name = format!("{}/{op}_{}", self.scope, self.made);
+        let several = kinds.len() > 1;
+        let made = kinds.into_iter().enumerate().map(|(position, kind)| {
+            let output = if several { format!("{name}.{position}") } else { name.clone() };
+            self.declare(&output, kind)
+        });
+        let made: Vec<Value> = made.collect();
+        let inputs =
+            inputs.iter().map(|input| input.map_or(String::new(), |value| self.name(value).to_owned()));
+        let mut node = Node::new(name, op, inputs.collect(), Vec::new());
+        node.outputs = made.iter().map(|value| self.name(*value).to_owned()).collect();
+        node.attributes = attributes;
+        self.nodes.push(node);
+        made
+    }
+
+    /// Makes an existing node give its second output as well.
+    pub fn second_output(&mut self, node_name: &str, kind: ValueType) -> Value {
+        let node = self
+            .nodes
+            .iter()
+            .position(|node| node.name == node_name)
+            .expect("the node is part of this graph");
+        let present =
+            self.nodes.get(node).and_then(|node| node.outputs.get(1)).filter(|name| !name.is_empty());
+        if let Some(value) = present.and_then(|name| self.find(name)) {
+            return value;
+        }
+        let name = format!("trainer/{node_name}.1");
+        let value = self.declare(&name, kind);
+        if let Some(node) = self.nodes.get_mut(node) {
+            node.outputs.truncate(1);
+            node.outputs.push(name);
+        }
+        value
+    }
+
+    /// Gives `value` a name of its own among the graph's outputs.
+    pub fn name_output(&mut self, value: Value, name: &str) -> Value {
+        let named = self.declare(name, self.kind(value).clone());
+        let node = Node::new(name, "Identity", vec![self.name(value).to_owned()], vec![name.to_owned()]);
+        self.nodes.push(node);
+        named
+    }
+
+    /// The finished graph: what the outputs need and nothing else.
+    #[must_use]
+    pub fn finish(mut self, name: &str, inputs: &[Value], outputs: &[Value]) -> Graph {
+        let mut needed: HashSet<String> = outputs.iter().map(|value| self.name(*value).to_owned()).collect();
+        let mut nodes = std::mem::take(&mut self.nodes);
+        nodes.reverse();
+        nodes.retain(|node| {
+            let used = node.outputs.iter().any(|output| needed.contains(output));
+            if used {
+                needed.extend(node.inputs.iter().cloned());
+            }
+            used
+        });
+        nodes.reverse();
+        for node in &mut nodes {
+            // An absent output costs nothing; a present one that nobody reads is computed and stored.
+            let last_used =
+                node.outputs.iter().rposition(|output| needed.contains(output)).map_or(0, |at| at + 1);
+            node.outputs.truncate(last_used);
+            node.attributes.retain(|attribute| !attribute.name.starts_with(PRIVATE_ATTRIBUTE));
+        }
+        let port = |value: &Value| Port::fixed(self.name(*value), self.dtype(*value), self.dims(*value));
+        let kept = self.initializers.iter().filter(|value| needed.contains(self.name(**value)));
+        let kept =
+            kept.filter_map(|value| Some((self.name(*value).to_owned(), self.contents.get(value)?.clone())));
+        Graph {
+            name: name.to_owned(),
+            ir_version: 8,
+            opset: self.opset,
+            other_opsets: self.other_opsets.clone(),
+            inputs: inputs.iter().filter(|value| needed.contains(self.name(**value))).map(port).collect(),
+            outputs: outputs.iter().map(port).collect(),
+            initializers: kept.collect(),
+            nodes,
+        }
+    }
+}
+
+/// The dimensions of the result of a broadcasting operator, by the rule of ONNX (and numpy).
+///
+/// `None` if the shapes do not broadcast.
+#[must_use]
+pub fn broadcast(left: &[usize], right: &[usize]) -> Option<Vec<usize>> {
+    let rank = left.len().max(right.len());
+    let at = |dims: &[usize], axis: usize| {
+        (axis + dims.len()).checked_sub(rank).and_then(|i| dims.get(i)).copied().unwrap_or(1)
+    };
+    (0..rank)
+        .map(|axis| match (at(left, axis), at(right, axis)) {
+            (a, b) if a == b => Some(a),
+            (1, b) => Some(b),
+            (a, 1) => Some(a),
+            _ => None,
+        })
+        .collect()
+}
+
+fn ints(name: &str, values: &[usize]) -> AttributeProto {
+    let values: Vec<i64> = values.iter().map(|value| *value as i64).collect();
+    attribute::ints(name, &values)
+}

@@ -1,0 +1,180 @@
+//! The graph of a model as this project edits it: nodes in topological order, values by name.
+
+use super::proto::{AttributeProto, attribute_type};
+use super::tensor::{Dtype, Tensor};
+use bytes::Bytes;
+
+/// A graph of nodes over named values.
+///
+/// Invariants, established by [`super::read`] and kept by every edit: each value is produced once (by a graph input,
+/// an initializer or a node output), nodes stand after the nodes whose outputs they read, node names are unique.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Graph {
+    /// Name of the graph.
+    pub name: String,
+    /// `ModelProto.ir_version`.
+    pub ir_version: i64,
+    /// Version of the default operator set.
+    pub opset: i64,
+    /// Versions of other operator sets, by domain.
+    pub other_opsets: Vec<(String, i64)>,
+    /// Values fed from outside.
+    pub inputs: Vec<Port>,
+    /// Values given back.
+    pub outputs: Vec<Port>,
+    /// Values with known contents.
+    pub initializers: Vec<(String, Tensor)>,
+    /// Operations.
+    pub nodes: Vec<Node>,
+}
+
+/// An input or output of a graph.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Port {
+    /// Name of the value.
+    pub name: String,
+    /// Element type; `None` for an output whose type is left to inference.
+    pub dtype: Option<Dtype>,
+    /// Dimensions; `None` if not even the rank is known.
+    pub dims: Option<Vec<Dim>>,
+}
+
+/// One dimension of a port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Dim {
+    /// A known size.
+    Fixed(usize),
+    /// A free size with a name; equal names mean equal sizes.
+    Symbol(String),
+    /// A free size without a name.
+    Unknown,
+}
+
+impl Port {
+    /// A port of known type and shape.
+    #[must_use]
+    pub fn fixed(name: impl Into<String>, dtype: Dtype, dims: &[usize]) -> Self {
+        let dims = dims.iter().map(|dim| Dim::Fixed(*dim)).collect();
+        Self { name: name.into(), dtype: Some(dtype), dims: Some(dims) }
+    }
+
+    /// An output whose type is left to inference.
+    #[must_use]
+    pub fn inferred(name: impl Into<String>) -> Self {
+        Self { name: name.into(), dtype: None, dims: None }
+    }
+}
+
+/// One operation.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Node {
+    /// Unique name, used in every message about this node.
+    pub name: String,
+    /// Operator, for instance `Conv`.
+    pub op: String,
+    /// Domain of the operator; empty for the standard one.
+    pub domain: String,
+    /// Names of the values read; an empty name is an absent optional input.
+    pub inputs: Vec<String>,
+    /// Names of the values produced; an empty name is an absent optional output.
+    pub outputs: Vec<String>,
+    /// Attributes.
+    pub attributes: Vec<AttributeProto>,
+}
+
+impl Node {
+    /// A node of the standard domain without attributes.
+    #[must_use]
+    pub fn new(name: impl Into<String>, op: &str, inputs: Vec<String>, outputs: Vec<String>) -> Self {
+        Self {
+            name: name.into(),
+            op: op.to_owned(),
+            domain: String::new(),
+            inputs,
+            outputs,
+            attributes: Vec::new(),
+        }
+    }
+
+    fn attribute(&self, name: &str, kind: i32) -> Option<&AttributeProto> {
+        self.attributes.iter().find(|attribute| attribute.name == name && attribute.r#type == kind)
+    }
+
+    /// The integer attribute with this name.
+    #[must_use]
+    pub fn int(&self, name: &str) -> Option<i64> {
+        Some(self.attribute(name, attribute_type::INT)?.i)
+    }
+
+    /// The float attribute with this name.
+    #[must_use]
+    pub fn float(&self, name: &str) -> Option<f32> {
+        Some(self.attribute(name, attribute_type::FLOAT)?.f)
+    }
+
+    /// The list-of-integers attribute with this name.
+    #[must_use]
+    pub fn ints(&self, name: &str) -> Option<&[i64]> {
+        Some(&self.attribute(name, attribute_type::INTS)?.ints)
+    }
+
+    /// The string attribute with this name, if it is UTF-8.
+    #[must_use]
+    pub fn string(&self, name: &str) -> Option<&str> {
+        std::str::from_utf8(&self.attribute(name, attribute_type::STRING)?.s).ok()
+    }
+
+    /// Whether the node carries a graph of its own, as `If`, `Loop` and `Scan` do.
+    #[must_use]
+    pub fn has_subgraph(&self) -> bool {
+        self.attributes
+            .iter()
+            .any(|a| a.r#type == attribute_type::GRAPH || a.r#type == attribute_type::GRAPHS)
+    }
+
+    /// `op`, or `domain.op` outside the standard domain.
+    #[must_use]
+    pub fn qualified_op(&self) -> String {
+        if self.domain.is_empty() { self.op.clone() } else { format!("{}.{}", self.domain, self.op) }
+    }
+}
+
+/// Makers of attributes.
+pub mod attribute {
+    use super::{AttributeProto, Bytes, attribute_type};
+
+    /// An integer.
+    #[must_use]
+    pub fn int(name: &str, value: i64) -> AttributeProto {
+        AttributeProto { name: name.to_owned(), i: value, r#type: attribute_type::INT, ..Default::default() }
+    }
+
+    /// A float.
+    #[must_use]
+    pub fn float(name: &str, value: f32) -> AttributeProto {
+        AttributeProto {
+            name: name.to_owned(),
+            f: value,
+            r#type: attribute_type::FLOAT,
+            ..Default::default()
+        }
+    }
+
+    /// A list of integers.
+    #[must_use]
+    pub fn ints(name: &str, values: &[i64]) -> AttributeProto {
+        AttributeProto {
+            name: name.to_owned(),
+            ints: values.to_vec(),
+            r#type: attribute_type::INTS,
+            ..Default::default()
+        }
+    }
+
+    /// A string.
+    #[must_use]
+    pub fn string(name: &str, value: &str) -> AttributeProto {
+        let s = Bytes::copy_from_slice(value.as_bytes());
+        AttributeProto { name: name.to_owned(), s, r#type: attribute_type::STRING, ..Default::default() }
+    }
+}

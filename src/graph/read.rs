@@ -1,0 +1,395 @@
+//! Reading an ONNX file into a [`Graph`], with everything checked that later code relies on.
+
+use super::model::{Dim, Graph, Node, Port};
+use super::proto::{
+    DimensionValue, GraphProto, ModelProto, NodeProto, TensorProto, TypeValue, ValueInfoProto, attribute_type,
+};
+use super::tensor::{Dtype, Tensor, ValueType, elements};
+use bytes::Bytes;
+use prost::Message;
+use std::collections::{HashMap, HashSet};
+use std::path::{Component, Path, PathBuf};
+use thiserror::Error;
+
+/// Oldest version of the default operator set that is read: from 13 on, the axes of the shape operators are inputs.
+pub const MIN_OPSET: i64 = 13;
+
+/// Why a file is not a model that can be worked with.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// The file can not be read.
+    #[error("can not read the model {path}: {source}; check `model.onnx`")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The bytes are no ONNX model.
+    #[error(
+        "{path} is not an ONNX model: {reason}; expected a file written by `torch.onnx.export` or another ONNX exporter"
+    )]
+    NotOnnx {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with the bytes.
+        reason: String,
+    },
+    /// The default operator set is too old or absent.
+    #[error(
+        "{path} uses opset {found}, expected {MIN_OPSET} or newer; export the model again with a newer opset_version"
+    )]
+    Opset {
+        /// The file.
+        path: PathBuf,
+        /// The version found; 0 if none is declared.
+        found: i64,
+    },
+    /// The graph breaks a rule of ONNX.
+    #[error(
+        "{path}: {what}: {problem}; the file is damaged or was written by a faulty tool, export the model again"
+    )]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// The node, value or initializer concerned.
+        what: String,
+        /// Found and expected.
+        problem: String,
+    },
+    /// A feature of ONNX that this program does not handle.
+    #[error("{path}: {what} is not supported; {remedy}")]
+    Unsupported {
+        /// The file.
+        path: PathBuf,
+        /// The feature and where it stands.
+        what: String,
+        /// What to do.
+        remedy: String,
+    },
+    /// External data that can not be used.
+    #[error("{path}: external data of initializer `{initializer}`: {problem}")]
+    ExternalData {
+        /// The model file.
+        path: PathBuf,
+        /// The initializer.
+        initializer: String,
+        /// Found, expected and remedy.
+        problem: String,
+    },
+}
+
+/// Reads the model in `path`, external data included.
+///
+/// # Errors
+/// Every way in which the file can fail to be a model; see [`ReadError`].
+pub fn read_file(path: &Path) -> Result<Graph, ReadError> {
+    let bytes = std::fs::read(path).map_err(|source| ReadError::Io { path: path.to_owned(), source })?;
+    read_bytes(path, Bytes::from(bytes))
+}
+
+/// Reads a model from memory; `path` names it in messages, and its folder is where external data is looked for.
+///
+/// # Errors
+/// As [`read_file`].
+pub fn read_bytes(path: &Path, bytes: Bytes) -> Result<Graph, ReadError> {
+    let reader = Reader { path };
+    let model = ModelProto::decode(bytes).map_err(|error| reader.not_onnx(error.to_string()))?;
+    let opset_of =
+        |domain: &str| model.opset_import.iter().find(|set| set.domain == domain).map(|set| set.version);
+    let proto = model.graph.as_ref().ok_or_else(|| reader.not_onnx("it holds no graph".to_owned()))?;
+    let opset = opset_of("").or_else(|| opset_of("ai.onnx")).unwrap_or(0);
+    if opset < MIN_OPSET {
+        return Err(ReadError::Opset { path: path.to_owned(), found: opset });
+    }
+    if let Some(function) = model.functions.first() {
+        let what = format!("the model-local function `{}`", function.name);
+        let remedy = "export again with functions inlined (`onnx.inliner.inline_local_functions`)".to_owned();
+        return Err(ReadError::Unsupported { path: path.to_owned(), what, remedy });
+    }
+    let other_opsets =
+        model.opset_import.iter().filter(|set| !set.domain.is_empty() && set.domain != "ai.onnx");
+    let mut graph = reader.graph(proto)?;
+    graph.ir_version = model.ir_version;
+    graph.opset = opset;
+    graph.other_opsets = other_opsets.map(|set| (set.domain.clone(), set.version)).collect();
+    reader.check_order(&graph)?;
+    Ok(graph)
+}
+
+struct Reader<'a> {
+    path: &'a Path,
+}
+
+impl Reader<'_> {
+    fn not_onnx(&self, reason: String) -> ReadError {
+        ReadError::NotOnnx { path: self.path.to_owned(), reason }
+    }
+
+    fn invalid(&self, what: String, problem: impl Into<String>) -> ReadError {
+        ReadError::Invalid { path: self.path.to_owned(), what, problem: problem.into() }
+    }
+
+    fn graph(&self, proto: &GraphProto) -> Result<Graph, ReadError> {
+        if !proto.sparse_initializer.is_empty() {
+            let remedy = "store the weights as dense initializers".to_owned();
+            return Err(ReadError::Unsupported {
+                path: self.path.to_owned(),
+                what: "a sparse initializer".into(),
+                remedy,
+            });
+        }
+        let mut initializers = Vec::with_capacity(proto.initializer.len());
+        for tensor in &proto.initializer {
+            initializers.push((tensor.name.clone(), self.tensor(tensor)?));
+        }
+        let named: HashSet<&str> = proto.initializer.iter().map(|tensor| tensor.name.as_str()).collect();
+        // Before IR version 4 initializers are listed among the inputs, too.
+        let inputs = proto.input.iter().filter(|input| !named.contains(input.name.as_str()));
+        let inputs = inputs.map(|input| self.port(input)).collect::<Result<Vec<_>, _>>()?;
+        let outputs = proto.output.iter().map(|output| self.port(output)).collect::<Result<Vec<_>, _>>()?;
+        let mut nodes = Vec::with_capacity(proto.node.len());
+        for (position, node) in proto.node.iter().enumerate() {
+            match self.constant(node)? {
+                Some(constant) => initializers.push(constant),
+                None => nodes.push(plain_node(node, position)),
+            }
+        }
+        make_names_unique(&mut nodes);
+        let name = if proto.name.is_empty() { "model".to_owned() } else { proto.name.clone() };
+        Ok(Graph {
+            name,
+            ir_version: 0,
+            opset: 0,
+            other_opsets: Vec::new(),
+            inputs,
+            outputs,
+            initializers,
+            nodes,
+        })
+    }
+
+    fn port(&self, info: &ValueInfoProto) -> Result<Port, ReadError> {
+        let what = || format!("input or output `{}`", info.name);
+        let Some(kind) = info.r#type.as_ref().and_then(|kind| kind.value.as_ref()) else {
+            return Ok(Port::inferred(info.name.clone()));
+        };
+        let TypeValue::Tensor(tensor) = kind else {
+            let remedy = "only tensors are fed to and taken from a model".to_owned();
+            return Err(ReadError::Unsupported {
+                path: self.path.to_owned(),
+                what: format!("{} of a type other than tensor", what()),
+                remedy,
+            });
+        };
+        let dtype = Dtype::from_code(tensor.elem_type).ok_or_else(|| {
+            self.invalid(what(), format!("element type {} is unknown or not numeric", tensor.elem_type))
+        })?;
+        let dims = tensor.shape.as_ref().map(|shape| {
+            let dim = |value: &Option<DimensionValue>| match value {
+                Some(DimensionValue::Value(size)) => usize::try_from(*size).map_or(Dim::Unknown, Dim::Fixed),
+                Some(DimensionValue::Param(name)) if !name.is_empty() => Dim::Symbol(name.clone()),
+                _ => Dim::Unknown,
+            };
+            shape.dim.iter().map(|d| dim(&d.value)).collect()
+        });
+        Ok(Port { name: info.name.clone(), dtype: Some(dtype), dims })
+    }
+
+    /// The value of a `Constant` node, which from here on is an initializer like any other.
+    fn constant(&self, node: &NodeProto) -> Result<Option<(String, Tensor)>, ReadError> {
+        let (true, [output], [attribute]) = (
+            node.op_type == "Constant" && node.domain.is_empty(),
+            node.output.as_slice(),
+            node.attribute.as_slice(),
+        ) else {
+            return Ok(None);
+        };
+        let floats = |values: &[f32], dims: Vec<usize>| Some(Tensor::from_f32(dims, values));
+        let tensor = match (attribute.name.as_str(), attribute.r#type) {
+            ("value", attribute_type::TENSOR) => {
+                attribute.t.as_ref().map(|proto| self.tensor(proto)).transpose()?
+            }
+            ("value_float", attribute_type::FLOAT) => floats(&[attribute.f], vec![]),
+            ("value_floats", attribute_type::FLOATS) => {
+                floats(&attribute.floats, vec![attribute.floats.len()])
+            }
+            ("value_int", attribute_type::INT) => Some(Tensor::from_i64(vec![], &[attribute.i])),
+            ("value_ints", attribute_type::INTS) => {
+                Some(Tensor::from_i64(vec![attribute.ints.len()], &attribute.ints))
+            }
+            _ => None,
+        };
+        Ok(tensor.map(|tensor| (output.clone(), tensor)))
+    }
+
+    fn tensor(&self, proto: &TensorProto) -> Result<Tensor, ReadError> {
+        let what = || format!("initializer `{}`", proto.name);
+        let dtype = Dtype::from_code(proto.data_type).ok_or_else(|| {
+            self.invalid(what(), format!("element type {} is unknown or not numeric", proto.data_type))
+        })?;
+        let dims = proto.dims.iter().map(|dim| usize::try_from(*dim)).collect::<Result<Vec<_>, _>>();
+        let dims = dims.map_err(|_| {
+            self.invalid(what(), format!("its shape {:?} has a negative dimension", proto.dims))
+        })?;
+        let expected_bytes = elements(&dims).saturating_mul(dtype.size_bytes());
+        let bytes = if proto.data_location == 1 {
+            self.external(proto, expected_bytes)?
+        } else if let Some(raw) = &proto.raw_data {
+            raw.clone()
+        } else {
+            Bytes::from(typed_data(proto, dtype))
+        };
+        let found_bytes = bytes.len();
+        let kind = ValueType::new(dtype, dims);
+        let problem = format!("{kind} needs {expected_bytes} bytes, found {found_bytes}");
+        Tensor::new(kind, bytes).ok_or_else(|| self.invalid(what(), problem))
+    }
+
+    fn external(&self, proto: &TensorProto, expected_bytes: usize) -> Result<Bytes, ReadError> {
+        let fail = |problem: String| ReadError::ExternalData {
+            path: self.path.to_owned(),
+            initializer: proto.name.clone(),
+            problem,
+        };
+        let entry = |key: &str| proto.external_data.iter().find(|e| e.key == key).map(|e| e.value.as_str());
+        let number = |key: &str, default: u64| match entry(key) {
+            None => Ok(default),
+            Some(text) => text
+                .parse::<u64>()
+                .map_err(|_| fail(format!("`{key}` is `{text}`, expected a number of bytes"))),
+        };
+        let location =
+            entry("location").ok_or_else(|| fail("it names no file (`location` is missing)".to_owned()))?;
+        let relative = Path::new(location);
+        if location.is_empty()
+            || !relative.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir))
+        {
+            return Err(fail(format!(
+                "the path `{location}` leaves the model's folder, which is refused; put the data file beside the model and export again"
+            )));
+        }
+        let folder = self.path.parent().unwrap_or(Path::new(""));
+        let file = folder.join(relative);
+        let (offset, length) = (number("offset", 0)?, number("length", expected_bytes as u64)?);
+        if length != expected_bytes as u64 {
+            return Err(fail(format!("`length` is {length}, expected {expected_bytes} bytes for its shape")));
+        }
+        let io = |error: std::io::Error| {
+            fail(format!("can not read {}: {error}; it must lie in the model's folder", file.display()))
+        };
+        // A symbolic link could still lead outside, so the resolved path is what is compared.
+        let inside = folder_of(folder).canonicalize().map_err(io)?;
+        let real = file.canonicalize().map_err(io)?;
+        if !real.starts_with(&inside) {
+            return Err(fail(format!(
+                "{} is a link that leaves the model's folder, which is refused",
+                file.display()
+            )));
+        }
+        read_range(&real, offset, length).map_err(io)?.ok_or_else(|| {
+            fail(format!(
+                "{} ends before byte {}; the file is truncated",
+                file.display(),
+                offset.saturating_add(length)
+            ))
+        })
+    }
+
+    /// Checks that values are produced once and before they are read.
+    fn check_order(&self, graph: &Graph) -> Result<(), ReadError> {
+        let mut known: HashSet<&str> = HashSet::new();
+        let given = graph.inputs.iter().map(|port| port.name.as_str());
+        for name in given.chain(graph.initializers.iter().map(|(name, _)| name.as_str())) {
+            if !known.insert(name) {
+                return Err(self.invalid(format!("value `{name}`"), "it is defined twice, expected once"));
+            }
+        }
+        for node in &graph.nodes {
+            let what = || format!("node `{}` ({})", node.name, node.op);
+            for input in node.inputs.iter().filter(|name| !name.is_empty()) {
+                if !known.contains(input.as_str()) {
+                    let later = graph.nodes.iter().any(|other| other.outputs.contains(input));
+                    let problem = if later {
+                        format!(
+                            "it reads `{input}`, which only a later node produces (a cycle, or nodes out of order)"
+                        )
+                    } else {
+                        format!("it reads `{input}`, which nothing produces (a missing initializer or input)")
+                    };
+                    return Err(self.invalid(what(), problem));
+                }
+            }
+            for output in node.outputs.iter().filter(|name| !name.is_empty()) {
+                if !known.insert(output.as_str()) {
+                    return Err(self
+                        .invalid(what(), format!("its output `{output}` is defined twice, expected once")));
+                }
+            }
+        }
+        match graph.outputs.iter().find(|port| !known.contains(port.name.as_str())) {
+            Some(port) => Err(self.invalid(format!("output `{}`", port.name), "nothing produces it")),
+            None => Ok(()),
+        }
+    }
+}
+
+fn folder_of(folder: &Path) -> &Path {
+    if folder.as_os_str().is_empty() { Path::new(".") } else { folder }
+}
+
+/// `length` bytes of a file from `offset`, or `None` if it is shorter. The size is checked before anything is allocated.
+fn read_range(path: &Path, offset: u64, length: u64) -> std::io::Result<Option<Bytes>> {
+    use std::io::{Read, Seek, SeekFrom};
+    let mut file = std::fs::File::open(path)?;
+    if offset.checked_add(length).is_none_or(|end| end > file.metadata().map_or(0, |meta| meta.len())) {
+        return Ok(None);
+    }
+    file.seek(SeekFrom::Start(offset))?;
+    let mut bytes = vec![0; usize::try_from(length).map_err(std::io::Error::other)?];
+    file.read_exact(&mut bytes)?;
+    Ok(Some(Bytes::from(bytes)))
+}
+
+/// The elements of a tensor that stores them in a typed field instead of `raw_data`.
+fn typed_data(proto: &TensorProto, dtype: Dtype) -> Vec<u8> {
+    let ints = proto.int32_data.iter();
+    match dtype {
+        Dtype::F32 => proto.float_data.iter().flat_map(|x| x.to_le_bytes()).collect(),
+        Dtype::F64 => proto.double_data.iter().flat_map(|x| x.to_le_bytes()).collect(),
+        Dtype::I64 => proto.int64_data.iter().flat_map(|x| x.to_le_bytes()).collect(),
+        Dtype::U64 => proto.uint64_data.iter().flat_map(|x| x.to_le_bytes()).collect(),
+        Dtype::U32 => proto.uint64_data.iter().flat_map(|x| (*x as u32).to_le_bytes()).collect(),
+        Dtype::I32 => ints.flat_map(|x| x.to_le_bytes()).collect(),
+        // These share `int32_data`, one element per number, its low bytes counting.
+        Dtype::I16 | Dtype::U16 | Dtype::F16 | Dtype::Bf16 => {
+            ints.flat_map(|x| (*x as u16).to_le_bytes()).collect()
+        }
+        Dtype::I8 | Dtype::U8 | Dtype::Bool => ints.map(|x| *x as u8).collect(),
+    }
+}
+
+fn plain_node(node: &NodeProto, position: usize) -> Node {
+    let name = if node.name.is_empty() { format!("{}_{position}", node.op_type) } else { node.name.clone() };
+    let domain = if node.domain == "ai.onnx" { String::new() } else { node.domain.clone() };
+    Node {
+        name,
+        op: node.op_type.clone(),
+        domain,
+        inputs: node.input.clone(),
+        outputs: node.output.clone(),
+        attributes: node.attribute.clone(),
+    }
+}
+
+fn make_names_unique(nodes: &mut [Node]) {
+    let mut seen: HashMap<String, usize> = HashMap::new();
+    for node in nodes {
+        let count = seen.entry(node.name.clone()).or_insert(0);
+        *count += 1;
+        if *count > 1 {
+            node.name = format!("{}#{count}", node.name);
+        }
+    }
+}

@@ -1,0 +1,398 @@
+//! The graphs that a run executes: one that gives loss and gradients, one that evaluates.
+
+use super::autodiff::{Unsupported, backward};
+use super::emit::{Emit, Value};
+use super::fold::{FoldError, Oracle, lower};
+use super::inference_form;
+use super::loss::{self, Ignored, LossError};
+use super::model::{Dim, Graph, Port};
+use super::tensor::{Dtype, Tensor, ValueType};
+use super::train_form::{self, TrainFormError};
+use crate::config::LossPlan;
+use std::collections::{HashMap, HashSet};
+use thiserror::Error;
+
+mod trainable;
+
+pub use trainable::{Excluded, Trainable, trainable};
+
+/// Why no training or evaluation graph can be built from a model.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum StepError {
+    /// Shapes can not be fixed.
+    #[error(transparent)]
+    Fold(#[from] FoldError),
+    /// The model has no training form.
+    #[error(transparent)]
+    TrainForm(#[from] TrainFormError),
+    /// The loss does not fit.
+    #[error(transparent)]
+    Loss(#[from] LossError),
+    /// Operators without a gradient.
+    #[error(transparent)]
+    Gradient(#[from] Unsupported),
+    /// Names in the settings that the model does not have.
+    #[error("the model has no {what} `{name}`, it has {available}; correct `{key}`")]
+    NoSuchName {
+        /// Input, output.
+        what: &'static str,
+        /// The name asked for.
+        name: String,
+        /// What there is.
+        available: String,
+        /// The settings key.
+        key: String,
+    },
+    /// Inputs of the model that no data feed.
+    #[error(
+        "no data are mapped to the model's input `{input}`; add `data.inputs.{input} = {{ array = \"...\" }}`"
+    )]
+    NotFed {
+        /// The input.
+        input: String,
+    },
+    /// An input whose free dimensions data do not determine.
+    #[error(
+        "input `{input}` of the model has shape {found}, but the data have {given:?} per example; map another array or export the \
+             model for this shape"
+    )]
+    InputShape {
+        /// The input.
+        input: String,
+        /// Its dimensions in the model.
+        found: String,
+        /// Per-example dimensions of the data.
+        given: Vec<usize>,
+    },
+    /// A model with no or several outputs where one must be chosen.
+    #[error("the model has {found} outputs ({available}), expected one; choose it with `loss.output`")]
+    ChooseOutput {
+        /// How many there are.
+        found: usize,
+        /// Their names.
+        available: String,
+    },
+    /// Nothing to train.
+    #[error(
+        "the loss depends on no trainable parameter of the model ({considered} candidates); check `model.freeze` and `loss.output`"
+    )]
+    NothingToTrain {
+        /// Float initializers that were considered.
+        considered: usize,
+    },
+}
+
+/// What a graph is built for.
+#[derive(Debug, Clone, Copy)]
+pub struct StepSpec<'a> {
+    /// The model.
+    pub graph: &'a Graph,
+    /// Names of the parameters that are trained, and of the state that a step updates.
+    pub trainable: &'a Trainable,
+    /// Examples in the batch.
+    pub batch: usize,
+    /// Dimensions per example of the data behind each input.
+    pub inputs: &'a [(String, Vec<usize>)],
+    /// Sizes of free dimensions by name.
+    pub dimensions: &'a std::collections::BTreeMap<String, u64>,
+    /// The loss.
+    pub loss: &'a LossPlan,
+    /// Name, element type and per-example dimensions of the target; `None` dimensions mean those of the output.
+    pub target: Option<&'a Target>,
+    /// Whether labels that do not count occur.
+    pub ignored: Ignored,
+}
+
+/// The target of the loss.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// Name under `[data.targets]`.
+    pub name: String,
+    /// `I64` for class labels, `F32` otherwise.
+    pub dtype: Dtype,
+}
+
+/// A value fed with each batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Feed {
+    /// Name of the model's input or of the target.
+    pub name: String,
+    /// Name of the graph's input.
+    pub input: String,
+    /// Element type and dimensions, the batch first.
+    pub kind: ValueType,
+}
+
+/// A dropout mask fed with each step.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MaskFeed {
+    /// Name of the graph's input.
+    pub input: String,
+    /// Dimensions.
+    pub dims: Vec<usize>,
+    /// Probability with which an element is dropped.
+    pub ratio: f64,
+}
+
+/// A graph with the names of what goes in and out.
+#[derive(Debug, Clone)]
+pub struct StepGraph {
+    /// The graph; its parameters and states are inputs under their ONNX names.
+    pub graph: Graph,
+    /// Data.
+    pub feeds: Vec<Feed>,
+    /// Dropout masks, in the order of the model's nodes.
+    pub masks: Vec<MaskFeed>,
+    /// Output holding the gradient of the loss sum, per parameter, in the order of [`Trainable::parameters`]; empty in an
+    /// evaluation graph.
+    pub gradients: Vec<String>,
+    /// Outputs holding the updated states, in the order of [`Trainable::states`]; empty in an evaluation graph.
+    pub states: Vec<String>,
+    /// Output holding the predictions that loss and metrics read, and their type.
+    pub predictions: (String, ValueType),
+    /// Dimensions of the target, the batch first; `None` if the loss has none.
+    pub target: Option<ValueType>,
+}
+
+/// Name of the output with the sum of the loss.
+pub const LOSS_SUM: &str = "trainer/loss_sum";
+/// Name of the output with the weight of that sum.
+pub const LOSS_WEIGHT: &str = "trainer/loss_weight";
+const PREDICTIONS: &str = "trainer/predictions";
+
+/// The graph of a training step: loss, gradients and updated running statistics.
+///
+/// # Errors
+/// See [`StepError`].
+pub fn training(spec: &StepSpec<'_>, oracle: &dyn Oracle) -> Result<StepGraph, StepError> {
+    let mut started = start(spec, spec.graph.clone(), oracle)?;
+    let emit = &mut started.emit;
+    let form = train_form::rewrite(emit)?;
+    let (output, target, parts) = attach_loss(spec, emit, &mut started.feeds)?;
+    let parameters: Vec<Value> =
+        spec.trainable.parameters.iter().filter_map(|(name, _)| emit.find(name)).collect();
+    let gradients = backward(emit, parts.sum, &parameters)?;
+    let mut outputs =
+        vec![emit.name_output(parts.sum, LOSS_SUM), emit.name_output(parts.weight, LOSS_WEIGHT)];
+    let predictions = emit.name_output(output, PREDICTIONS);
+    outputs.push(predictions);
+    let mut gradient_names = Vec::with_capacity(parameters.len());
+    for (parameter, gradient) in parameters.iter().zip(gradients) {
+        let name = format!("gradient/{}", emit.name(*parameter));
+        // A parameter whose influence is cut by a piecewise constant operator has gradient zero, as in PyTorch.
+        let gradient = gradient.unwrap_or_else(|| emit.zeros_like(*parameter));
+        outputs.push(emit.name_output(gradient, &name));
+        gradient_names.push(name);
+    }
+    let mut state_names = Vec::with_capacity(spec.trainable.states.len());
+    for (state, _) in &spec.trainable.states {
+        let updated = form.states.iter().find(|(name, _)| name == state).map(|(_, value)| *value);
+        let value = updated.or_else(|| emit.find(state)).expect("states are initializers of the model");
+        let name = format!("state/{state}");
+        outputs.push(emit.name_output(value, &name));
+        state_names.push(name);
+    }
+    let masks = form.masks.iter().map(|mask| MaskFeed {
+        input: emit.name(mask.value).to_owned(),
+        dims: emit.dims(mask.value).to_vec(),
+        ratio: mask.ratio,
+    });
+    let masks: Vec<MaskFeed> = masks.collect();
+    let kind = emit.kind(predictions).clone();
+    let target = target.map(|target| emit.kind(target).clone());
+    let inputs = all_inputs(spec, emit, &started.feeds, &masks);
+    let graph = started.emit.finish("training_step", &inputs, &outputs);
+    Ok(StepGraph {
+        masks: keep_present(masks, &graph, |mask| &mask.input),
+        feeds: keep_present(started.feeds, &graph, |feed| &feed.input),
+        gradients: gradient_names,
+        states: state_names,
+        predictions: (PREDICTIONS.to_owned(), kind),
+        target,
+        graph,
+    })
+}
+
+/// The graph of an evaluation: loss and predictions of the model as it is used for inference.
+///
+/// # Errors
+/// See [`StepError`].
+pub fn evaluation(spec: &StepSpec<'_>, oracle: &dyn Oracle) -> Result<StepGraph, StepError> {
+    let mut started = start(spec, inference_form::rewrite(spec.graph), oracle)?;
+    let emit = &mut started.emit;
+    let (output, target, parts) = attach_loss(spec, emit, &mut started.feeds)?;
+    let mut outputs =
+        vec![emit.name_output(parts.sum, LOSS_SUM), emit.name_output(parts.weight, LOSS_WEIGHT)];
+    let predictions = emit.name_output(output, PREDICTIONS);
+    outputs.push(predictions);
+    let kind = emit.kind(predictions).clone();
+    let target = target.map(|target| emit.kind(target).clone());
+    let inputs = all_inputs(spec, emit, &started.feeds, &[]);
+    let graph = started.emit.finish("evaluation", &inputs, &outputs);
+    Ok(StepGraph {
+        masks: Vec::new(),
+        feeds: keep_present(started.feeds, &graph, |feed| &feed.input),
+        gradients: Vec::new(),
+        states: Vec::new(),
+        predictions: (PREDICTIONS.to_owned(), kind),
+        target,
+        graph,
+    })
+}
+
+fn keep_present<T>(feeds: Vec<T>, graph: &Graph, name: impl Fn(&T) -> &String) -> Vec<T> {
+    feeds.into_iter().filter(|feed| graph.inputs.iter().any(|port| port.name == *name(feed))).collect()
+}
+
+struct Started {
+    emit: Emit,
+    feeds: Vec<Feed>,
+}
+
+/// Fixes the shapes of `graph`, which is the model in the form that is wanted.
+fn start(spec: &StepSpec<'_>, mut graph: Graph, oracle: &dyn Oracle) -> Result<Started, StepError> {
+    for (name, _) in spec.inputs {
+        if !graph.inputs.iter().any(|port| port.name == *name) {
+            let available = listing(graph.inputs.iter().map(|port| &port.name));
+            let key = format!("data.inputs.{name}");
+            return Err(StepError::NoSuchName { what: "input", name: name.clone(), available, key });
+        }
+    }
+    let mut feeds = Vec::with_capacity(graph.inputs.len());
+    let mut symbols: HashMap<String, usize> = HashMap::new();
+    for port in &mut graph.inputs {
+        let given = spec.inputs.iter().find(|(name, _)| *name == port.name);
+        let (_, example) = given.ok_or_else(|| StepError::NotFed { input: port.name.clone() })?;
+        let dims = input_dims(port, example, spec, &mut symbols)?;
+        let dtype = port.dtype.unwrap_or(Dtype::F32);
+        *port = Port::fixed(port.name.clone(), dtype, &dims);
+        feeds.push(Feed {
+            name: port.name.clone(),
+            input: port.name.clone(),
+            kind: ValueType::new(dtype, dims),
+        });
+    }
+    let variables: HashSet<&str> = spec.trainable.names().collect();
+    let emit = lower(&graph, &variables, oracle)?;
+    Ok(Started { emit, feeds })
+}
+
+/// The dimensions of an input for this batch: the model's own where they are fixed, those of the data elsewhere.
+fn input_dims(
+    port: &Port,
+    example: &[usize],
+    spec: &StepSpec<'_>,
+    symbols: &mut HashMap<String, usize>,
+) -> Result<Vec<usize>, StepError> {
+    let given: Vec<usize> = std::iter::once(spec.batch).chain(example.iter().copied()).collect();
+    let Some(dims) = &port.dims else { return Ok(given) };
+    let mismatch = || StepError::InputShape {
+        input: port.name.clone(),
+        found: shape_text(dims),
+        given: example.to_vec(),
+    };
+    let wanted = |symbols: &HashMap<String, usize>, dim: &Dim| match dim {
+        Dim::Fixed(size) => Some(*size),
+        Dim::Symbol(name) => spec
+            .dimensions
+            .get(name)
+            .and_then(|size| usize::try_from(*size).ok())
+            .or_else(|| symbols.get(name).copied()),
+        Dim::Unknown => None,
+    };
+    if dims.len() == given.len() {
+        let mut fixed = Vec::with_capacity(dims.len());
+        for (dim, size) in dims.iter().zip(&given) {
+            if wanted(symbols, dim).is_some_and(|wanted| wanted != *size) {
+                return Err(mismatch());
+            }
+            if let Dim::Symbol(name) = dim {
+                symbols.insert(name.clone(), *size);
+            }
+            fixed.push(*size);
+        }
+        return Ok(fixed);
+    }
+    // The same elements in another arrangement, for instance flat rows of a table for an image model.
+    let rest: Option<Vec<usize>> = dims.iter().skip(1).map(|dim| wanted(symbols, dim)).collect();
+    let rest = rest
+        .filter(|rest| super::tensor::elements(rest) == super::tensor::elements(example))
+        .ok_or_else(mismatch)?;
+    Ok(std::iter::once(spec.batch).chain(rest).collect())
+}
+
+fn shape_text(dims: &[Dim]) -> String {
+    let parts: Vec<String> = dims
+        .iter()
+        .map(|dim| match dim {
+            Dim::Fixed(size) => size.to_string(),
+            Dim::Symbol(name) => name.clone(),
+            Dim::Unknown => "?".to_owned(),
+        })
+        .collect();
+    format!("[{}]", parts.join(", "))
+}
+
+fn listing<'a>(names: impl Iterator<Item = &'a String>) -> String {
+    let quoted: Vec<String> = names.map(|name| format!("`{name}`")).collect();
+    if quoted.is_empty() { "none".to_owned() } else { quoted.join(", ") }
+}
+
+/// The name of the output that the loss reads.
+///
+/// # Errors
+/// If the settings name none and the model has several, or they name one the model does not have.
+pub fn loss_output(graph: &Graph, plan: &LossPlan) -> Result<String, StepError> {
+    let available = || listing(graph.outputs.iter().map(|port| &port.name));
+    match (&plan.output, graph.outputs.as_slice()) {
+        (Some(name), outputs) if outputs.iter().any(|port| port.name == *name) => Ok(name.clone()),
+        (Some(name), _) => Err(StepError::NoSuchName {
+            what: "output",
+            name: name.clone(),
+            available: available(),
+            key: "loss.output".to_owned(),
+        }),
+        (None, [only]) => Ok(only.name.clone()),
+        (None, outputs) => Err(StepError::ChooseOutput { found: outputs.len(), available: available() }),
+    }
+}
+
+fn attach_loss(
+    spec: &StepSpec<'_>,
+    emit: &mut Emit,
+    feeds: &mut Vec<Feed>,
+) -> Result<(Value, Option<Value>, loss::LossParts), StepError> {
+    let name = loss_output(spec.graph, spec.loss)?;
+    let output = emit.find(&name).expect("the reader checked that outputs are produced");
+    let target = spec.target.map(|target| {
+        let mut dims = emit.dims(output).to_vec();
+        if target.dtype == Dtype::I64 && dims.len() > 1 {
+            dims.remove(1);
+        }
+        let kind = ValueType::new(target.dtype, dims);
+        let input = format!("trainer/target/{}", target.name);
+        let value = emit.declare(&input, kind.clone());
+        feeds.push(Feed { name: target.name.clone(), input, kind });
+        value
+    });
+    let parts = loss::build(emit, spec.loss, output, target, spec.batch, spec.ignored)?;
+    Ok((output, target, parts))
+}
+
+fn all_inputs(spec: &StepSpec<'_>, emit: &Emit, feeds: &[Feed], masks: &[MaskFeed]) -> Vec<Value> {
+    let fed =
+        feeds.iter().map(|feed| feed.input.as_str()).chain(masks.iter().map(|mask| mask.input.as_str()));
+    fed.chain(spec.trainable.names()).filter_map(|name| emit.find(name)).collect()
+}
+
+/// The initial values of the parameters and states, by name.
+#[must_use]
+pub fn initial_values(trainable: &Trainable) -> HashMap<&str, &Tensor> {
+    trainable
+        .parameters
+        .iter()
+        .chain(&trainable.states)
+        .map(|(name, tensor)| (name.as_str(), tensor))
+        .collect()
+}

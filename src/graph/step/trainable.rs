@@ -1,0 +1,103 @@
+//! Which initializers of a model are trained, which are state, and which stay as they are.
+
+use super::{StepError, loss_output};
+use crate::config::LossPlan;
+use crate::graph::model::Graph;
+use crate::graph::tensor::{Dtype, Tensor};
+use crate::graph::train_form::is_running_statistic;
+use std::collections::HashSet;
+
+/// What changes while a model is trained.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Trainable {
+    /// Initializers that the optimizer updates, in the order of the model, with their initial values.
+    pub parameters: Vec<(String, Tensor)>,
+    /// Running statistics that each step updates, with their initial values.
+    pub states: Vec<(String, Tensor)>,
+    /// Float initializers that stay as they are, and why.
+    pub excluded: Vec<(String, Excluded)>,
+}
+
+/// Why a float initializer is not trained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Excluded {
+    /// A pattern of `model.freeze` matches its name.
+    Frozen,
+    /// A scalar constant of an expression.
+    Scalar,
+    /// The loss does not depend on it.
+    NoPathToLoss,
+    /// Only 32-bit floats are trained.
+    ElementType(Dtype),
+}
+
+impl Trainable {
+    /// Names of parameters, then of states.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.parameters.iter().chain(&self.states).map(|(name, _)| name.as_str())
+    }
+
+    /// Whether nothing is trained.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.parameters.is_empty() && self.states.is_empty()
+    }
+
+    /// Number of trained values.
+    #[must_use]
+    pub fn parameter_elements(&self) -> usize {
+        self.parameters.iter().map(|(_, tensor)| tensor.kind().elements()).sum()
+    }
+}
+
+/// Sorts the initializers of a model: every float initializer of rank 1 or more that the loss depends on is trained,
+/// unless `is_frozen` says otherwise; running statistics of BatchNormalization are state.
+///
+/// # Errors
+/// If the output that the loss reads can not be chosen, or nothing is left to train.
+pub fn trainable(
+    graph: &Graph,
+    loss: &LossPlan,
+    is_frozen: impl Fn(&str) -> bool,
+) -> Result<Trainable, StepError> {
+    let output = loss_output(graph, loss)?;
+    let relevant = ancestors(graph, &output);
+    let mut sorted = Trainable::default();
+    for (name, tensor) in &graph.initializers {
+        if !tensor.dtype().is_float() {
+            continue;
+        }
+        let statistic = is_running_statistic(&graph.nodes, name);
+        let reason = if !relevant.contains(name.as_str()) {
+            Some(Excluded::NoPathToLoss)
+        } else if is_frozen(name) {
+            Some(Excluded::Frozen)
+        } else if tensor.dtype() != Dtype::F32 {
+            Some(Excluded::ElementType(tensor.dtype()))
+        } else if tensor.dims().is_empty() {
+            Some(Excluded::Scalar)
+        } else {
+            None
+        };
+        match reason {
+            Some(reason) => sorted.excluded.push((name.clone(), reason)),
+            None if statistic => sorted.states.push((name.clone(), tensor.clone())),
+            None => sorted.parameters.push((name.clone(), tensor.clone())),
+        }
+    }
+    if sorted.parameters.is_empty() {
+        return Err(StepError::NothingToTrain { considered: sorted.excluded.len() });
+    }
+    Ok(sorted)
+}
+
+/// All values that `output` depends on.
+fn ancestors<'a>(graph: &'a Graph, output: &'a str) -> HashSet<&'a str> {
+    let mut found = HashSet::from([output]);
+    for node in graph.nodes.iter().rev() {
+        if node.outputs.iter().any(|name| found.contains(name.as_str())) {
+            found.extend(node.inputs.iter().map(String::as_str));
+        }
+    }
+    found
+}

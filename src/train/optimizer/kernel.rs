@@ -1,10 +1,10 @@
-//! The update formulas, one element at a time, and the loops that apply them to slices.
+//! The update formulas, one element at a time, and the loops over slices: updates and the sum of squares.
 //!
 //! The loops are plain zips which the compiler turns into vector instructions. They exist twice, for the instruction
 //! set this program is built for and for AVX2, and give the same bits: Rust never contracts a multiplication and an
 //! addition into one operation with one rounding, so both compute the same IEEE 754 results lane by lane.
 
-// One of the two copies may only be called where the processor has AVX2; that call is the only unsafe code here.
+// The copies for AVX2 may only be called where the processor has it; those calls are the only unsafe code here.
 #![allow(unsafe_code)]
 
 /// How a raw gradient becomes the one the formulas use.
@@ -173,4 +173,39 @@ impl Kernel {
             }
         }
     }
+}
+
+/// Independent partial sums of [`sum_of_squares`]: enough to fill vector instructions, and part of what fixes the order
+/// of its additions.
+const LANES: usize = 16;
+
+/// The sum of the squares of `block`. The square of an `f32` is exact in `f64`, so only the additions round; their
+/// order depends on the length alone.
+pub(super) fn sum_of_squares(block: &[f32]) -> f64 {
+    #[cfg(target_arch = "x86_64")]
+    if std::is_x86_feature_detected!("avx2") {
+        // SAFETY: the processor has AVX2, as just detected; the function has no other requirement.
+        return unsafe { sum_of_squares_avx2(block) };
+    }
+    sum_of_squares_portable(block)
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn sum_of_squares_avx2(block: &[f32]) -> f64 {
+    sum_of_squares_portable(block)
+}
+
+#[inline(always)]
+pub(super) fn sum_of_squares_portable(block: &[f32]) -> f64 {
+    let mut sums = [0.0_f64; LANES];
+    let (groups, rest) = block.as_chunks::<LANES>();
+    for group in groups {
+        for (sum, value) in sums.iter_mut().zip(group) {
+            let value = f64::from(*value);
+            *sum += value * value;
+        }
+    }
+    let rest: f64 = rest.iter().map(|value| f64::from(*value) * f64::from(*value)).sum();
+    sums.iter().sum::<f64>() + rest
 }

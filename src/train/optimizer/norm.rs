@@ -1,12 +1,10 @@
 //! The global norm of a model's gradients, and the factor that clips it.
 
+use super::kernel;
 use rayon::join;
 
 /// Elements one task adds up.
 const TASK_ELEMENTS: usize = 16 * 1024;
-
-/// Independent partial sums of a task: enough for vector instructions, and part of what fixes the order of additions.
-const LANES: usize = 16;
 
 /// The L2 norm of all `gradients` taken as one vector.
 ///
@@ -32,7 +30,7 @@ fn sum_of_squares(gradients: &[&[f32]]) -> f64 {
     match gradients {
         [only] => sum_of_slice(only),
         several if several.is_empty() || elements <= TASK_ELEMENTS => {
-            several.iter().map(|gradient| sum_of_block(gradient)).sum()
+            several.iter().map(|gradient| kernel::sum_of_squares(gradient)).sum()
         }
         several => {
             let (front, back) = several.split_at(halfway(several, elements));
@@ -54,7 +52,7 @@ fn halfway(gradients: &[&[f32]], elements: usize) -> usize {
 
 fn sum_of_slice(gradient: &[f32]) -> f64 {
     if gradient.len() <= TASK_ELEMENTS {
-        return sum_of_block(gradient);
+        return kernel::sum_of_squares(gradient);
     }
     let tasks = gradient.len().div_ceil(TASK_ELEMENTS);
     let (front, back) = gradient.split_at(tasks / 2 * TASK_ELEMENTS);
@@ -62,23 +60,9 @@ fn sum_of_slice(gradient: &[f32]) -> f64 {
     front + back
 }
 
-/// The square of an `f32` is exact in `f64`, so only the additions round.
-fn sum_of_block(block: &[f32]) -> f64 {
-    let mut sums = [0.0_f64; LANES];
-    let (groups, rest) = block.as_chunks::<LANES>();
-    for group in groups {
-        for (sum, value) in sums.iter_mut().zip(group) {
-            let value = f64::from(*value);
-            *sum += value * value;
-        }
-    }
-    let rest: f64 = rest.iter().map(|value| f64::from(*value) * f64::from(*value)).sum();
-    sums.iter().sum::<f64>() + rest
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{clip_factor, gradient_norm};
+    use super::{clip_factor, gradient_norm, kernel};
 
     fn ramp(elements: usize) -> Vec<f32> {
         (0..elements).map(|index| ((index * 7919 % 1013) as f32 - 500.0) * 1e-3).collect()
@@ -105,6 +89,15 @@ mod tests {
         };
         assert_eq!(norm_with(1), norm_with(2));
         assert_eq!(norm_with(1), norm_with(5));
+    }
+
+    #[test]
+    fn vector_instructions_change_no_bit_of_the_norm() {
+        for elements in [0, 1, 15, 16, 17, 1000, 16_384] {
+            let block = ramp(elements);
+            let portable = kernel::sum_of_squares_portable(&block);
+            assert_eq!(kernel::sum_of_squares(&block).to_bits(), portable.to_bits(), "{elements} elements");
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ pub const MAX_SLOTS: usize = 2;
 const TASK_ELEMENTS: usize = 16 * 1024;
 
 /// Elements copied at a time when an update is not in place; all tensors of such a block stay in the nearest caches.
-const COPY_ELEMENTS: usize = 2 * 1024;
+const COPY_ELEMENTS: usize = 1024;
 
 /// Whether weight decay acts on a parameter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,1 +1,7 @@
 //! train
+
+pub mod best;
+pub mod early_stopping;
+pub mod metric;
+pub mod optimizer;
+pub mod schedule;

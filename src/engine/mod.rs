@@ -1,1 +1,6 @@
-//! engine
+//! Running graphs on ONNX Runtime: the library, sessions, bindings, devices, and the step as a transaction.
+//!
+//! Belongs here: everything that touches `ort`, and the optimizer's loops over the tensors it holds.
+//! Does not belong here: what a graph means, when to take a step, what is recorded of it.
+
+pub mod optimizer;

@@ -3,5 +3,4 @@
 pub mod best;
 pub mod early_stopping;
 pub mod metric;
-pub mod optimizer;
 pub mod schedule;

@@ -1,1 +1,4 @@
 //! engine
+
+pub mod library;
+pub mod probe;

@@ -2,7 +2,7 @@
 //!
 //! ONNX Runtime can only say which providers it was built with. Whether one starts depends on libraries, driver and
 //! device, so a tiny model is run on it and its result is looked at. What ONNX Runtime says on failure is turned into
-//! what the user can do; its texts were recorded with ONNX Runtime 1.31 on machines in each of these states.
+//! what the user can do. Its texts are those of ONNX Runtime 1.31, and the numbers in them those of `cudaError_t`.
 
 use std::path::{Path, PathBuf};
 

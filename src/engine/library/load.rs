@@ -14,6 +14,11 @@ use super::locate::{Located, Origin};
 /// What ONNX Runtime's log lines are called in this program's log.
 const LOG_TARGET: &str = "onnxruntime";
 
+/// From version 1.29 on, the packaged Linux libraries report to their maker unless this variable is set when the
+/// environment is made: they write a device id into the user's cache folder, note a first event, and later send both.
+/// `DisableTelemetryEvents` needs an environment and so comes after that.
+const TELEMETRY_SWITCH: &str = "ORT_DISABLE_TELEMETRY";
+
 /// The environment of this process, once it is made. ONNX Runtime allows one per process, ever: it lives to the end.
 static LOADED: Mutex<Option<Runtime>> = Mutex::new(None);
 
@@ -124,6 +129,9 @@ pub enum LoadError {
 /// Loads the library and makes the environment: one thread pool for all sessions, no telemetry, log lines forwarded to
 /// `log` under the target `onnxruntime`. Called again with the same arguments it returns the same environment.
 ///
+/// It sets `ORT_DISABLE_TELEMETRY` in the environment of the process. A program that has threads in foreign code which
+/// reads variables at that moment has to set it itself, before it starts them.
+///
 /// # Errors
 /// See [`LoadError`]. After an error another library may be tried.
 pub fn load(located: &Located, threads: Threads) -> Result<Runtime, LoadError> {
@@ -141,10 +149,23 @@ pub fn load(located: &Located, threads: Threads) -> Result<Runtime, LoadError> {
             threads,
         });
     }
+    forbid_telemetry();
     let version = verify(located)?;
     let environment = environment_of(located, threads)?;
     let (path, origin) = (located.path.clone(), located.origin);
     Ok(loaded.insert(Runtime { version, path, origin, threads, environment }).clone())
+}
+
+/// Keeps ONNX Runtime from writing a device id and from reporting anything; to be called before the library is loaded.
+#[allow(unsafe_code, reason = "the library takes this setting from the environment of the process alone")]
+fn forbid_telemetry() {
+    if std::env::var_os(TELEMETRY_SWITCH).is_some_and(|value| value == "1") {
+        return;
+    }
+    // SAFETY: changing the environment is unsound only against foreign code that reads it at the same time. Rust code
+    // reads it under the lock that this call takes; of foreign code, this program has started no thread before its
+    // first library is loaded, and `load` asks the same of programs that embed it.
+    unsafe { std::env::set_var(TELEMETRY_SWITCH, "1") };
 }
 
 /// The version of the library, if it is one that this program can run on.

@@ -20,6 +20,7 @@ use super::locate::{LocateError, Located, Origin, Request, Want, find, install, 
 use super::pip::Cause;
 use super::wheels::{Bundle, Member, Wheel};
 use super::{Host, locate};
+use crate::engine::probe::{self, CudaUnusable};
 
 /// Content of the one library in the fake wheel.
 const LIBRARY: &[u8] = b"as good as any library while nobody loads it";
@@ -498,8 +499,6 @@ fn check_load_fails(path: &Path, origin: Origin, expected: &[&str]) -> LoadError
     error
 }
 
-/// These tests must run before anything else is loaded in this process, or instead of it: a refused library leaves
-/// nothing loaded, so their order does not matter, but a test that loads ONNX Runtime belongs in a process of its own.
 #[test]
 fn a_file_that_is_no_library_is_refused_with_what_it_is() {
     let folder = tempfile::tempdir().unwrap();
@@ -533,4 +532,51 @@ fn a_library_that_vanished_is_refused() {
 fn the_public_search_uses_this_process() {
     let request = Request { explicit: Some(some_library()), ..Request::default() };
     assert_eq!(locate(&request).unwrap().origin, Origin::Argument);
+}
+
+/// Where a test that runs itself again, in a process of its own, finds the library it shall load.
+const LIBRARY_OF_CHILD: &str = "TRAINER_TEST_LIBRARY";
+
+/// Runs the calling test again in a process with an empty environment but for `LIBRARY_OF_CHILD` and a home of its own.
+/// Whatever would be sent from there goes to a proxy that does not exist.
+#[track_caller]
+fn check_in_a_process_of_its_own(test: &str) -> TempDir {
+    let library = locate(&Request::default()).unwrap().path;
+    let home = tempfile::tempdir().unwrap();
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args([&format!("engine::library::tests::{test}"), "--exact", "--nocapture"])
+        .env_clear()
+        .env(LIBRARY_OF_CHILD, library)
+        .env("HOME", home.path())
+        .env("https_proxy", "http://127.0.0.1:9")
+        .output()
+        .unwrap();
+    let text =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && text.contains("1 passed"), "{text}");
+    home
+}
+
+#[test]
+fn a_loaded_runtime_computes_reports_to_nobody_and_is_the_only_one() {
+    let Some(library) = std::env::var_os(LIBRARY_OF_CHILD) else {
+        let home =
+            check_in_a_process_of_its_own("a_loaded_runtime_computes_reports_to_nobody_and_is_the_only_one");
+        let left: Vec<_> = fs::read_dir(home.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+        assert!(left.is_empty(), "ONNX Runtime wrote {left:?} into the user's home");
+        return;
+    };
+    let located = Located { path: library.into(), origin: Origin::Argument, version: None };
+    let threads = Threads { count: 2, spin: false };
+    let runtime = load(&located, threads).unwrap();
+    assert!(runtime.version.starts_with("1."), "{}", runtime.version);
+    probe::cpu(&runtime).unwrap();
+    assert_eq!(load(&located, threads).unwrap().version, runtime.version);
+
+    let other = load(&located, Threads { count: 3, spin: false }).unwrap_err();
+    assert!(matches!(other, LoadError::AlreadyLoaded { .. }), "{other}");
+    // A CPU library says that it has no CUDA; a GPU library says what this machine lacks, or starts.
+    if let Err(reason) = probe::cuda(&runtime, &Host::default(), 0) {
+        assert!(!matches!(reason, CudaUnusable::Other { .. }), "not recognised: {reason}");
+    }
 }

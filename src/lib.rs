@@ -10,4 +10,5 @@ pub mod engine;
 pub mod graph;
 pub mod random;
 pub mod report;
+pub mod system;
 pub mod train;

@@ -11,4 +11,6 @@ pub mod oracle;
 pub mod optimizer;
 pub mod state;
 mod compiled;
+mod transfer;
+mod update_session;
 pub mod step;

@@ -1,0 +1,85 @@
+//! The state of a training: parameters, optimizer slots and running statistics, in tensors of ONNX Runtime.
+
+use super::error::EngineError;
+use ort::memory::Allocator;
+use ort::value::Tensor as OrtTensor;
+
+/// What a step changes. A set that somebody holds is never written to; see [`super::step::Engine`].
+#[derive(Debug)]
+pub struct StateSet {
+    /// One tensor per parameter.
+    pub(super) parameters: Vec<OrtTensor<f32>>,
+    /// For each slot of the optimizer, one tensor per parameter.
+    pub(super) slots: Vec<Vec<OrtTensor<f32>>>,
+    /// One tensor per running statistic.
+    pub(super) states: Vec<OrtTensor<f32>>,
+    /// Distinguishes sets, so that bindings know which one they are for.
+    pub(super) id: u64,
+}
+
+/// Names and shapes of what a state holds, the same for all sets of a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layout {
+    /// Parameters by ONNX name.
+    pub parameters: Vec<(String, Vec<usize>)>,
+    /// Slots by PyTorch's name.
+    pub slots: Vec<String>,
+    /// Running statistics by ONNX name.
+    pub states: Vec<(String, Vec<usize>)>,
+}
+
+/// What a tensor of the state is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TensorRole<'a> {
+    /// A parameter.
+    Parameter(&'a str),
+    /// A slot of the optimizer for a parameter.
+    Slot(&'a str, &'a str),
+    /// A running statistic.
+    State(&'a str),
+}
+
+impl Layout {
+    /// The tensors of a state in their fixed order: parameters, states, then slot by slot.
+    pub fn tensors(&self) -> impl Iterator<Item = (TensorRole<'_>, &[usize])> {
+        let parameters = self.parameters.iter().map(|(name, dims)| (TensorRole::Parameter(name), dims.as_slice()));
+        let states = self.states.iter().map(|(name, dims)| (TensorRole::State(name), dims.as_slice()));
+        let slots = self.slots.iter().flat_map(|slot| {
+            self.parameters.iter().map(move |(name, dims)| (TensorRole::Slot(slot, name), dims.as_slice()))
+        });
+        parameters.chain(states).chain(slots)
+    }
+}
+
+impl StateSet {
+    /// A set with unspecified contents.
+    pub(super) fn allocate(layout: &Layout, allocator: &Allocator, id: u64) -> Result<Self, EngineError> {
+        let parameters = tensors(&layout.parameters, allocator)?;
+        let slots = layout.slots.iter().map(|_| tensors(&layout.parameters, allocator)).collect::<Result<_, _>>()?;
+        Ok(Self { parameters, slots, states: tensors(&layout.states, &Allocator::default())?, id })
+    }
+
+    /// All tensors, in the order of [`Layout::tensors`].
+    pub(super) fn iter(&self) -> impl Iterator<Item = &OrtTensor<f32>> {
+        self.parameters.iter().chain(&self.states).chain(self.slots.iter().flatten())
+    }
+
+    /// The same, to be written.
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut OrtTensor<f32>> {
+        self.parameters.iter_mut().chain(&mut self.states).chain(self.slots.iter_mut().flatten())
+    }
+
+    /// The contents of all tensors, in the order of [`Layout::tensors`]; only for a set in host memory.
+    pub fn host_slices(&self) -> impl Iterator<Item = &[f32]> {
+        self.iter().map(|tensor| tensor.extract_tensor().1)
+    }
+}
+
+/// One uninitialised tensor per entry, in the memory of `allocator`.
+pub(super) fn tensors(layout: &[(String, Vec<usize>)], allocator: &Allocator) -> Result<Vec<OrtTensor<f32>>, EngineError> {
+    let make = |(name, dims): &(String, Vec<usize>)| {
+        OrtTensor::<f32>::new(allocator, dims.as_slice())
+            .map_err(|error| EngineError::new(format!("allocating `{name}` {dims:?}"), &error))
+    };
+    layout.iter().map(make).collect()
+}

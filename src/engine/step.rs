@@ -1,0 +1,473 @@
+//! A training step as a transaction over the state.
+//!
+//! [`Engine::gradients`] computes loss and gradients from the committed state and may fail; the state is untouched then.
+//! [`Engine::commit`] applies the optimizer and can not fail on the CPU. It works in place, unless somebody holds the
+//! state (a checkpoint being written): then it writes into a spare set, and what is held stays as it was.
+
+use super::compiled::{Compiled, Shared};
+use super::error::EngineError;
+use super::library::Runtime;
+use super::optimizer::{Decay, MAX_SLOTS, Optimizer, Source, StepScalars, clip_factor, gradient_norm};
+use super::session::{Cancel, Place};
+use super::state::{Layout, StateSet, tensors};
+use super::update_session::UpdateSession;
+use crate::config::OptimizerPlan;
+use crate::data::HostArray;
+use crate::graph::step::{MaskFeed, StepGraph, Trainable};
+use ort::memory::{AllocationDevice, Allocator, AllocatorType, MemoryInfo, MemoryType};
+use ort::value::Tensor as OrtTensor;
+use rayon::prelude::*;
+use std::sync::Arc;
+
+/// How the gradients of a step are bounded before they are applied.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Clipping {
+    /// Upper bound of the global norm.
+    pub norm: Option<f64>,
+    /// Upper bound of each element's absolute value.
+    pub value: Option<f64>,
+}
+
+/// The outcome of a step.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StepOutcome {
+    /// Mean loss of the batch before the update.
+    pub loss: f32,
+    /// What the loss sum was divided by.
+    pub weight: f64,
+    /// Global L2 norm of the mean gradient, before clipping.
+    pub gradient_norm: f64,
+    /// Whether the update was applied; it is not if loss or norm are not finite.
+    pub applied: bool,
+}
+
+/// The outcome of evaluating one batch.
+#[derive(Debug)]
+pub struct Evaluated<'a> {
+    /// Sum of the loss.
+    pub loss_sum: f32,
+    /// Weight of that sum.
+    pub weight: f32,
+    /// Dimensions of the predictions.
+    pub shape: Vec<usize>,
+    /// The predictions.
+    pub predictions: &'a [f32],
+}
+
+/// The state of a training and the sessions that change it.
+#[derive(Debug)]
+pub struct Engine {
+    runtime: Runtime,
+    place: Place,
+    layout: Layout,
+    cancel: Cancel,
+    optimizer: Optimizer,
+    decays: Vec<Decay>,
+    /// Threads of the optimizer's loops.
+    pool: Arc<rayon::ThreadPool>,
+    current: Arc<StateSet>,
+    spare: Option<Arc<StateSet>>,
+    next_id: u64,
+    gradients: Vec<OrtTensor<f32>>,
+    /// Sums over the parts of a batch; made when a batch first has several parts.
+    accumulated: Option<Vec<OrtTensor<f32>>>,
+    states_in: Vec<OrtTensor<f32>>,
+    states_out: Vec<OrtTensor<f32>>,
+    update_session: Option<UpdateSession>,
+    training: Vec<Compiled>,
+    evaluation: Vec<Compiled>,
+    pending: Pending,
+}
+
+/// What the parts of the batch in progress have given so far.
+#[derive(Debug, Clone, Copy, Default)]
+struct Pending {
+    parts: usize,
+    loss_sum: f64,
+    weight: f64,
+}
+
+/// How the state is updated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UpdateBy {
+    /// A loop over host memory.
+    FusedLoop,
+    /// A session of standard operators, for state that lives on a device.
+    Session,
+}
+
+impl Engine {
+    /// An engine whose parameters and running statistics have their initial values and whose slots are zero.
+    ///
+    /// # Errors
+    /// If memory for the state can not be allocated or the device does not start.
+    pub fn new(
+        runtime: &Runtime,
+        place: Place,
+        update: UpdateBy,
+        trainable: &Trainable,
+        plan: &OptimizerPlan,
+    ) -> Result<Self, EngineError> {
+        let optimizer = Optimizer::new(plan);
+        let named = |tensors: &[(String, crate::graph::tensor::Tensor)]| {
+            tensors.iter().map(|(name, tensor)| (name.clone(), tensor.dims().to_vec())).collect::<Vec<_>>()
+        };
+        let layout = Layout {
+            parameters: named(&trainable.parameters),
+            slots: optimizer.slots().iter().map(|slot| (*slot).to_owned()).collect(),
+            states: named(&trainable.states),
+        };
+        let update_session = match update {
+            UpdateBy::FusedLoop => None,
+            UpdateBy::Session => Some(UpdateSession::new(runtime, place, &layout, plan, &optimizer)?),
+        };
+        let device = device_allocator(place, update_session.as_ref())?;
+        let host = Allocator::default();
+        let mut engine = Self {
+            runtime: runtime.clone(),
+            place,
+            cancel: Cancel::new()?,
+            decays: layout.parameters.iter().map(|(name, _)| optimizer.decay(name)).collect(),
+            pool: Arc::new(pool(runtime.threads.count)?),
+            current: Arc::new(StateSet::allocate(&layout, &device, 0)?),
+            spare: None,
+            next_id: 1,
+            gradients: tensors(&layout.parameters, &device)?,
+            accumulated: None,
+            states_in: tensors(&layout.states, &host)?,
+            states_out: tensors(&layout.states, &host)?,
+            update_session,
+            training: Vec::new(),
+            evaluation: Vec::new(),
+            pending: Pending::default(),
+            optimizer,
+            layout,
+        };
+        let initial = trainable.parameters.iter().chain(&trainable.states);
+        let initial: Vec<Vec<f32>> = initial
+            .map(|(_, tensor)| tensor.bytes().chunks_exact(4).map(|word| f32::from_le_bytes(word.try_into().unwrap_or_default())).collect())
+            .collect();
+        engine.load(|index| initial.get(index).map(Vec::as_slice))?;
+        Ok(engine)
+    }
+
+    /// Names and shapes of the state's tensors.
+    #[must_use]
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// A handle that cancels the run in progress.
+    #[must_use]
+    pub fn cancel(&self) -> Cancel {
+        self.cancel.clone()
+    }
+
+    /// Replaces the state: `values` gives the contents of tensor `i` of [`Layout::tensors`], zeros where it gives none.
+    ///
+    /// # Errors
+    /// If a tensor can not be copied to the device. Slices of another length than their tensor are an error, too.
+    pub fn load<'v>(&mut self, values: impl Fn(usize) -> Option<&'v [f32]>) -> Result<(), EngineError> {
+        let fresh = self.fresh_set()?;
+        let mut fresh = fresh;
+        for (index, tensor) in fresh.iter_mut().enumerate() {
+            super::transfer::fill(tensor, values(index))?;
+        }
+        self.current = Arc::new(fresh);
+        self.spare = None;
+        Ok(())
+    }
+
+    fn fresh_set(&mut self) -> Result<StateSet, EngineError> {
+        let device = device_allocator(self.place, self.update_session.as_ref())?;
+        let id = self.next_id;
+        self.next_id += 1;
+        StateSet::allocate(&self.layout, &device, id)
+    }
+
+    /// The committed state. It never changes while it is held; holding it makes later steps use a second set of buffers.
+    ///
+    /// # Errors
+    /// If the state lives on a device and can not be copied from it.
+    pub fn snapshot(&self) -> Result<Arc<StateSet>, EngineError> {
+        if self.place == Place::Cpu {
+            return Ok(Arc::clone(&self.current));
+        }
+        let mut copy = StateSet::allocate(&self.layout, &Allocator::default(), u64::MAX)?;
+        for (to, from) in copy.iter_mut().zip(self.current.iter()) {
+            super::transfer::copy(from, to)?;
+        }
+        Ok(Arc::new(copy))
+    }
+
+    /// Compiles the training graph for one batch size.
+    ///
+    /// # Errors
+    /// If ONNX Runtime does not accept the graph.
+    pub fn add_training(&mut self, graph: StepGraph, batch: usize) -> Result<(), EngineError> {
+        self.training.push(Compiled::new(&self.runtime, self.place, graph, batch)?);
+        Ok(())
+    }
+
+    /// Compiles the evaluation graph for one batch size.
+    ///
+    /// # Errors
+    /// If ONNX Runtime does not accept the graph.
+    pub fn add_evaluation(&mut self, graph: StepGraph, batch: usize) -> Result<(), EngineError> {
+        self.evaluation.push(Compiled::new(&self.runtime, self.place, graph, batch)?);
+        Ok(())
+    }
+
+    /// Computes loss and gradients of one part of a batch and adds them to those of the parts before it.
+    ///
+    /// `names` are those of `arrays`; `fill_mask` fills a dropout mask, given its position among the masks.
+    ///
+    /// # Errors
+    /// If the run fails or is cancelled; the committed state is untouched, and [`Self::abandon`] forgets the batch.
+    pub fn gradients(
+        &mut self,
+        names: &[String],
+        arrays: &[HostArray],
+        fill_mask: &mut dyn FnMut(usize, &MaskFeed, &mut [bool]),
+    ) -> Result<(), EngineError> {
+        let batch = batch_of(arrays);
+        if self.pending.parts == 0 {
+            for (working, committed) in self.states_in.iter_mut().zip(&self.current.states) {
+                working.extract_tensor_mut().1.copy_from_slice(committed.extract_tensor().1);
+            }
+        } else {
+            for (working, updated) in self.states_in.iter_mut().zip(&self.states_out) {
+                working.extract_tensor_mut().1.copy_from_slice(updated.extract_tensor().1);
+            }
+        }
+        let Some(compiled) = self.training.iter_mut().find(|compiled| compiled.batch == batch) else {
+            return Err(not_compiled("training", batch));
+        };
+        compiled.fill(names, arrays)?;
+        for (position, (mask, memory)) in compiled.masks().enumerate() {
+            fill_mask(position, mask, memory);
+        }
+        let mut shared = Shared {
+            layout: &self.layout,
+            gradients: &mut self.gradients,
+            states_in: &self.states_in,
+            states_out: &mut self.states_out,
+        };
+        compiled.run(&self.current, &mut shared, &self.cancel)?;
+        let (sum, weight) = compiled.loss();
+        self.pending.parts += 1;
+        self.pending.loss_sum += f64::from(sum);
+        self.pending.weight += f64::from(weight);
+        Ok(())
+    }
+
+    /// Keeps the gradients of the part just computed, because another part of the same batch follows.
+    ///
+    /// # Errors
+    /// If memory for the sums can not be allocated; the committed state is untouched.
+    pub fn accumulate(&mut self) -> Result<(), EngineError> {
+        let is_first = self.pending.parts == 1;
+        if let Some(session) = &mut self.update_session {
+            return session.accumulate(is_first, &self.gradients);
+        }
+        let sums = match &mut self.accumulated {
+            Some(sums) => sums,
+            None => self.accumulated.insert(tensors(&self.layout.parameters, &Allocator::default())?),
+        };
+        for (sum, gradient) in sums.iter_mut().zip(&self.gradients) {
+            add_into(&self.pool, is_first, sum.extract_tensor_mut().1, gradient.extract_tensor().1);
+        }
+        Ok(())
+    }
+
+    /// Forgets the batch in progress.
+    pub fn abandon(&mut self) {
+        self.pending = Pending::default();
+    }
+
+    /// Applies the optimizer with the gradients of the batch and commits the new state as `step` (from 1).
+    ///
+    /// If the loss or the gradient norm is not finite nothing is applied and the state stays as it was.
+    ///
+    /// # Errors
+    /// On the CPU only if memory for a second set of buffers is needed and can not be had; the state is untouched then.
+    pub fn commit(&mut self, step: u64, lr: f64, clipping: Clipping) -> Result<StepOutcome, EngineError> {
+        let pending = std::mem::take(&mut self.pending);
+        if pending.parts > 1 && self.update_session.is_none() {
+            // The last part is still in the gradient buffers; the sums of the others are added to it.
+            self.pending.parts = pending.parts;
+            self.accumulate()?;
+            self.pending = Pending::default();
+        }
+        let loss = (pending.loss_sum / pending.weight) as f32;
+        let mut outcome = StepOutcome { loss, weight: pending.weight, gradient_norm: f64::NAN, applied: false };
+        if self.update_session.is_some() {
+            return self.commit_by_session(step, lr, clipping, pending, outcome);
+        }
+        let gradients = match &self.accumulated {
+            Some(sums) if pending.parts > 1 => sums,
+            _ => &self.gradients,
+        };
+        let slices: Vec<&[f32]> = gradients.iter().map(|gradient| gradient.extract_tensor().1).collect();
+        outcome.gradient_norm = self.pool.install(|| gradient_norm(&slices)) / pending.weight;
+        if !outcome.loss.is_finite() || !outcome.gradient_norm.is_finite() {
+            return Ok(outcome);
+        }
+        let factor = clipping.norm.map_or(1.0, |limit| clip_factor(outcome.gradient_norm, limit));
+        let scalars = StepScalars {
+            step,
+            lr,
+            grad_scale: (factor / pending.weight) as f32,
+            clip_value: clipping.value.map(|limit| limit as f32),
+        };
+        self.apply(&scalars, pending.parts > 1)?;
+        outcome.applied = true;
+        Ok(outcome)
+    }
+
+    fn apply(&mut self, scalars: &StepScalars, summed: bool) -> Result<(), EngineError> {
+        if Arc::get_mut(&mut self.current).is_none() && self.spare.as_mut().is_none_or(|spare| Arc::get_mut(spare).is_none()) {
+            let fresh = self.fresh_set()?;
+            self.spare = Some(Arc::new(fresh));
+        }
+        let gradients = if summed { self.accumulated.as_deref().unwrap_or_default() } else { &self.gradients };
+        let in_place = Arc::get_mut(&mut self.current).is_some();
+        if in_place {
+            let set = Arc::get_mut(&mut self.current).expect("asked the line before");
+            update(&self.optimizer, &self.pool, scalars, &self.decays, gradients, None, set);
+        } else {
+            let spare = self.spare.as_mut().and_then(Arc::get_mut).expect("a spare set was made above");
+            update(&self.optimizer, &self.pool, scalars, &self.decays, gradients, Some(&self.current), spare);
+        }
+        let target = if in_place { &mut self.current } else { self.spare.as_mut().expect("made above") };
+        let target = Arc::get_mut(target).expect("nobody else holds the set that was just written");
+        for (committed, updated) in target.states.iter_mut().zip(&self.states_out) {
+            committed.extract_tensor_mut().1.copy_from_slice(updated.extract_tensor().1);
+        }
+        if !in_place && let Some(spare) = &mut self.spare {
+            std::mem::swap(&mut self.current, spare);
+        }
+        Ok(())
+    }
+
+    fn commit_by_session(
+        &mut self,
+        step: u64,
+        lr: f64,
+        clipping: Clipping,
+        pending: Pending,
+        mut outcome: StepOutcome,
+    ) -> Result<StepOutcome, EngineError> {
+        // The state on a device is never held by anybody else, so the spare set is always free.
+        let mut spare = match self.spare.take().and_then(|spare| Arc::try_unwrap(spare).ok()) {
+            Some(spare) => spare,
+            None => self.fresh_set()?,
+        };
+        let session = self.update_session.as_mut().expect("the caller checked that there is one");
+        let ran = session.run(&self.current, &mut spare, &mut self.gradients, step, lr, clipping, pending.parts, pending.weight);
+        let norm = ran.inspect_err(|_| log::debug!("the update failed, the state is that of the step before"))?;
+        outcome.gradient_norm = norm;
+        if !outcome.loss.is_finite() || !norm.is_finite() {
+            self.spare = Some(Arc::new(spare));
+            return Ok(outcome);
+        }
+        for (committed, updated) in spare.states.iter_mut().zip(&self.states_out) {
+            committed.extract_tensor_mut().1.copy_from_slice(updated.extract_tensor().1);
+        }
+        self.spare = Some(std::mem::replace(&mut self.current, Arc::new(spare)));
+        outcome.applied = true;
+        Ok(outcome)
+    }
+
+    /// Loss and predictions of the committed state for one batch.
+    ///
+    /// # Errors
+    /// If the run fails or is cancelled.
+    pub fn evaluate(&mut self, names: &[String], arrays: &[HostArray]) -> Result<Evaluated<'_>, EngineError> {
+        let batch = batch_of(arrays);
+        let Some(compiled) = self.evaluation.iter_mut().find(|compiled| compiled.batch == batch) else {
+            return Err(not_compiled("evaluation", batch));
+        };
+        compiled.fill(names, arrays)?;
+        let mut shared =
+            Shared { layout: &self.layout, gradients: &mut [], states_in: &self.states_in, states_out: &mut [] };
+        compiled.run(&self.current, &mut shared, &self.cancel)?;
+        let (loss_sum, weight) = compiled.loss();
+        let (shape, predictions) = compiled.predictions();
+        Ok(Evaluated { loss_sum, weight, shape, predictions })
+    }
+}
+
+fn batch_of(arrays: &[HostArray]) -> usize {
+    arrays.first().and_then(|array| array.shape.first()).copied().unwrap_or(0)
+}
+
+fn not_compiled(what: &str, batch: usize) -> EngineError {
+    let message = format!("no {what} graph was compiled for a batch of {batch}");
+    EngineError { work: "choosing a session".to_owned(), class: super::error::ErrorClass::Other, message }
+}
+
+fn pool(threads: usize) -> Result<rayon::ThreadPool, EngineError> {
+    rayon::ThreadPoolBuilder::new().num_threads(threads).thread_name(|i| format!("optimizer-{i}")).build().map_err(|error| {
+        let class = super::error::ErrorClass::Other;
+        EngineError { work: "starting the optimizer's threads".to_owned(), class, message: error.to_string() }
+    })
+}
+
+fn device_allocator(place: Place, session: Option<&UpdateSession>) -> Result<Allocator, EngineError> {
+    let (Place::Cuda(ordinal), Some(session)) = (place, session) else { return Ok(Allocator::default()) };
+    let device = i32::try_from(ordinal).unwrap_or(i32::MAX);
+    let failed = |error: ort::Error| EngineError::new("reaching the memory of the CUDA device", &error);
+    let info = MemoryInfo::new(AllocationDevice::CUDA, device, AllocatorType::Device, MemoryType::Default).map_err(failed)?;
+    Allocator::new(session.session(), info).map_err(failed)
+}
+
+/// `sum = gradient` for the first part, `sum += gradient` for the others.
+fn add_into(pool: &rayon::ThreadPool, is_first: bool, sum: &mut [f32], gradient: &[f32]) {
+    const CHUNK: usize = 1 << 14;
+    pool.install(|| {
+        sum.par_chunks_mut(CHUNK).zip(gradient.par_chunks(CHUNK)).for_each(|(sum, gradient)| {
+            if is_first {
+                sum.copy_from_slice(gradient);
+            } else {
+                sum.iter_mut().zip(gradient).for_each(|(sum, gradient)| *sum += gradient);
+            }
+        });
+    });
+}
+
+/// Runs the optimizer over all parameters: in place, or from `source` into `target`.
+fn update(
+    optimizer: &Optimizer,
+    pool: &rayon::ThreadPool,
+    scalars: &StepScalars,
+    decays: &[Decay],
+    gradients: &[OrtTensor<f32>],
+    source: Option<&StateSet>,
+    target: &mut StateSet,
+) {
+    let StateSet { parameters, slots, .. } = target;
+    let mut slots = slots.iter_mut().map(|slot| slot.iter_mut());
+    let mut lanes: [Option<std::slice::IterMut<'_, OrtTensor<f32>>>; MAX_SLOTS] = std::array::from_fn(|_| slots.next());
+    let mut updates = Vec::with_capacity(parameters.len());
+    for (index, ((parameter, gradient), decay)) in parameters.iter_mut().zip(gradients).zip(decays).enumerate() {
+        let lane_slices = lanes.each_mut().map(|lane| match lane.as_mut().and_then(Iterator::next) {
+            Some(tensor) => tensor.extract_tensor_mut().1,
+            None => &mut [],
+        });
+        let (parameter, gradient) = (parameter.extract_tensor_mut().1, gradient.extract_tensor().1);
+        let made = match source {
+            None => optimizer.update_in_place(parameter, gradient, lane_slices, *decay),
+            Some(set) => {
+                let slot = |slot: usize| {
+                    set.slots.get(slot).and_then(|slot| slot.get(index)).map_or(&[][..], |tensor| tensor.extract_tensor().1)
+                };
+                let from = set.parameters.get(index).map_or(&[][..], |tensor| tensor.extract_tensor().1);
+                let source = Source { parameter: from, slots: std::array::from_fn(slot) };
+                optimizer.update_into(source, parameter, gradient, lane_slices, *decay)
+            }
+        };
+        updates.push(made.expect("gradients and slots were allocated with the shape of their parameter"));
+    }
+    pool.install(|| optimizer.apply(&mut updates, scalars));
+}

@@ -1,0 +1,41 @@
+//! Copies between host and device.
+
+use super::error::EngineError;
+use ort::memory::Allocator;
+use ort::value::Tensor as OrtTensor;
+
+/// Copies a whole tensor, whichever memory the two are in.
+pub(super) fn copy(from: &OrtTensor<f32>, to: &mut OrtTensor<f32>) -> Result<(), EngineError> {
+    if from.memory_info().is_cpu_accessible() && to.memory_info().is_cpu_accessible() {
+        to.extract_tensor_mut().1.copy_from_slice(from.extract_tensor().1);
+        return Ok(());
+    }
+    from.copy_into(to).map_err(|error| EngineError::new("copying between host and device", &error))
+}
+
+/// Gives a tensor these values, or zeros.
+pub(super) fn fill(to: &mut OrtTensor<f32>, values: Option<&[f32]>) -> Result<(), EngineError> {
+    let write = |memory: &mut [f32]| match values {
+        None => {
+            memory.fill(0.0);
+            Ok(())
+        }
+        Some(values) if values.len() == memory.len() => {
+            memory.copy_from_slice(values);
+            Ok(())
+        }
+        Some(values) => Err(EngineError {
+            work: "loading the state".to_owned(),
+            class: super::error::ErrorClass::Other,
+            message: format!("a tensor has {} elements, expected {}", values.len(), memory.len()),
+        }),
+    };
+    if to.memory_info().is_cpu_accessible() {
+        return write(to.extract_tensor_mut().1);
+    }
+    let shape = to.shape().clone();
+    let mut staged = OrtTensor::<f32>::new(&Allocator::default(), shape)
+        .map_err(|error| EngineError::new("allocating host memory for a transfer", &error))?;
+    write(staged.extract_tensor_mut().1)?;
+    copy(&staged, to)
+}

@@ -351,3 +351,6 @@ fn gibibytes(bytes: u64) -> String {
 fn milliseconds(us: u64) -> String {
     format!("{:.2} ms", us as f64 / 1000.0)
 }
+
+#[cfg(test)]
+mod tests;

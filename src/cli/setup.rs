@@ -7,8 +7,8 @@ use anyhow::Context;
 
 use crate::engine::library::announce::Announce;
 use crate::engine::library::fetch::Outcome;
-use crate::engine::library::locate::{bundle_folder, install};
-use crate::engine::library::{Bundle, Host, LocateError, Located, Request, Runtime, Threads, Want};
+use crate::engine::library::locate::{bundle_folder, install, locate_on};
+use crate::engine::library::{Bundle, Host, Located, Request, Runtime, Threads, Want};
 use crate::engine::library::{cache, find, load};
 use crate::engine::probe;
 
@@ -48,7 +48,7 @@ pub fn run(
             located
         }
         None => {
-            let located = crate::engine::library::locate::locate_on(&request, host, announce)?;
+            let located = locate_on(&request, host, announce)?;
             writeln!(out, "ONNX Runtime is installed: {}", located.path.display())?;
             located
         }
@@ -65,7 +65,10 @@ fn set_up_cuda(
     let folder = bundle_folder(Bundle::Cuda, host)?;
     let whole = cache::state(&folder, Bundle::Cuda.wheels()) == cache::State::Whole;
     if options.offline && !whole {
-        return Err(LocateError::Offline).context("the packages for CUDA are not in the cache folder");
+        anyhow::bail!(
+            "the packages for CUDA are not in {}, and --offline forbids fetching them; run this once with a network",
+            folder.display()
+        );
     }
     let state = match install(Bundle::Cuda, host, announce)? {
         Outcome::AlreadyThere => "are there",
@@ -86,4 +89,49 @@ fn try_out(located: &Located, options: &Options, host: &Host, out: &mut dyn Writ
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::engine::library::announce::ToStderr;
+
+    #[track_caller]
+    fn check_refused(options: &Options, host: &Host, expected: &[&str]) {
+        let mut out = Vec::new();
+        let error = run(options, host, &ToStderr::default(), &mut out).unwrap_err();
+        let message = format!("{error:#}");
+        for part in expected {
+            assert!(message.contains(part), "{part:?} is not in: {message}");
+        }
+        assert!(!String::from_utf8(out).unwrap().contains("loads"));
+    }
+
+    #[test]
+    fn offline_nothing_is_fetched_for_cpu_or_cuda() {
+        let cache = tempfile::tempdir().unwrap();
+        let host = Host { xdg_cache_home: Some(cache.path().into()), ..Host::default() };
+        let options = Options { offline: true, ..Options::default() };
+        check_refused(&options, &host, &["--offline", "--ort-lib"]);
+        check_refused(&Options { cuda: true, ..options }, &host, &["CUDA are not in", "--offline"]);
+        assert_eq!(fs::read_dir(cache.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_library_that_is_there_and_broken_is_not_called_ready() {
+        let folder = tempfile::tempdir().unwrap();
+        let library = folder.path().join("libonnxruntime.so");
+        fs::write(&library, "nothing").unwrap();
+        let options = Options { ort_lib: Some(library.clone()), ..Options::default() };
+        check_refused(&options, &Host::default(), &[library.to_str().unwrap(), "not a shared library"]);
+    }
+
+    #[test]
+    fn without_python_the_way_out_is_named() {
+        let cache = tempfile::tempdir().unwrap();
+        let host = Host { xdg_cache_home: Some(cache.path().into()), ..Host::default() };
+        check_refused(&Options::default(), &host, &["python3", "--ort-lib"]);
+    }
 }

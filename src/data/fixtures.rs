@@ -10,6 +10,8 @@ use zip::write::{SimpleFileOptions, ZipWriter};
 
 use crate::config::{ArrayMap, DataPlan, DataSource};
 
+pub(crate) use zip::CompressionMethod;
+
 /// A folder that goes away with the test.
 pub(crate) struct Folder(TempDir);
 
@@ -49,9 +51,6 @@ pub(crate) fn npy_f32(shape: &str, values: &[f32]) -> Vec<u8> {
 pub(crate) fn npy_i64(shape: &str, values: &[i64]) -> Vec<u8> {
     npy("<i8", shape, &values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<_>>())
 }
-
-/// How the members of an archive are kept.
-pub(crate) use zip::CompressionMethod;
 
 /// A `.npz` file of these members, whose names get `.npy` appended.
 pub(crate) fn npz(method: CompressionMethod, members: &[(&str, Vec<u8>)]) -> Vec<u8> {

@@ -1,7 +1,8 @@
 //! An array as it is stored: element type, shape and little-endian bytes, most often a part of a mapped file.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::Path;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -59,22 +60,22 @@ impl fmt::Display for Dtype {
     }
 }
 
-/// Where data come from: a file and, where it holds several, the array or columns inside it.
+/// Where data come from: a file and, where it holds several, the array or columns inside it. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
     /// The file.
-    pub path: PathBuf,
+    pub path: Arc<Path>,
     /// The array inside an `.npz` file or the columns of a `.csv` file.
-    pub array: Option<String>,
+    pub array: Option<Arc<str>>,
 }
 
 impl Place {
-    pub(crate) fn file(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), array: None }
+    pub(crate) fn file(path: impl AsRef<Path>) -> Self {
+        Self { path: path.as_ref().into(), array: None }
     }
 
-    pub(crate) fn within(path: impl Into<PathBuf>, array: impl Into<String>) -> Self {
-        Self { path: path.into(), array: Some(array.into()) }
+    pub(crate) fn within(path: impl AsRef<Path>, array: impl AsRef<str>) -> Self {
+        Self { path: path.as_ref().into(), array: Some(array.as_ref().into()) }
     }
 }
 

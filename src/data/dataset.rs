@@ -1,12 +1,14 @@
 //! A data set as the settings name it: every file open and checked, the examples split, the fingerprints taken.
 
+mod error;
+
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use super::array::{Array, Dtype, Place, show_shape};
+use super::array::{Array, Dtype, show_shape};
 use super::convert::stored_integers;
 use super::digits;
 use super::fingerprint::{DataLock, Fingerprint};
@@ -14,6 +16,8 @@ use super::order::Permutation;
 use super::read::{DataFile, ReadError, Wanted};
 use crate::config::{ArrayMap, DataPlan, DataSource};
 use crate::random::{Purpose, stream};
+
+pub use error::OpenError;
 
 /// What an array is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -53,90 +57,6 @@ pub struct ArrayInfo {
     pub dtype: Dtype,
     /// Stored shape of one example, without the batch axis.
     pub shape: Vec<usize>,
-}
-
-/// Why a data set can not be opened.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum OpenError {
-    /// A file can not be read.
-    #[error(transparent)]
-    Read(#[from] ReadError),
-    /// Nothing feeds the model.
-    #[error(
-        "no array is mapped to an input of the model; add one as `inputs.NAME = {{ array = \"...\" }}` to `[data]`"
-    )]
-    NoInputs,
-    /// An array without a file.
-    #[error("found no file for {role} `{name}`; set `data.train`, or `file` in `data.{role}s.{name}`")]
-    NoFile {
-        /// What the array is for.
-        role: Role,
-        /// Its name.
-        name: String,
-    },
-    /// An array without validation examples where others have some.
-    #[error(
-        "found no validation file for {role} `{name}`, but other arrays have one; set `data.validation`, or \
-         `validation_file` in `data.{role}s.{name}`"
-    )]
-    NoValidationFile {
-        /// What the array is for.
-        role: Role,
-        /// Its name.
-        name: String,
-    },
-    /// The digits have two arrays and no files.
-    #[error(
-        "the embedded digits have no {found} (asked for by {role} `{name}`); expected array `images` or `labels`, and \
-         neither `columns` nor `file`"
-    )]
-    NotInDigits {
-        /// What the array is for.
-        role: Role,
-        /// Its name.
-        name: String,
-        /// What was asked for.
-        found: String,
-    },
-    /// Arrays of one split with different numbers of examples.
-    #[error("{second} has {second_rows} examples, but {first} has {first_rows}; expected equal numbers")]
-    Rows {
-        /// The first array.
-        first: Place,
-        /// Its examples.
-        first_rows: usize,
-        /// The array that differs.
-        second: Place,
-        /// Its examples.
-        second_rows: usize,
-    },
-    /// Training and validation examples of different shapes.
-    #[error("the examples of {validation} have shape {found}, expected {expected} as in {train}")]
-    ValidationShape {
-        /// The training array.
-        train: Place,
-        /// The validation array.
-        validation: Place,
-        /// Shape of its examples.
-        found: String,
-        /// Shape of the training examples.
-        expected: String,
-    },
-    /// Two sources of validation data.
-    #[error("found both a validation file and `data.validation_fraction`; remove one of them")]
-    TwoValidations,
-    /// The fraction leaves one side empty.
-    #[error(
-        "`data.validation_fraction` = {fraction} can not split {examples} examples; expected a fraction between 0 and \
-         1, and at least 2 examples"
-    )]
-    Fraction {
-        /// The setting.
-        fraction: f64,
-        /// Examples to split.
-        examples: usize,
-    },
 }
 
 /// All data of a run.
@@ -344,7 +264,12 @@ fn open_files(
 /// Reads the array that `map` names in a file; without a name, the one called like the input or target.
 fn split_array(role: Role, name: &str, map: &ArrayMap, file: &DataFile) -> Result<SplitArray, ReadError> {
     let wanted = match &map.array {
-        _ if !map.columns.is_empty() => Wanted::Columns(&map.columns),
+        Some(_) if !map.columns.is_empty() => {
+            return Err(
+                file.wrong_key("both `array` and `columns`", "one of them is enough: remove the other")
+            );
+        }
+        None if !map.columns.is_empty() => Wanted::Columns(&map.columns),
         Some(array) => Wanted::Named(array),
         None if file.has_names() => Wanted::Named(name),
         None => Wanted::Only,

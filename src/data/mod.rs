@@ -15,11 +15,14 @@
 
 mod array;
 mod batch;
+mod bind;
 mod check;
 mod convert;
 mod dataset;
 mod digits;
 mod fingerprint;
+#[cfg(test)]
+mod fixtures;
 mod loader;
 mod map;
 mod order;
@@ -28,10 +31,11 @@ mod read;
 
 pub use array::{Dtype, Place};
 pub use batch::{Batch, BatchPlan, BatchPlanError, HostArray, Values};
+pub use bind::{BindError, Feed};
 pub use check::CheckError;
 pub use dataset::{ArrayInfo, Dataset, OpenError, Role, Split, SplitName};
 pub use fingerprint::{DataChange, DataLock, Fingerprint};
-pub use loader::{BindError, Feed, LoadError, Loader};
+pub use loader::{LoadError, Loader};
 pub use order::Order;
 pub use prefetch::{Batches, Cursor, Prefetch, Sampler};
 pub use read::ReadError;

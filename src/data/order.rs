@@ -16,7 +16,7 @@ const MIN_HALF_BITS: u32 = 5;
 ///
 /// A balanced Feistel network permutes the smallest domain of 4^h values that holds `len`; a value outside `0..len` is
 /// sent through again until it falls inside (cycle walking, Black and Rogaway, 2002). As the network is a permutation
-/// the walk always ends, on average after fewer than 4 rounds trips for `len > 256`.
+/// the walk always ends, on average after fewer than 4 passes for `len > 256`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Permutation {
     len: u64,

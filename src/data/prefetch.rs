@@ -22,12 +22,11 @@ pub struct Sampler {
 }
 
 impl Sampler {
-    /// The order of one epoch.
-    #[must_use]
-    pub fn order(&self, epoch: u64) -> Order {
+    /// The order in which one epoch sees so many examples.
+    fn order(&self, epoch: u64, examples: usize) -> Order {
         match self.shuffle_seed {
-            Some(seed) => Order::shuffled(seed, epoch, self.plan.examples()),
-            None => Order::sequential(self.plan.examples()),
+            Some(seed) => Order::shuffled(seed, epoch, examples),
+            None => Order::sequential(examples),
         }
     }
 }
@@ -141,7 +140,8 @@ struct Source {
 
 impl Source {
     fn new(loader: Arc<Loader>, sampler: Sampler, epoch: u64) -> Self {
-        Self { loader, sampler, order: (epoch, sampler.order(epoch)) }
+        let order = (epoch, sampler.order(epoch, loader.len()));
+        Self { loader, sampler, order }
     }
 
     fn normalised(&self, cursor: Cursor) -> Cursor {
@@ -158,7 +158,7 @@ impl Source {
 
     fn fill(&mut self, cursor: Cursor, mut batch: Batch) -> Result<Batch, LoadError> {
         if self.order.0 != cursor.epoch {
-            self.order = (cursor.epoch, self.sampler.order(cursor.epoch));
+            self.order = (cursor.epoch, self.sampler.order(cursor.epoch, self.loader.len()));
         }
         (batch.epoch, batch.batch) = (cursor.epoch, cursor.batch);
         batch.examples.clear();

@@ -39,23 +39,31 @@ pub(crate) const VALIDATION_ROWS: Range<usize> = TRAIN_EXAMPLES..EXAMPLES;
 
 /// The array of this name, or `None` if there is no such array.
 pub(crate) fn array(name: &str) -> Option<Array> {
-    let (packed, dtype, shape, widen): (_, _, &[usize], fn(u8, &mut Vec<u8>)) = match name {
-        IMAGES => (IMAGES_IDX_GZ, Dtype::F32, &[EXAMPLES, 1, 8, 8], |pixel, out| {
-            out.extend_from_slice(&(f32::from(pixel) / MAX_PIXEL).to_le_bytes());
-        }),
-        LABELS => (LABELS_IDX_GZ, Dtype::I64, &[EXAMPLES], |label, out| {
-            out.extend_from_slice(&i64::from(label).to_le_bytes());
-        }),
-        _ => return None,
-    };
     let place = Place::within(FILE, name);
+    match name {
+        IMAGES => Some(widened(place, IMAGES_IDX_GZ, Dtype::F32, &[EXAMPLES, 1, 8, 8], |pixel| {
+            (f32::from(pixel) / MAX_PIXEL).to_le_bytes()
+        })),
+        LABELS => Some(widened(place, LABELS_IDX_GZ, Dtype::I64, &[EXAMPLES], |label| {
+            i64::from(label).to_le_bytes()
+        })),
+        _ => None,
+    }
+}
+
+/// Reads an embedded file of bytes and turns each into an element of `SIZE` bytes.
+fn widened<const SIZE: usize>(
+    place: Place,
+    packed: &'static [u8],
+    dtype: Dtype,
+    shape: &[usize],
+    widen: impl Fn(u8) -> [u8; SIZE],
+) -> Array {
     let stored = idx::read(place.clone(), &Bytes::from_static(packed), true)
         .expect("the embedded files are sound: a test reads them");
-    let mut data = Vec::new();
-    for row in 0..stored.rows {
-        stored.row(row).iter().for_each(|value| widen(*value, &mut data));
-    }
-    Some(Array::new(place, dtype, shape, Bytes::from(data)).expect("the shape is that of the embedded files"))
+    let data: Vec<u8> =
+        (0..stored.rows).flat_map(|row| stored.row(row)).flat_map(|byte| widen(*byte)).collect();
+    Array::new(place, dtype, shape, Bytes::from(data)).expect("the shape is that of the embedded files")
 }
 
 /// The fingerprint of both embedded files together.

@@ -197,7 +197,7 @@ pub enum ReadError {
         /// What is missing.
         missing: &'static str,
     },
-    /// A row with more or fewer fields than the header.
+    /// A row with more or fewer fields than the header. Blank lines before the row count as part of it.
     #[error("{}, line {line}: found {found} fields, expected {expected} as in the header", .path.display())]
     CsvRagged {
         /// The file.

@@ -23,6 +23,9 @@ pub use error::ReadError;
 /// is noticed before anything is allocated.
 const MAX_INFLATION: usize = 1032;
 
+/// Reading that much takes long enough to say so.
+const ANNOUNCED_BYTES: usize = 1_000_000_000;
+
 /// Which part of a file is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wanted<'a> {
@@ -60,8 +63,8 @@ impl DataFile {
             Some(Format::Npy) => Content::Npy,
             Some(Format::Idx { gzip }) => Content::Idx { gzip },
             Some(Format::Csv { gzip }) => Content::Csv { gzip },
-            Some(Format::GzippedArrays) => return Err(ReadError::GzippedArrays { path: place.path }),
-            None => return Err(ReadError::UnknownFormat { path: place.path }),
+            Some(Format::GzippedArrays) => return Err(ReadError::GzippedArrays { path: path.to_path_buf() }),
+            None => return Err(ReadError::UnknownFormat { path: path.to_path_buf() }),
         };
         Ok(Self { place, bytes, content })
     }
@@ -99,6 +102,13 @@ impl DataFile {
     /// Size and checksum of the whole file. The members of an `.npz` that are used in place are verified on the way,
     /// so that every byte is read once.
     pub(crate) fn fingerprint(&self, named: &str) -> Result<Fingerprint, ReadError> {
+        if self.bytes.len() >= ANNOUNCED_BYTES {
+            log::info!(
+                "{}: reading {} MB once for the fingerprint",
+                self.place,
+                self.bytes.len() / 1_000_000
+            );
+        }
         let crc32 = match &self.content {
             Content::Npz(npz) => npz.checksum()?,
             Content::Npy | Content::Idx { .. } | Content::Csv { .. } => crc32fast::hash(&self.bytes),
@@ -115,8 +125,8 @@ impl DataFile {
         }
     }
 
-    fn wrong_key(&self, found: &'static str, remedy: &'static str) -> ReadError {
-        ReadError::WrongKey { path: self.place.path.clone(), found, remedy }
+    pub(crate) fn wrong_key(&self, found: &'static str, remedy: &'static str) -> ReadError {
+        ReadError::WrongKey { path: self.place.path.to_path_buf(), found, remedy }
     }
 }
 

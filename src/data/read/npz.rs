@@ -80,7 +80,7 @@ impl Npz {
         });
         if let Some((first, second)) = overlap {
             let problem = format!("it overlaps the array `{}`", first.name);
-            let place = Place::within(path, second.name.clone());
+            let place = Place::within(path, &second.name);
             return Err(ReadError::Header { place, format: "zip", problem });
         }
         Ok(Self { path: path.to_path_buf(), bytes, members })
@@ -139,7 +139,7 @@ impl Npz {
             part.update(self.part(member.packed.clone()));
             let found = part.clone().finalize();
             if found != member.crc32 {
-                let place = Place::within(&self.path, member.name.clone());
+                let place = Place::within(&self.path, &member.name);
                 return Err(ReadError::Checksum { place, expected: member.crc32, found });
             }
             whole.update(self.part(position..member.packed.start));

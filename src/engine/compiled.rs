@@ -50,7 +50,12 @@ pub(super) struct Compiled {
 }
 
 impl Compiled {
-    pub(super) fn new(runtime: &Runtime, place: Place, graph: StepGraph, batch: usize) -> Result<Self, EngineError> {
+    pub(super) fn new(
+        runtime: &Runtime,
+        place: Place,
+        graph: StepGraph,
+        batch: usize,
+    ) -> Result<Self, EngineError> {
         let session = open(runtime, place, &graph.graph, Optimize::Everything)?;
         let host = Allocator::default();
         let made = |name: &str, error: &ort::Error| EngineError::new(format!("allocating `{name}`"), error);
@@ -61,7 +66,8 @@ impl Compiled {
         }
         let mut masks = Vec::with_capacity(graph.masks.len());
         for mask in graph.masks {
-            let tensor = OrtTensor::new(&host, mask.dims.as_slice()).map_err(|error| made(&mask.input, &error))?;
+            let tensor =
+                OrtTensor::new(&host, mask.dims.as_slice()).map_err(|error| made(&mask.input, &error))?;
             masks.push((mask, tensor));
         }
         let scalar = |name: &'static str| {
@@ -104,7 +110,12 @@ impl Compiled {
     }
 
     /// Runs the graph on the parameters of `set`.
-    pub(super) fn run(&mut self, set: &StateSet, shared: &mut Shared<'_>, cancel: &Cancel) -> Result<(), EngineError> {
+    pub(super) fn run(
+        &mut self,
+        set: &StateSet,
+        shared: &mut Shared<'_>,
+        cancel: &Cancel,
+    ) -> Result<(), EngineError> {
         let known = self.bindings.iter().position(|(id, _)| *id == set.id);
         let position = match known {
             Some(position) => position,
@@ -133,10 +144,19 @@ impl Compiled {
         let failed = |name: &str, error: &ort::Error| EngineError::new(format!("binding `{name}`"), error);
         let mut binding = self.session.create_binding().map_err(|error| failed("session", &error))?;
         let wanted = |name: &str| self.session.inputs().iter().any(|input| input.name() == name);
-        for ((name, _), tensor) in shared.layout.parameters.iter().zip(&set.parameters).filter(|((name, _), _)| wanted(name)) {
+        for ((name, _), tensor) in
+            shared.layout.parameters.iter().zip(&set.parameters).filter(|((name, _), _)| wanted(name))
+        {
             binding.bind_input(name, tensor).map_err(|error| failed(name, &error))?;
         }
-        bind_host_inputs(&mut binding, &self.feeds, &self.masks, set, shared, !self.gradient_names.is_empty())?;
+        bind_host_inputs(
+            &mut binding,
+            &self.feeds,
+            &self.masks,
+            set,
+            shared,
+            !self.gradient_names.is_empty(),
+        )?;
         for (name, tensor) in &mut self.loss {
             bind_output(&mut binding, name, tensor)?;
         }
@@ -165,7 +185,11 @@ impl Compiled {
 }
 
 /// Binds an output to a tensor that every later run writes to.
-pub(super) fn bind_output(binding: &mut IoBinding, name: &str, tensor: &mut OrtTensor<f32>) -> Result<(), EngineError> {
+pub(super) fn bind_output(
+    binding: &mut IoBinding,
+    name: &str,
+    tensor: &mut OrtTensor<f32>,
+) -> Result<(), EngineError> {
     binding.bind_output(name, tensor).map_err(|error| EngineError::new(format!("binding `{name}`"), &error))
 }
 

@@ -29,8 +29,12 @@ pub enum ErrorClass {
 
 fn advice(class: ErrorClass) -> &'static str {
     match class {
-        ErrorClass::OutOfMemory => "; out of memory: lower `train.micro_batch` (the effective batch stays the same) or `train.batch_size`",
-        ErrorClass::InvalidGraph => "; ONNX Runtime does not accept the graph, check the model with the `onnxruntime` package",
+        ErrorClass::OutOfMemory => {
+            "; out of memory: lower `train.micro_batch` (the effective batch stays the same) or `train.batch_size`"
+        }
+        ErrorClass::InvalidGraph => {
+            "; ONNX Runtime does not accept the graph, check the model with the `onnxruntime` package"
+        }
         ErrorClass::Cancelled | ErrorClass::Other => "",
     }
 }
@@ -46,13 +50,8 @@ impl EngineError {
 
 /// The class of an error from its code and its text, as ONNX Runtime 1.31 words it.
 fn classify(code: ort::ErrorCode, message: &str) -> ErrorClass {
-    const MEMORY: [&str; 5] = [
-        "Failed to allocate memory",
-        "Available memory of",
-        "bad_alloc",
-        "out of memory",
-        "CUDA failure 2:",
-    ];
+    const MEMORY: [&str; 5] =
+        ["Failed to allocate memory", "Available memory of", "bad_alloc", "out of memory", "CUDA failure 2:"];
     if message.contains("terminate flag") {
         return ErrorClass::Cancelled;
     }
@@ -60,7 +59,9 @@ fn classify(code: ort::ErrorCode, message: &str) -> ErrorClass {
         return ErrorClass::OutOfMemory;
     }
     match code {
-        ort::ErrorCode::InvalidGraph | ort::ErrorCode::InvalidProtobuf | ort::ErrorCode::InvalidArgument => ErrorClass::InvalidGraph,
+        ort::ErrorCode::InvalidGraph | ort::ErrorCode::InvalidProtobuf | ort::ErrorCode::InvalidArgument => {
+            ErrorClass::InvalidGraph
+        }
         _ => ErrorClass::Other,
     }
 }
@@ -74,8 +75,14 @@ mod tests {
     fn texts_of_onnxruntime_are_sorted_by_what_can_be_done() {
         let class = |code, text| classify(code, text);
         let failed = ErrorCode::GenericFailure;
-        assert_eq!(class(failed, "Failed to allocate memory for requested buffer of size 1"), ErrorClass::OutOfMemory);
-        assert_eq!(class(failed, "Available memory of 1 is smaller than requested bytes of 2"), ErrorClass::OutOfMemory);
+        assert_eq!(
+            class(failed, "Failed to allocate memory for requested buffer of size 1"),
+            ErrorClass::OutOfMemory
+        );
+        assert_eq!(
+            class(failed, "Available memory of 1 is smaller than requested bytes of 2"),
+            ErrorClass::OutOfMemory
+        );
         assert_eq!(class(ErrorCode::RuntimeException, "std::bad_alloc"), ErrorClass::OutOfMemory);
         assert_eq!(class(failed, "Exiting due to terminate flag being set to true"), ErrorClass::Cancelled);
         assert_eq!(class(ErrorCode::InvalidGraph, "x"), ErrorClass::InvalidGraph);

@@ -3,14 +3,14 @@
 //! Belongs here: everything that touches `ort`, and the optimizer's loops over the tensors it holds.
 //! Does not belong here: what a graph means, when to take a step, what is recorded of it.
 
-pub mod library;
-pub mod probe;
-pub mod error;
-pub mod session;
-pub mod oracle;
-pub mod optimizer;
-pub mod state;
 mod compiled;
+pub mod error;
+pub mod library;
+pub mod optimizer;
+pub mod oracle;
+pub mod probe;
+pub mod session;
+pub mod state;
+pub mod step;
 mod transfer;
 mod update_session;
-pub mod step;

@@ -83,7 +83,13 @@ pub fn dtype_of(kind: TensorElementType) -> Option<Dtype> {
 pub fn tensor_of(value: &DynValue) -> Option<Tensor> {
     macro_rules! bytes {
         ($kind:ty) => {
-            value.try_extract_tensor::<$kind>().ok()?.1.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>()
+            value
+                .try_extract_tensor::<$kind>()
+                .ok()?
+                .1
+                .iter()
+                .flat_map(|x| x.to_le_bytes())
+                .collect::<Vec<u8>>()
         };
     }
     let dtype = dtype_of(value.dtype().tensor_type()?)?;

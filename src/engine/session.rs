@@ -31,14 +31,20 @@ pub enum Optimize {
 ///
 /// # Errors
 /// If ONNX Runtime does not accept the graph, or the execution provider does not start.
-pub fn open(runtime: &Runtime, place: Place, graph: &Graph, optimize: Optimize) -> Result<Session, EngineError> {
+pub fn open(
+    runtime: &Runtime,
+    place: Place,
+    graph: &Graph,
+    optimize: Optimize,
+) -> Result<Session, EngineError> {
     let bytes = to_bytes(graph);
     let work = || format!("building the session of `{}`", graph.name);
     let level = match optimize {
         Optimize::Nothing => GraphOptimizationLevel::Disable,
         Optimize::Everything => GraphOptimizationLevel::All,
     };
-    let mut builder = Session::builder(runtime.environment()).map_err(|error| EngineError::new(work(), &error))?;
+    let mut builder =
+        Session::builder(runtime.environment()).map_err(|error| EngineError::new(work(), &error))?;
     builder = builder.with_optimization_level(level).map_err(|error| EngineError::new(work(), &error))?;
     // The optimizer's threads work between two runs; threads of the pool that spin on would take their cores.
     builder = builder
@@ -47,7 +53,8 @@ pub fn open(runtime: &Runtime, place: Place, graph: &Graph, optimize: Optimize) 
     if let Place::Cuda(ordinal) = place {
         let device = i32::try_from(ordinal).unwrap_or(i32::MAX);
         let provider = CUDA::default().with_device_id(device).build().error_on_failure();
-        builder = builder.with_execution_providers([provider]).map_err(|error| EngineError::new(work(), &error))?;
+        builder =
+            builder.with_execution_providers([provider]).map_err(|error| EngineError::new(work(), &error))?;
     }
     builder.commit_from_memory(&bytes).map_err(|error| EngineError::new(work(), &error))
 }
@@ -55,14 +62,21 @@ pub fn open(runtime: &Runtime, place: Place, graph: &Graph, optimize: Optimize) 
 /// A handle that ends the run in progress, from any thread.
 ///
 /// A cancelled step leaves the state as it was before the step.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Cancel {
     options: Arc<ort::session::RunOptions>,
 }
 
+impl std::fmt::Debug for Cancel {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("Cancel")
+    }
+}
+
 impl Cancel {
     pub(super) fn new() -> Result<Self, EngineError> {
-        let options = ort::session::RunOptions::new().map_err(|error| EngineError::new("making run options", &error))?;
+        let options = ort::session::RunOptions::new()
+            .map_err(|error| EngineError::new("making run options", &error))?;
         Ok(Self { options: Arc::new(options) })
     }
 

@@ -42,7 +42,8 @@ pub enum TensorRole<'a> {
 impl Layout {
     /// The tensors of a state in their fixed order: parameters, states, then slot by slot.
     pub fn tensors(&self) -> impl Iterator<Item = (TensorRole<'_>, &[usize])> {
-        let parameters = self.parameters.iter().map(|(name, dims)| (TensorRole::Parameter(name), dims.as_slice()));
+        let parameters =
+            self.parameters.iter().map(|(name, dims)| (TensorRole::Parameter(name), dims.as_slice()));
         let states = self.states.iter().map(|(name, dims)| (TensorRole::State(name), dims.as_slice()));
         let slots = self.slots.iter().flat_map(|slot| {
             self.parameters.iter().map(move |(name, dims)| (TensorRole::Slot(slot, name), dims.as_slice()))
@@ -55,7 +56,8 @@ impl StateSet {
     /// A set with unspecified contents.
     pub(super) fn allocate(layout: &Layout, allocator: &Allocator, id: u64) -> Result<Self, EngineError> {
         let parameters = tensors(&layout.parameters, allocator)?;
-        let slots = layout.slots.iter().map(|_| tensors(&layout.parameters, allocator)).collect::<Result<_, _>>()?;
+        let slots =
+            layout.slots.iter().map(|_| tensors(&layout.parameters, allocator)).collect::<Result<_, _>>()?;
         Ok(Self { parameters, slots, states: tensors(&layout.states, &Allocator::default())?, id })
     }
 
@@ -76,7 +78,10 @@ impl StateSet {
 }
 
 /// One uninitialised tensor per entry, in the memory of `allocator`.
-pub(super) fn tensors(layout: &[(String, Vec<usize>)], allocator: &Allocator) -> Result<Vec<OrtTensor<f32>>, EngineError> {
+pub(super) fn tensors(
+    layout: &[(String, Vec<usize>)],
+    allocator: &Allocator,
+) -> Result<Vec<OrtTensor<f32>>, EngineError> {
     let make = |(name, dims): &(String, Vec<usize>)| {
         OrtTensor::<f32>::new(allocator, dims.as_slice())
             .map_err(|error| EngineError::new(format!("allocating `{name}` {dims:?}"), &error))

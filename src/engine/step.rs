@@ -10,11 +10,11 @@ use super::library::Runtime;
 use super::optimizer::{Decay, MAX_SLOTS, Optimizer, Source, StepScalars, clip_factor, gradient_norm};
 use super::session::{Cancel, Place};
 use super::state::{Layout, StateSet, tensors};
-use super::update_session::UpdateSession;
+use super::update_session::{StepNumbers, UpdateSession};
 use crate::config::OptimizerPlan;
 use crate::data::HostArray;
 use crate::graph::step::{MaskFeed, StepGraph, Trainable};
-use ort::memory::{AllocationDevice, Allocator, AllocatorType, MemoryInfo, MemoryType};
+use ort::memory::Allocator;
 use ort::value::Tensor as OrtTensor;
 use rayon::prelude::*;
 use std::sync::Arc;
@@ -121,7 +121,7 @@ impl Engine {
             UpdateBy::FusedLoop => None,
             UpdateBy::Session => Some(UpdateSession::new(runtime, place, &layout, plan, &optimizer)?),
         };
-        let device = device_allocator(place, update_session.as_ref())?;
+        let device = update_session.as_ref().map_or(Ok(Allocator::default()), UpdateSession::allocator)?;
         let host = Allocator::default();
         let mut engine = Self {
             runtime: runtime.clone(),
@@ -145,7 +145,13 @@ impl Engine {
         };
         let initial = trainable.parameters.iter().chain(&trainable.states);
         let initial: Vec<Vec<f32>> = initial
-            .map(|(_, tensor)| tensor.bytes().chunks_exact(4).map(|word| f32::from_le_bytes(word.try_into().unwrap_or_default())).collect())
+            .map(|(_, tensor)| {
+                tensor
+                    .bytes()
+                    .chunks_exact(4)
+                    .map(|word| f32::from_le_bytes(word.try_into().unwrap_or_default()))
+                    .collect()
+            })
             .collect();
         engine.load(|index| initial.get(index).map(Vec::as_slice))?;
         Ok(engine)
@@ -168,8 +174,7 @@ impl Engine {
     /// # Errors
     /// If a tensor can not be copied to the device. Slices of another length than their tensor are an error, too.
     pub fn load<'v>(&mut self, values: impl Fn(usize) -> Option<&'v [f32]>) -> Result<(), EngineError> {
-        let fresh = self.fresh_set()?;
-        let mut fresh = fresh;
+        let mut fresh = self.fresh_set()?;
         for (index, tensor) in fresh.iter_mut().enumerate() {
             super::transfer::fill(tensor, values(index))?;
         }
@@ -179,7 +184,8 @@ impl Engine {
     }
 
     fn fresh_set(&mut self) -> Result<StateSet, EngineError> {
-        let device = device_allocator(self.place, self.update_session.as_ref())?;
+        let device =
+            self.update_session.as_ref().map_or(Ok(Allocator::default()), UpdateSession::allocator)?;
         let id = self.next_id;
         self.next_id += 1;
         StateSet::allocate(&self.layout, &device, id)
@@ -293,14 +299,15 @@ impl Engine {
     /// On the CPU only if memory for a second set of buffers is needed and can not be had; the state is untouched then.
     pub fn commit(&mut self, step: u64, lr: f64, clipping: Clipping) -> Result<StepOutcome, EngineError> {
         let pending = std::mem::take(&mut self.pending);
-        if pending.parts > 1 && self.update_session.is_none() {
+        if pending.parts > 1 {
             // The last part is still in the gradient buffers; the sums of the others are added to it.
             self.pending.parts = pending.parts;
             self.accumulate()?;
             self.pending = Pending::default();
         }
         let loss = (pending.loss_sum / pending.weight) as f32;
-        let mut outcome = StepOutcome { loss, weight: pending.weight, gradient_norm: f64::NAN, applied: false };
+        let mut outcome =
+            StepOutcome { loss, weight: pending.weight, gradient_norm: f64::NAN, applied: false };
         if self.update_session.is_some() {
             return self.commit_by_session(step, lr, clipping, pending, outcome);
         }
@@ -326,11 +333,14 @@ impl Engine {
     }
 
     fn apply(&mut self, scalars: &StepScalars, summed: bool) -> Result<(), EngineError> {
-        if Arc::get_mut(&mut self.current).is_none() && self.spare.as_mut().is_none_or(|spare| Arc::get_mut(spare).is_none()) {
+        if Arc::get_mut(&mut self.current).is_none()
+            && self.spare.as_mut().is_none_or(|spare| Arc::get_mut(spare).is_none())
+        {
             let fresh = self.fresh_set()?;
             self.spare = Some(Arc::new(fresh));
         }
-        let gradients = if summed { self.accumulated.as_deref().unwrap_or_default() } else { &self.gradients };
+        let gradients =
+            if summed { self.accumulated.as_deref().unwrap_or_default() } else { &self.gradients };
         let in_place = Arc::get_mut(&mut self.current).is_some();
         if in_place {
             let set = Arc::get_mut(&mut self.current).expect("asked the line before");
@@ -364,8 +374,8 @@ impl Engine {
             None => self.fresh_set()?,
         };
         let session = self.update_session.as_mut().expect("the caller checked that there is one");
-        let ran = session.run(&self.current, &mut spare, &mut self.gradients, step, lr, clipping, pending.parts, pending.weight);
-        let norm = ran.inspect_err(|_| log::debug!("the update failed, the state is that of the step before"))?;
+        let numbers = StepNumbers { step, lr, clipping, weight: pending.weight };
+        let norm = session.run(&self.current, &mut spare, &self.gradients, pending.parts > 1, numbers)?;
         outcome.gradient_norm = norm;
         if !outcome.loss.is_finite() || !norm.is_finite() {
             self.spare = Some(Arc::new(spare));
@@ -389,8 +399,12 @@ impl Engine {
             return Err(not_compiled("evaluation", batch));
         };
         compiled.fill(names, arrays)?;
-        let mut shared =
-            Shared { layout: &self.layout, gradients: &mut [], states_in: &self.states_in, states_out: &mut [] };
+        let mut shared = Shared {
+            layout: &self.layout,
+            gradients: &mut [],
+            states_in: &self.states_in,
+            states_out: &mut [],
+        };
         compiled.run(&self.current, &mut shared, &self.cancel)?;
         let (loss_sum, weight) = compiled.loss();
         let (shape, predictions) = compiled.predictions();
@@ -408,18 +422,18 @@ fn not_compiled(what: &str, batch: usize) -> EngineError {
 }
 
 fn pool(threads: usize) -> Result<rayon::ThreadPool, EngineError> {
-    rayon::ThreadPoolBuilder::new().num_threads(threads).thread_name(|i| format!("optimizer-{i}")).build().map_err(|error| {
-        let class = super::error::ErrorClass::Other;
-        EngineError { work: "starting the optimizer's threads".to_owned(), class, message: error.to_string() }
-    })
-}
-
-fn device_allocator(place: Place, session: Option<&UpdateSession>) -> Result<Allocator, EngineError> {
-    let (Place::Cuda(ordinal), Some(session)) = (place, session) else { return Ok(Allocator::default()) };
-    let device = i32::try_from(ordinal).unwrap_or(i32::MAX);
-    let failed = |error: ort::Error| EngineError::new("reaching the memory of the CUDA device", &error);
-    let info = MemoryInfo::new(AllocationDevice::CUDA, device, AllocatorType::Device, MemoryType::Default).map_err(failed)?;
-    Allocator::new(session.session(), info).map_err(failed)
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .thread_name(|i| format!("optimizer-{i}"))
+        .build()
+        .map_err(|error| {
+            let class = super::error::ErrorClass::Other;
+            EngineError {
+                work: "starting the optimizer's threads".to_owned(),
+                class,
+                message: error.to_string(),
+            }
+        })
 }
 
 /// `sum = gradient` for the first part, `sum += gradient` for the others.
@@ -448,9 +462,12 @@ fn update(
 ) {
     let StateSet { parameters, slots, .. } = target;
     let mut slots = slots.iter_mut().map(|slot| slot.iter_mut());
-    let mut lanes: [Option<std::slice::IterMut<'_, OrtTensor<f32>>>; MAX_SLOTS] = std::array::from_fn(|_| slots.next());
+    let mut lanes: [Option<std::slice::IterMut<'_, OrtTensor<f32>>>; MAX_SLOTS] =
+        std::array::from_fn(|_| slots.next());
     let mut updates = Vec::with_capacity(parameters.len());
-    for (index, ((parameter, gradient), decay)) in parameters.iter_mut().zip(gradients).zip(decays).enumerate() {
+    for (index, ((parameter, gradient), decay)) in
+        parameters.iter_mut().zip(gradients).zip(decays).enumerate()
+    {
         let lane_slices = lanes.each_mut().map(|lane| match lane.as_mut().and_then(Iterator::next) {
             Some(tensor) => tensor.extract_tensor_mut().1,
             None => &mut [],
@@ -460,7 +477,10 @@ fn update(
             None => optimizer.update_in_place(parameter, gradient, lane_slices, *decay),
             Some(set) => {
                 let slot = |slot: usize| {
-                    set.slots.get(slot).and_then(|slot| slot.get(index)).map_or(&[][..], |tensor| tensor.extract_tensor().1)
+                    set.slots
+                        .get(slot)
+                        .and_then(|slot| slot.get(index))
+                        .map_or(&[][..], |tensor| tensor.extract_tensor().1)
                 };
                 let from = set.parameters.get(index).map_or(&[][..], |tensor| tensor.extract_tensor().1);
                 let source = Source { parameter: from, slots: std::array::from_fn(slot) };

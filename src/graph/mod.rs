@@ -16,4 +16,5 @@ pub mod read;
 pub mod step;
 pub mod tensor;
 pub mod train_form;
+pub mod update;
 pub mod write;

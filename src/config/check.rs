@@ -15,24 +15,30 @@ pub(super) fn admit(
     path: &KeyPath,
     value: &Value,
     origin: &Origin,
-) -> Result<Option<Value>, Problem> {
+) -> Result<Option<Value>, Box<Problem>> {
     if key.can_be_none() && *value == Value::Text("none".to_owned()) {
         return Ok(None);
     }
     match admitted(&key.takes, value) {
         Some(value) => Ok(Some(value)),
         None => {
-            let mut expected = key.takes.expected();
+            let mut expected = match (key.takes, value) {
+                // The upper end of 64 bits is worth a word only to those who went beyond it.
+                (Takes::Integer { min, max }, Value::Integer(found)) if *found > max => {
+                    format!("an integer from {min} to {max}")
+                }
+                _ => key.takes.expected(),
+            };
             if key.can_be_none() {
                 expected.push_str(", or \"none\"");
             }
-            Err(Problem::Value {
+            Err(Box::new(Problem::Value {
                 origin: origin.clone(),
                 key: path.to_string(),
                 found: value.described(),
                 expected,
                 remedy: remedy(key, path, value, origin),
-            })
+            }))
         }
     }
 }

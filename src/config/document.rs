@@ -213,7 +213,7 @@ impl Document {
         match table::find(path) {
             Found::Key(key) => match admit(key, path, value, &origin) {
                 Ok(value) => self.given.push(Given { path: path.clone(), key: Some(key), value, origin }),
-                Err(problem) => self.spoil(path, problem),
+                Err(problem) => self.spoil(path, *problem),
             },
             Found::Table => {
                 let problem = Problem::Value {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::value::cut;
 
@@ -229,6 +229,28 @@ pub enum Problem {
         /// What the system says.
         reason: String,
     },
+}
+
+impl Problem {
+    /// Where people look for it: files from the top, then the command line, then what stands nowhere.
+    pub(super) fn place(&self) -> (u8, Option<&Path>, usize) {
+        match self {
+            Self::UnknownKey { origin, .. }
+            | Self::Value { origin, .. }
+            | Self::NotApplicable { origin, .. }
+            | Self::Exclusive { second_origin: origin, .. }
+            | Self::PathNotUtf8 { origin, .. }
+            | Self::PathNotAbsolute { origin, .. } => match origin {
+                Origin::File { path, line } => (0, Some(path), *line),
+                Origin::Set(_) => (1, None, 0),
+                Origin::Flag(_) => (2, None, 0),
+                Origin::Default => (3, None, 0),
+            },
+            Self::MoreUnknownKeys { path, .. } => (0, Some(path), usize::MAX),
+            Self::SetSyntax { .. } => (1, None, 0),
+            Self::Missing { .. } => (3, None, 0),
+        }
+    }
 }
 
 fn suggestion(nearest: Option<&str>) -> String {

@@ -1,6 +1,5 @@
 //! What one setting is: the type of the rows of the table in [`super::table`].
 
-use std::fmt::Write as _;
 use std::ops::Bound;
 
 use super::differences::Class;
@@ -242,6 +241,13 @@ impl OnlyWith {
         if self.values.is_empty() {
             return self.key.to_owned();
         }
+        if let Some(Key { takes: Takes::Choice(choices), .. }) = super::table::declared(self.key) {
+            let others: Vec<&str> =
+                choices.iter().filter(|choice| !self.values.contains(choice)).copied().collect();
+            if others.len() < self.values.len() {
+                return format!("any {} but {}", self.key, quoted_list(&others, " and "));
+            }
+        }
         format!("{} = {}", self.key, quoted_list(self.values, " or "))
     }
 }
@@ -311,12 +317,18 @@ impl Key {
         match self.default {
             DefaultValue::Always(value) => value.to_owned(),
             DefaultValue::By { key, cases, .. } => {
-                let mut words = String::new();
+                // Choices with the same default are named together.
+                let mut choices_by_value: Vec<(&str, Vec<&str>)> = Vec::new();
                 for (choice, value) in cases {
-                    let separator = if words.is_empty() { "" } else { ", " };
-                    let _ = write!(words, "{separator}{value} with {key} = \"{choice}\"");
+                    match choices_by_value.iter_mut().find(|(known, _)| known == value) {
+                        Some((_, choices)) => choices.push(choice),
+                        None => choices_by_value.push((value, vec![choice])),
+                    }
                 }
-                words
+                let words = choices_by_value
+                    .iter()
+                    .map(|(value, choices)| format!("{value} with {key} = {}", quoted_list(choices, " or ")));
+                words.collect::<Vec<_>>().join(", ")
             }
             DefaultValue::ByModel { builtin, onnx } => {
                 format!("{onnx} with model.onnx, {builtin} with model.builtin")

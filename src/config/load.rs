@@ -96,6 +96,10 @@ fn finish(mut settings: Settings, cores: Option<usize>) -> Result<Loaded, Config
         Some(plan) if settings.problems.is_empty() => {
             Ok(Loaded { plan, origins: settings.origins(), notices: settings.notices })
         }
-        _ => Err(ConfigError::Invalid { problems: settings.problems }),
+        _ => {
+            let mut problems = settings.problems;
+            problems.sort_by(|a, b| a.place().cmp(&b.place()));
+            Err(ConfigError::Invalid { problems })
+        }
     }
 }

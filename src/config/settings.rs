@@ -3,7 +3,7 @@
 //! A later source wins over an earlier one. Where a later source makes a choice, settings of earlier sources that
 //! belong to the other choice step aside, with a notice; within one source they contradict each other and are refused.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::document::{Document, Given};
 use super::error::{Notice, Origin, Problem};
@@ -67,9 +67,19 @@ impl Settings {
     }
 
     fn replace_named_tables(&mut self, given: &[Given]) {
+        let named: BTreeSet<&KeyPath> = given.iter().map(|given| &given.path).collect();
         for table in NAMED_TABLES.iter().map(|table| KeyPath::dotted(table)) {
             let Some(first) = given.iter().find(|given| given.path.is_under(&table)) else { continue };
-            self.remove_where(&first.path, &first.origin, |path, _| path.is_under(&table));
+            let gone: Vec<KeyPath> =
+                self.entries.keys().filter(|path| path.is_under(&table)).cloned().collect();
+            for path in gone {
+                // What the new table names as well is replaced, not unused.
+                if named.contains(&path) {
+                    self.entries.remove(&path);
+                } else {
+                    self.set_aside(&path, &first.path, &first.origin);
+                }
+            }
         }
     }
 
@@ -78,15 +88,12 @@ impl Settings {
         for (first, second) in EXCLUSIVE {
             self.settle_pair(&KeyPath::dotted(first), &KeyPath::dotted(second));
         }
-        let conditional: Vec<(KeyPath, &'static Key, OnlyWith)> = self
+        let conditional: Vec<(KeyPath, OnlyWith)> = self
             .entries
             .iter()
-            .filter_map(|(path, entry)| {
-                let key = entry.key?;
-                Some((path.clone(), key, key.only_with?))
-            })
+            .filter_map(|(path, entry)| Some((path.clone(), entry.key?.only_with?)))
             .collect();
-        for (path, _, only_with) in conditional {
+        for (path, only_with) in conditional {
             self.settle_choice(&path, only_with);
         }
     }
@@ -115,7 +122,7 @@ impl Settings {
         } else {
             (second_path, first_path, first.origin.clone())
         };
-        self.remove_where(winner, &by_origin, |path, _| path == weaker);
+        self.set_aside(weaker, winner, &by_origin);
     }
 
     /// Refuses or sets aside the setting at `path` if the choice it belongs to was made otherwise.
@@ -132,8 +139,7 @@ impl Settings {
         };
         let chosen_origin = self.entries.get(&decider).map_or(Origin::Default, |entry| entry.origin.clone());
         if self.entries.get(&decider).is_some_and(|decider| decider.layer > entry.layer) {
-            let path = path.clone();
-            self.remove_where(&decider, &chosen_origin, |other, _| *other == path);
+            self.set_aside(path, &decider, &chosen_origin);
             return;
         }
         let chosen = match self.text(only_with.key) {
@@ -151,20 +157,16 @@ impl Settings {
         self.spoiled.push(path.clone());
     }
 
-    fn remove_where(&mut self, by: &KeyPath, by_origin: &Origin, gone: impl Fn(&KeyPath, &Entry) -> bool) {
-        let notices = &mut self.notices;
-        self.entries.retain(|path, entry| {
-            let stays = !gone(path, entry);
-            if !stays {
-                notices.push(Notice {
-                    key: path.to_string(),
-                    origin: entry.origin.clone(),
-                    by_key: by.to_string(),
-                    by_origin: by_origin.clone(),
-                });
-            }
-            stays
-        });
+    /// Takes the setting at `path` out, because the one at `by` decides otherwise, and notes that.
+    fn set_aside(&mut self, path: &KeyPath, by: &KeyPath, by_origin: &Origin) {
+        if let Some(entry) = self.entries.remove(path) {
+            self.notices.push(Notice {
+                key: path.to_string(),
+                origin: entry.origin,
+                by_key: by.to_string(),
+                by_origin: by_origin.clone(),
+            });
+        }
     }
 
     /// Whether something about `path` is wrong already, so that nothing is to be concluded from its value.
@@ -174,7 +176,7 @@ impl Settings {
     }
 
     pub(super) fn is_spoiled_path(&self, path: &KeyPath) -> bool {
-        self.spoiled.iter().any(|spoiled| path.is_under(spoiled) || spoiled == path)
+        self.spoiled.iter().any(|spoiled| path.is_under(spoiled))
     }
 
     /// Whether something in the table at `path`, or the table, is wrong already.
@@ -243,8 +245,11 @@ impl Settings {
             .and_then(|value| super::check::admit(key, path, &value, &Origin::Default).ok()?)
     }
 
-    /// The string that holds at the declared path.
+    /// The string that holds at the declared path; `None` also where that is wrong, so that nothing follows from it.
     pub(super) fn text(&self, path: &str) -> Option<String> {
+        if self.is_spoiled(path) {
+            return None;
+        }
         match self.value(table::declared(path)?, &KeyPath::dotted(path))? {
             Value::Text(text) => Some(text),
             _ => None,

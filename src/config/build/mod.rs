@@ -73,8 +73,11 @@ impl Reader<'_> {
 
     /// The value that holds; where there is none, that is a problem.
     fn need(&mut self, declared: &str) -> Option<Value> {
+        if self.settings.is_spoiled(declared) {
+            return None;
+        }
         let value = self.find(declared, None);
-        if value.is_none() && !self.settings.is_spoiled(declared) {
+        if value.is_none() {
             let key = table::declared(declared)?;
             let choice = match (key.only_with, key.default) {
                 (_, DefaultValue::By { key, .. }) => Some(key),

@@ -143,7 +143,8 @@ impl Takes {
                 format!("an integer of at least {min}")
             }
             Self::Integer { min, max } => format!("an integer from {min} to {max}"),
-            Self::Float(range) | Self::Single(range) => format!("a finite number{}", range.words()),
+            Self::Float(range) => format!("a finite number{}", range.words()),
+            Self::Single(range) => format!("a finite number of single precision{}", range.words()),
             Self::FloatPair(range) => format!("an array of two finite numbers{}", range.words()),
             Self::Text => "a string that is not empty".to_owned(),
             Self::Path => "a path as a string".to_owned(),
@@ -158,7 +159,9 @@ impl Takes {
                     .to_owned()
             }
             Self::Floats(range) => format!("an array of finite numbers{}", range.words()),
-            Self::Singles(range) => format!("a finite number{0}, or an array of those", range.words()),
+            Self::Singles(range) => {
+                format!("a finite number of single precision{}, or an array of those", range.words())
+            }
             Self::Ascending(min) => format!("an array of ascending integers of at least {min}"),
         }
     }

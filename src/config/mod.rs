@@ -15,6 +15,7 @@ mod effective;
 mod error;
 mod key;
 mod load;
+mod names;
 mod plan;
 mod render;
 mod settings;

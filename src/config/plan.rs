@@ -1,7 +1,6 @@
 //! The checked settings of one run. Everything after `config` reads only this.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::PathBuf;
 
 /// All settings of a run, checked and complete: no value is left to be guessed later.
@@ -42,34 +41,6 @@ pub enum Device {
     Cpu,
     /// The CUDA execution provider on the device with this ordinal.
     Cuda(u32),
-}
-
-impl Device {
-    /// Reads `auto`, `cpu`, `cuda` (the first device) or `cuda:N`.
-    pub fn parse(text: &str) -> Option<Self> {
-        match text {
-            "auto" => Some(Self::Auto),
-            "cpu" => Some(Self::Cpu),
-            "cuda" => Some(Self::Cuda(0)),
-            // `parse` alone would take `+1`.
-            _ => text
-                .strip_prefix("cuda:")
-                .filter(|ordinal| ordinal.bytes().all(|byte| byte.is_ascii_digit()))
-                .and_then(|ordinal| ordinal.parse().ok())
-                .map(Self::Cuda),
-        }
-    }
-}
-
-impl fmt::Display for Device {
-    /// The form that [`Device::parse`] reads.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Auto => f.write_str("auto"),
-            Self::Cpu => f.write_str("cpu"),
-            Self::Cuda(ordinal) => write!(f, "cuda:{ordinal}"),
-        }
-    }
 }
 
 /// The model to train.
@@ -208,32 +179,6 @@ pub enum Metric {
     TopK(usize),
     /// Mean absolute error.
     Mae,
-}
-
-impl Metric {
-    /// Reads `accuracy`, `mae` or `topK` with K from 1, such as `top5`.
-    pub fn parse(text: &str) -> Option<Self> {
-        match text {
-            "accuracy" => Some(Self::Accuracy),
-            "mae" => Some(Self::Mae),
-            _ => text
-                .strip_prefix("top")
-                .filter(|k| !k.starts_with('0') && k.bytes().all(|byte| byte.is_ascii_digit()))
-                .and_then(|k| k.parse().ok())
-                .map(Self::TopK),
-        }
-    }
-}
-
-impl fmt::Display for Metric {
-    /// The form that [`Metric::parse`] reads; the column of `history.csv` has `val_` before it.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Accuracy => f.write_str("accuracy"),
-            Self::TopK(k) => write!(f, "top{k}"),
-            Self::Mae => f.write_str("mae"),
-        }
-    }
 }
 
 /// How parameters are updated; formulas and defaults are PyTorch's.

@@ -182,19 +182,26 @@ fn complete_digits(reader: &mut Reader<'_>, plan: &mut DataPlan) {
         for (name, map) in arrays {
             let path = KeyPath::dotted(table).child(name);
             let array = map.array.as_deref();
-            if !matches!(array, Some(DIGITS_INPUT | DIGITS_TARGET)) {
-                let found = array.map_or("not set".to_owned(), |array| format!("\"{array}\""));
-                let expected = "\"images\" or \"labels\", the arrays of the digits";
-                reader.wrong(&path.child("array"), &found, expected, "name one of them, or name data.train");
-            }
             if !map.columns.is_empty() {
+                let columns = path.child("columns");
+                let found = reader.settings.given(&columns).map(Value::short).unwrap_or_default();
+                let expected = "nothing, because the digits are no .csv file";
                 let remedy = "give `array` instead, or name a .csv file in data.train";
-                reader.wrong(
-                    &path.child("columns"),
-                    "given",
-                    "nothing, because the digits are no .csv file",
-                    remedy,
-                );
+                reader.wrong(&columns, &found, expected, remedy);
+            } else if let Some(array) = array {
+                if array != DIGITS_INPUT && array != DIGITS_TARGET {
+                    let expected = "\"images\" or \"labels\", the arrays of the digits";
+                    let found = Value::Text(array.to_owned()).short();
+                    reader.wrong(
+                        &path.child("array"),
+                        &found,
+                        expected,
+                        "name one of them, or name data.train",
+                    );
+                }
+            } else if !reader.settings.is_spoiled_path(&path.child("array")) {
+                let reason = "the digits have two arrays, \"images\" and \"labels\"";
+                reader.missing(&path.child("array").to_string(), reason, "add `array` with one of them");
             }
             if map.file.is_some() {
                 reader.exclusive(KeyPath::dotted("data.builtin"), path.child("file"));

@@ -234,6 +234,54 @@ fn files_of_single_arrays_must_be_complete() {
 }
 
 #[test]
+fn the_digits_have_two_arrays_and_no_files() {
+    check_set_message(
+        &["data.inputs.x.array=pixels"],
+        "--set data.inputs.x.array=pixels: `data.inputs.x.array` is \"pixels\", expected \"images\" or \"labels\", \
+         the arrays of the digits; name one of them, or name data.train",
+    );
+    check_set_message(
+        &["data.inputs.x={}"],
+        "`data.inputs.x.array` is missing: the digits have two arrays, \"images\" and \"labels\"; add `array` with \
+         one of them",
+    );
+    check_set_message(
+        &["data.inputs.x.columns=[\"a\"]"],
+        "--set data.inputs.x.columns=[\"a\"]: `data.inputs.x.columns` is [\"a\"], expected nothing, because the \
+         digits are no .csv file; give `array` instead, or name a .csv file in data.train",
+    );
+    check_file_message(
+        "[model]\nbuiltin = \"cnn\"\n[data]\nbuiltin = \"digits\"\ninputs.x = { array = \"images\", file = \"x\" }\n",
+        "my.toml:5: `data.inputs.x.file` and `data.builtin` (my.toml:4) exclude each other; remove one of them",
+    );
+}
+
+#[test]
+fn numbers_that_would_become_0_or_infinite_are_refused() {
+    check_set_message(
+        &["train.clip_norm=inf"],
+        "--set train.clip_norm=inf: `train.clip_norm` is inf (a float), expected a finite number above 0, or \
+         \"none\"; write, for example, --set 'train.clip_norm=1.0'",
+    );
+    check_set_message(
+        &["data.inputs.images={array=\"images\",scale=1e39}"],
+        "--set data.inputs.images={array=\"images\",scale=1e39}: `data.inputs.images.scale` is 1e39 (a float), \
+         expected a finite number of single precision; write, for example, --set 'data.inputs.images.scale=1.0'",
+    );
+    check_set_message(
+        &["data.inputs.images={array=\"images\",std=1e-50}"],
+        "--set data.inputs.images={array=\"images\",std=1e-50}: `data.inputs.images.std` is 1e-50 (a float), \
+         expected a finite number of single precision above 0, or an array of those; write, for example, --set \
+         'data.inputs.images.std=[]'",
+    );
+    check_set_message(
+        &["loss.class_weights=[0, 0.0]"],
+        "--set loss.class_weights=[0, 0.0]: `loss.class_weights` is all 0, expected a weight above 0 for at least \
+         one class; raise one, or remove the key",
+    );
+}
+
+#[test]
 fn all_mistakes_of_one_file_are_reported_in_the_order_of_its_lines() {
     check_file_message(
         "[train]\nepoch = 3\nbatch_size = 0\nmicro_batch = 128\n\n[loss]\nkind = \"mse\"\nlabel_smoothing = 0.1\n\
@@ -280,6 +328,16 @@ fn a_set_without_key_or_value_is_answered_with_its_form() {
     check_set_message(
         &["metrics=[\"mae\""],
         &format!("--set metrics=[\"mae\": the value is not TOML: unclosed array, expected `]`; {form}"),
+    );
+}
+
+#[test]
+fn a_fraction_is_not_taken_from_arrays_with_validation_files_of_their_own() {
+    check_file_message(
+        "model.onnx = \"m\"\ndata.validation_fraction = 0.1\n[data.inputs.x]\nfile = \"x\"\nvalidation_file = \"v\"\n\
+         [data.targets.y]\nfile = \"y\"\nvalidation_file = \"w\"\n",
+        "my.toml:2: `data.validation_fraction` is 0.1, expected nothing, because arrays have a validation_file of \
+         their own; remove one of them",
     );
 }
 

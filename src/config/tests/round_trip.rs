@@ -83,6 +83,13 @@ fn every_plan_reads_back_equal_from_its_text() {
 }
 
 #[test]
+fn single_precision_numbers_are_written_with_the_digits_that_were_given() {
+    let plan = plan_of_user("data.inputs.z = { scale = 0.00392, mean = [0.1, 0.485] }");
+    let text = to_toml(&plan);
+    assert!(text.contains("\nscale = 0.00392\n") && text.contains("\nmean = [0.1, 0.485]\n"), "{text}");
+}
+
+#[test]
 fn every_setting_is_documented_in_the_text_of_every_plan() {
     for plan in plans() {
         let text = to_toml(&plan);

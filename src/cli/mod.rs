@@ -1,4 +1,10 @@
-//! cli
+//! The command `trainer`: its arguments, one file per subcommand, and what its exit codes mean.
+//!
+//! Belongs here: reading the command line, wiring the other parts, and everything that is printed to stdout. Does not
+//! belong here: anything that a Rust program which embeds this library would want, too.
 
-pub mod doctor;
+pub mod args;
+pub mod exit;
+pub mod config;
 pub mod setup;
+pub mod doctor;

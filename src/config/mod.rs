@@ -2,11 +2,38 @@
 //!
 //! Belongs here: what a setting means, its unit, default and minimum, and every check that needs nothing but the
 //! settings. Does not belong here: anything that opens a model or a data file.
+//!
+//! The way of a setting: `document` reads one source and checks each value on its own against its row in `table`;
+//! `settings` lays the sources over each other; `build` makes the plan and checks settings against each other.
+//! Back from the plan: `effective` lists its settings, `render` writes them, `differences` compares two.
 
+mod build;
+mod check;
+mod differences;
+mod document;
+mod effective;
+mod error;
+mod key;
+mod load;
+mod names;
 mod plan;
+mod render;
+mod settings;
+mod table;
+mod value;
 
+#[cfg(test)]
+mod tests;
+
+pub use differences::{Class, Difference, differences, fingerprint};
+pub use error::{ConfigError, Notice, Origin, Problem};
+pub use key::{DefaultValue, FloatRange, Key, OnlyWith, Takes};
+pub use load::{FlagValue, Loaded, Sources, from_toml, load};
 pub use plan::{
     ArrayMap, Builtin, CheckpointPlan, DataPlan, DataSource, Device, Durability, EarlyStopping, LossKind,
     LossPlan, Metric, ModelPlan, ModelSource, OptimizerKind, OptimizerPlan, Plan, ScheduleKind, SchedulePlan,
     ScheduleUnit, TrainPlan,
 };
+pub use render::{to_json, to_toml, to_toml_with_origins};
+pub use table::keys;
+pub use value::{KeyPath, Value};

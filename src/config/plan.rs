@@ -123,6 +123,21 @@ pub struct ArrayMap {
     pub std: Vec<f32>,
 }
 
+impl DataPlan {
+    /// Whether there are validation examples: a fixed part, a fraction, or files.
+    pub fn has_validation(&self) -> bool {
+        let arrays = || self.inputs.values().chain(self.targets.values());
+        match &self.source {
+            DataSource::Digits => true,
+            DataSource::Files { validation, .. } => {
+                validation.is_some()
+                    || self.validation_fraction.is_some()
+                    || arrays().any(|map| map.validation_file.is_some())
+            }
+        }
+    }
+}
+
 /// What is minimised.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LossPlan {

@@ -1,0 +1,294 @@
+//! `[model]` and `[data]`.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use super::Reader;
+use super::learning::texts;
+use super::{float_of, text_of};
+use crate::config::plan::{
+    ArrayMap, Builtin, DataPlan, DataSource, LossKind, LossPlan, ModelPlan, ModelSource,
+};
+use crate::config::value::{KeyPath, Value};
+
+/// The arrays of the embedded digits, and the names under which they are used if none are given.
+const DIGITS_INPUT: &str = "images";
+const DIGITS_TARGET: &str = "labels";
+
+/// Whether the user named files of data, or meant to.
+fn names_files(reader: &Reader<'_>) -> bool {
+    let has_file = |table: &str| {
+        reader.settings.names(table).iter().any(|name| {
+            let path = KeyPath::dotted(table).child(name).child("file");
+            reader.settings.given(&path).is_some()
+        })
+    };
+    ["data.train", "data.validation"]
+        .iter()
+        .any(|path| reader.settings.is_given(path) || reader.settings.is_spoiled(path))
+        || has_file("data.inputs")
+        || has_file("data.targets")
+}
+
+pub(super) fn model(reader: &mut Reader<'_>) -> Option<ModelPlan> {
+    let onnx = reader.optional_text("model.onnx");
+    let builtin = reader.optional_text("model.builtin");
+    let freeze = texts(reader, "model.freeze");
+    let dimensions = dimensions(reader);
+    let source = match (onnx?, builtin?.as_deref()) {
+        (Some(path), _) => Some(ModelSource::Onnx(PathBuf::from(path))),
+        (None, Some("mlp")) => Some(ModelSource::Builtin(Builtin::Mlp)),
+        (None, Some("cnn")) => Some(ModelSource::Builtin(Builtin::Cnn)),
+        (None, _) if names_files(reader) => {
+            // Data of the user under a network that nobody chose would be a guess.
+            let reason = "data are named, but no model to train on them";
+            let remedy = "add `onnx = \"model.onnx\"` or `builtin = \"mlp\"` to [model]";
+            reader.missing("model.onnx", reason, remedy);
+            None
+        }
+        (None, _) => Some(ModelSource::Builtin(Builtin::Cnn)),
+    };
+    Some(ModelPlan { source: source?, freeze: freeze?, dimensions: dimensions? })
+}
+
+fn dimensions(reader: &mut Reader<'_>) -> Option<BTreeMap<String, u64>> {
+    let mut dimensions = BTreeMap::new();
+    for name in reader.settings.names("model.dimensions") {
+        if let Some(Value::Integer(size)) = reader.find("model.dimensions.<name>", Some(&name)) {
+            dimensions.insert(name, u64::try_from(size).ok()?);
+        }
+    }
+    Some(dimensions)
+}
+
+pub(super) fn data(reader: &mut Reader<'_>) -> Option<DataPlan> {
+    let train = reader.optional_text("data.train");
+    let validation = reader.optional_text("data.validation");
+    let validation_fraction = reader.optional_float("data.validation_fraction");
+    let shuffle = reader.bool("data.shuffle");
+    let drop_last = reader.bool("data.drop_last");
+    let inputs = arrays(reader, "data.inputs");
+    let targets = arrays(reader, "data.targets");
+    let is_digits = is_digits(reader)?;
+    let source = if is_digits {
+        DataSource::Digits
+    } else {
+        DataSource::Files { train: train?.map(PathBuf::from), validation: validation?.map(PathBuf::from) }
+    };
+    let mut plan = DataPlan {
+        source,
+        validation_fraction: validation_fraction?,
+        shuffle: shuffle?,
+        drop_last: drop_last?,
+        inputs: inputs?,
+        targets: targets?,
+    };
+    if is_digits {
+        complete_digits(reader, &mut plan);
+    } else {
+        check_files(reader, &plan);
+    }
+    Some(plan)
+}
+
+/// Whether the embedded digits are used; `None` if that can not be said or no data are named where they must be.
+fn is_digits(reader: &mut Reader<'_>) -> Option<bool> {
+    if let Some(builtin) = reader.optional_text("data.builtin")? {
+        return Some(builtin == "digits");
+    }
+    if names_files(reader) {
+        return Some(false);
+    }
+    if reader.settings.is_given("model.onnx") {
+        if !reader.settings.is_spoiled_table("data") {
+            let reason = "a model is named, but no data to train it on";
+            reader.missing("data.train", reason, "add `train = \"train.npz\"` to [data]");
+        }
+        return None;
+    }
+    Some(true)
+}
+
+/// One entry for each name in `data.inputs` or `data.targets`.
+fn arrays(reader: &mut Reader<'_>, table: &str) -> Option<BTreeMap<String, ArrayMap>> {
+    let mut arrays = BTreeMap::new();
+    let mut is_complete = true;
+    for name in reader.settings.names(table) {
+        match array(reader, table, &name) {
+            Some(map) => {
+                arrays.insert(name, map);
+            }
+            None => is_complete = false,
+        }
+    }
+    is_complete.then_some(arrays)
+}
+
+fn array(reader: &mut Reader<'_>, table: &str, name: &str) -> Option<ArrayMap> {
+    let at = KeyPath::dotted(table).child(name);
+    let find = |leaf: &str| reader.find(&format!("{table}.<name>.{leaf}"), Some(name));
+    let text = |leaf: &str| find(leaf).and_then(text_of);
+    let list = |leaf: &str| match find(leaf) {
+        Some(Value::List(items)) => items,
+        _ => Vec::new(),
+    };
+    let singles = |leaf: &str| -> Vec<f32> {
+        list(leaf).iter().filter_map(float_of).map(|number| number as f32).collect()
+    };
+    let map = ArrayMap {
+        array: text("array"),
+        columns: list("columns").into_iter().filter_map(text_of).collect(),
+        file: text("file").map(PathBuf::from),
+        validation_file: text("validation_file").map(PathBuf::from),
+        scale: find("scale").as_ref().and_then(float_of).map_or(1.0, |number| number as f32),
+        mean: singles("mean"),
+        std: singles("std"),
+    };
+    if map.array.is_some() && !map.columns.is_empty() {
+        reader.exclusive(at.child("array"), at.child("columns"));
+        return None;
+    }
+    if map.validation_file.is_some()
+        && map.file.is_none()
+        && !reader.settings.is_spoiled_path(&at.child("file"))
+    {
+        let reason =
+            "validation_file is given, and a validation file of its own goes with a training file of its own";
+        reader.missing(&at.child("file").to_string(), reason, "add `file`, or use data.validation");
+        return None;
+    }
+    Some(map)
+}
+
+/// The digits are used under their own names where the user gave none, and have no files and two arrays only.
+fn complete_digits(reader: &mut Reader<'_>, plan: &mut DataPlan) {
+    if plan.inputs.is_empty() {
+        let is_onnx = reader.settings.is_given("model.onnx");
+        if is_onnx && !reader.settings.is_spoiled_table("data.inputs") {
+            missing_input(reader, DIGITS_INPUT);
+        }
+        plan.inputs.insert(DIGITS_INPUT.to_owned(), named_array(DIGITS_INPUT));
+    }
+    if plan.targets.is_empty() {
+        plan.targets.insert(DIGITS_TARGET.to_owned(), named_array(DIGITS_TARGET));
+    }
+    if plan.validation_fraction.is_some() {
+        let path = KeyPath::dotted("data.validation_fraction");
+        let found = reader.settings.given(&path).map(Value::short).unwrap_or_default();
+        let expected = "nothing, because the digits have a fixed validation part";
+        reader.wrong(&path, &found, expected, "remove it, or name files of your own in data.train");
+    }
+    for (table, arrays) in [("data.inputs", &plan.inputs), ("data.targets", &plan.targets)] {
+        for (name, map) in arrays {
+            let path = KeyPath::dotted(table).child(name);
+            let array = map.array.as_deref();
+            if !map.columns.is_empty() {
+                let columns = path.child("columns");
+                let found = reader.settings.given(&columns).map(Value::short).unwrap_or_default();
+                let expected = "nothing, because the digits are no .csv file";
+                let remedy = "give `array` instead, or name a .csv file in data.train";
+                reader.wrong(&columns, &found, expected, remedy);
+            } else if let Some(array) = array {
+                if array != DIGITS_INPUT && array != DIGITS_TARGET {
+                    let expected = "\"images\" or \"labels\", the arrays of the digits";
+                    let found = Value::Text(array.to_owned()).short();
+                    reader.wrong(
+                        &path.child("array"),
+                        &found,
+                        expected,
+                        "name one of them, or name data.train",
+                    );
+                }
+            } else if !reader.settings.is_spoiled_path(&path.child("array")) {
+                let reason = "the digits have two arrays, \"images\" and \"labels\"";
+                reader.missing(&path.child("array").to_string(), reason, "add `array` with one of them");
+            }
+            if map.file.is_some() {
+                reader.exclusive(KeyPath::dotted("data.builtin"), path.child("file"));
+            }
+        }
+    }
+}
+
+fn named_array(array: &str) -> ArrayMap {
+    ArrayMap {
+        array: Some(array.to_owned()),
+        columns: Vec::new(),
+        file: None,
+        validation_file: None,
+        scale: 1.0,
+        mean: Vec::new(),
+        std: Vec::new(),
+    }
+}
+
+fn missing_input(reader: &mut Reader<'_>, array: &str) {
+    let reason = "no input of the model is given an array";
+    let remedy =
+        format!("add `inputs.NAME = {{ array = \"{array}\" }}` to [data], with the name of a model input");
+    reader.missing("data.inputs", reason, remedy);
+}
+
+/// Every array has a file, for training and, if there is validation data, for validation.
+fn check_files(reader: &mut Reader<'_>, plan: &DataPlan) {
+    let DataSource::Files { train, validation } = &plan.source else { return };
+    if plan.inputs.is_empty() && !reader.settings.is_spoiled_table("data.inputs") {
+        missing_input(reader, "x");
+    }
+    let has_own_validation =
+        plan.inputs.values().chain(plan.targets.values()).any(|map| map.validation_file.is_some());
+    for (table, arrays) in [("data.inputs", &plan.inputs), ("data.targets", &plan.targets)] {
+        for (name, map) in arrays {
+            let path = KeyPath::dotted(table).child(name);
+            if map.file.is_none() && train.is_none() && !reader.settings.is_spoiled("data.train") {
+                let reason = "there is no data.train that could hold this array";
+                reader.missing(&path.child("file").to_string(), reason, "add `file` here, or data.train");
+            }
+            let validates = validation.is_some() || has_own_validation;
+            let is_validated = match map.file {
+                Some(_) => map.validation_file.is_some(),
+                None => validation.is_some(),
+            };
+            if validates && !is_validated {
+                let key = match map.file {
+                    Some(_) => path.child("validation_file").to_string(),
+                    None => "data.validation".to_owned(),
+                };
+                let reason = format!("other arrays have validation examples, and `{path}` has none");
+                reader.missing(&key, reason, "name the file, or remove the others");
+            }
+        }
+    }
+    if has_own_validation && plan.validation_fraction.is_some() {
+        let fraction = KeyPath::dotted("data.validation_fraction");
+        let found = reader.settings.given(&fraction).map(Value::short).unwrap_or_default();
+        let expected = "nothing, because arrays have a validation_file of their own";
+        reader.wrong(&fraction, &found, expected, "remove one of them");
+    }
+}
+
+/// The target that the loss takes exists and is the only possible one.
+pub(super) fn check_targets(reader: &mut Reader<'_>, data: &DataPlan, loss: &LossPlan) {
+    if loss.kind == LossKind::Output || reader.settings.is_spoiled_table("data.targets") {
+        return;
+    }
+    let names: Vec<String> = data.targets.keys().map(|name| format!("\"{name}\"")).collect();
+    match &loss.target {
+        _ if names.is_empty() => {
+            let reason = "the loss compares with a target";
+            let remedy = "add `targets.y = { array = \"y\" }` to [data], with the name of the array";
+            reader.missing("data.targets", reason, remedy);
+        }
+        None if names.len() > 1 => {
+            let reason = format!("there are {} targets: {}", names.len(), names.join(", "));
+            reader.missing("loss.target", reason, "add `target` with one of them to [loss]");
+        }
+        Some(target) if !data.targets.contains_key(target) => {
+            let path = KeyPath::dotted("loss.target");
+            let expected = format!("a target of [data]: {}", names.join(", "));
+            let found = Value::Text(target.clone()).short();
+            reader.wrong(&path, &found, &expected, "correct the name, or add the target to data.targets");
+        }
+        _ => {}
+    }
+}

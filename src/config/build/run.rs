@@ -1,0 +1,113 @@
+//! The run as a whole, `[train]` and `[checkpoint]`.
+
+use super::Reader;
+use super::text_of;
+use crate::config::plan::{
+    CheckpointPlan, DataPlan, Device, Durability, EarlyStopping, LossKind, LossPlan, Metric, TrainPlan,
+};
+use crate::config::value::{KeyPath, Value};
+
+/// The settings at the top of the file, without the metrics.
+pub(super) struct Top {
+    pub(super) seed: u64,
+    pub(super) device: Device,
+    pub(super) threads: usize,
+    pub(super) spin: bool,
+}
+
+pub(super) fn top(reader: &mut Reader<'_>, cores: usize) -> Option<Top> {
+    let seed = reader.integer("seed");
+    let device = reader.text("device").and_then(|text| Device::parse(&text));
+    let threads = reader.optional_integer("threads").map(|threads| threads.unwrap_or(cores));
+    let spin = reader.bool("spin");
+    Some(Top { seed: seed?, device: device?, threads: threads?, spin: spin? })
+}
+
+pub(super) fn metrics(reader: &mut Reader<'_>) -> Option<Vec<Metric>> {
+    let items = reader.list("metrics")?;
+    items.into_iter().map(|item| text_of(item).and_then(|text| Metric::parse(&text))).collect()
+}
+
+/// Every metric compares the model's output with the target; a loss that the model computes has neither.
+pub(super) fn check_metrics(reader: &mut Reader<'_>, metrics: Option<&[Metric]>, loss: &LossPlan) {
+    if loss.kind == LossKind::Output && metrics.is_some_and(|metrics| !metrics.is_empty()) {
+        let path = KeyPath::dotted("metrics");
+        let found = reader.settings.given(&path).map(Value::short).unwrap_or_default();
+        reader.wrong(&path, &found, "[] with loss.kind = \"output\", which has no target", "remove it");
+    }
+}
+
+pub(super) fn train(reader: &mut Reader<'_>, data: Option<&DataPlan>) -> Option<TrainPlan> {
+    let epochs = reader.integer("train.epochs");
+    let batch_size = reader.integer::<usize>("train.batch_size");
+    let micro_batch = reader.optional_integer::<usize>("train.micro_batch");
+    let eval_batch_size = reader.optional_integer("train.eval_batch_size");
+    let clip_norm = reader.optional_float("train.clip_norm");
+    let clip_value = reader.optional_float("train.clip_value");
+    let max_steps = reader.optional_integer("train.max_steps");
+    let max_time_s = reader.optional_float("train.max_time_s");
+    let early_stopping = early_stopping(reader, data);
+    let max_refused_steps = reader.integer("train.max_refused_steps");
+    if let (Some(batch_size), Some(Some(micro_batch))) = (batch_size, micro_batch)
+        && micro_batch > batch_size
+    {
+        let path = KeyPath::dotted("train.micro_batch");
+        let expected = format!("at most train.batch_size, which is {batch_size}");
+        reader.wrong(&path, &micro_batch.to_string(), &expected, "make it smaller, or the batch larger");
+    }
+    Some(TrainPlan {
+        epochs: epochs?,
+        batch_size: batch_size?,
+        micro_batch: micro_batch?,
+        eval_batch_size: eval_batch_size?,
+        clip_norm: clip_norm?,
+        clip_value: clip_value?,
+        max_steps: max_steps?,
+        max_time_s: max_time_s?,
+        early_stopping: early_stopping?,
+        max_refused_steps: max_refused_steps?,
+    })
+}
+
+#[expect(clippy::option_option, reason = "wrong, not set and set are three things")]
+fn early_stopping(reader: &mut Reader<'_>, data: Option<&DataPlan>) -> Option<Option<EarlyStopping>> {
+    let Some(patience) = reader.optional_integer("train.early_stopping.patience")? else { return Some(None) };
+    let min_delta = reader.float("train.early_stopping.min_delta");
+    let given = reader.optional_text("train.early_stopping.monitor");
+    let metrics = metrics(reader)?;
+    let has_validation = data?.has_validation();
+    let mut names = vec!["train_loss".to_owned()];
+    if has_validation {
+        names.push("val_loss".to_owned());
+        names.extend(metrics.iter().map(|metric| format!("val_{metric}")));
+    }
+    let default = if has_validation { "val_loss" } else { "train_loss" };
+    let monitor = given?.unwrap_or_else(|| default.to_owned());
+    if !names.contains(&monitor) {
+        let path = KeyPath::dotted("train.early_stopping.monitor");
+        let known: Vec<String> = names.iter().map(|name| format!("\"{name}\"")).collect();
+        let expected = format!("a value that this run measures: {}", known.join(", "));
+        let remedy =
+            if has_validation { "add the metric to `metrics`" } else { "name validation data in [data]" };
+        reader.wrong(&path, &Value::Text(monitor.clone()).short(), &expected, remedy);
+    }
+    Some(Some(EarlyStopping { patience, min_delta: min_delta?, monitor }))
+}
+
+pub(super) fn checkpoint(reader: &mut Reader<'_>) -> Option<CheckpointPlan> {
+    let every_epochs = reader.integer("checkpoint.every_epochs");
+    let every_steps = reader.optional_integer("checkpoint.every_steps");
+    let keep_last = reader.integer("checkpoint.keep_last");
+    let durability = match reader.text("checkpoint.durability")?.as_str() {
+        "step" => Some(Durability::Step),
+        "interval" => reader.float("checkpoint.interval_s").map(Durability::Interval),
+        "checkpoint" => Some(Durability::Checkpoint),
+        _ => None,
+    };
+    Some(CheckpointPlan {
+        every_epochs: every_epochs?,
+        every_steps: every_steps?,
+        keep_last: keep_last?,
+        durability: durability?,
+    })
+}

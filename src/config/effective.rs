@@ -1,0 +1,323 @@
+//! From a plan back to settings: every setting that applies, with its value.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::plan::{
+    ArrayMap, Builtin, CheckpointPlan, DataPlan, DataSource, Durability, LossKind, LossPlan, ModelPlan,
+    ModelSource, OptimizerKind, OptimizerPlan, Plan, ScheduleKind, SchedulePlan, ScheduleUnit, TrainPlan,
+};
+use super::value::{KeyPath, Value};
+
+/// The settings that `plan` was made from, completed: every setting that applies and is set.
+///
+/// Paths that are not UTF-8, which loading refuses, lose what is not.
+pub(super) fn effective(plan: &Plan) -> BTreeMap<KeyPath, Value> {
+    let Plan {
+        seed,
+        device,
+        threads,
+        spin,
+        model,
+        data,
+        loss,
+        metrics,
+        optimizer,
+        schedule,
+        train,
+        checkpoint,
+    } = plan;
+    let mut out = Writer::default();
+    out.integer("seed", *seed);
+    out.text("device", device.to_string());
+    out.integer("threads", *threads as u64);
+    out.put("spin", Value::Bool(*spin));
+    out.texts("metrics", metrics.iter().map(ToString::to_string));
+    write_model(&mut out, model);
+    write_data(&mut out, data);
+    write_loss(&mut out, loss);
+    write_optimizer(&mut out, optimizer);
+    write_schedule(&mut out, schedule);
+    write_train(&mut out, train);
+    write_checkpoint(&mut out, checkpoint);
+    out.values
+}
+
+#[derive(Default)]
+struct Writer {
+    values: BTreeMap<KeyPath, Value>,
+}
+
+impl Writer {
+    fn put(&mut self, path: &str, value: Value) {
+        self.put_at(KeyPath::dotted(path), value);
+    }
+
+    fn put_at(&mut self, path: KeyPath, value: Value) {
+        self.values.insert(path, value);
+    }
+
+    fn integer(&mut self, path: &str, value: u64) {
+        self.put(path, Value::Integer(value.into()));
+    }
+
+    fn size(&mut self, path: &str, value: Option<usize>) {
+        if let Some(value) = value {
+            self.integer(path, value as u64);
+        }
+    }
+
+    fn float(&mut self, path: &str, value: f64) {
+        self.put(path, Value::Float(value));
+    }
+
+    fn text(&mut self, path: &str, value: impl Into<String>) {
+        self.put(path, Value::Text(value.into()));
+    }
+
+    fn path(&mut self, path: &str, value: &Path) {
+        self.text(path, value.to_string_lossy());
+    }
+
+    fn texts(&mut self, path: &str, values: impl Iterator<Item = String>) {
+        self.put(path, Value::List(values.map(Value::Text).collect()));
+    }
+
+    fn floats(&mut self, path: &str, values: &[f64]) {
+        self.put(path, Value::List(values.iter().copied().map(Value::Float).collect()));
+    }
+}
+
+fn write_model(out: &mut Writer, model: &ModelPlan) {
+    let ModelPlan { source, freeze, dimensions } = model;
+    match source {
+        ModelSource::Onnx(path) => out.path("model.onnx", path),
+        ModelSource::Builtin(Builtin::Mlp) => out.text("model.builtin", "mlp"),
+        ModelSource::Builtin(Builtin::Cnn) => out.text("model.builtin", "cnn"),
+    }
+    out.texts("model.freeze", freeze.iter().cloned());
+    for (name, size) in dimensions {
+        out.put_at(KeyPath::of(["model", "dimensions", name]), Value::Integer((*size).into()));
+    }
+}
+
+fn write_data(out: &mut Writer, data: &DataPlan) {
+    let DataPlan { source, validation_fraction, shuffle, drop_last, inputs, targets } = data;
+    match source {
+        DataSource::Digits => out.text("data.builtin", "digits"),
+        DataSource::Files { train, validation } => {
+            if let Some(train) = train {
+                out.path("data.train", train);
+            }
+            if let Some(validation) = validation {
+                out.path("data.validation", validation);
+            }
+        }
+    }
+    if let Some(fraction) = validation_fraction {
+        out.float("data.validation_fraction", *fraction);
+    }
+    out.put("data.shuffle", Value::Bool(*shuffle));
+    out.put("data.drop_last", Value::Bool(*drop_last));
+    for (table, arrays) in [("inputs", inputs), ("targets", targets)] {
+        for (name, map) in arrays {
+            write_array(out, &KeyPath::of(["data", table, name]), map);
+        }
+    }
+}
+
+fn write_array(out: &mut Writer, at: &KeyPath, map: &ArrayMap) {
+    let ArrayMap { array, columns, file, validation_file, scale, mean, std } = map;
+    let singles = |numbers: &[f32]| Value::List(numbers.iter().copied().map(single).collect());
+    if let Some(array) = array {
+        out.put_at(at.child("array"), Value::Text(array.clone()));
+    }
+    // An array and an empty list of columns would exclude each other.
+    if !columns.is_empty() {
+        let columns = columns.iter().cloned().map(Value::Text).collect();
+        out.put_at(at.child("columns"), Value::List(columns));
+    }
+    for (leaf, path) in [("file", file), ("validation_file", validation_file)] {
+        if let Some(path) = path {
+            out.put_at(at.child(leaf), Value::Text(path.to_string_lossy().into_owned()));
+        }
+    }
+    out.put_at(at.child("scale"), single(*scale));
+    out.put_at(at.child("mean"), singles(mean));
+    out.put_at(at.child("std"), singles(std));
+}
+
+/// A single-precision number as the number with the fewest digits that rounds to it: 0.1 and not 0.10000000149011612.
+fn single(number: f32) -> Value {
+    let shortest: Option<f64> = number.to_string().parse().ok();
+    match shortest {
+        // Rounding twice could miss by a bit; then every digit is written.
+        Some(short) if (short as f32).to_bits() == number.to_bits() => Value::Float(short),
+        _ => Value::Float(f64::from(number)),
+    }
+}
+
+fn write_loss(out: &mut Writer, loss: &LossPlan) {
+    let LossPlan { kind, output, target, label_smoothing, class_weights, ignore_index } = loss;
+    let name = match kind {
+        LossKind::CrossEntropy => "cross_entropy",
+        LossKind::Mse => "mse",
+        LossKind::L1 => "l1",
+        LossKind::BceWithLogits => "bce_with_logits",
+        LossKind::Output => "output",
+    };
+    out.text("loss.kind", name);
+    if let Some(output) = output {
+        out.text("loss.output", output);
+    }
+    if let (Some(target), false) = (target, *kind == LossKind::Output) {
+        out.text("loss.target", target);
+    }
+    if *kind == LossKind::CrossEntropy {
+        out.float("loss.label_smoothing", *label_smoothing);
+        out.floats("loss.class_weights", class_weights);
+        out.put("loss.ignore_index", Value::Integer((*ignore_index).into()));
+    }
+}
+
+fn write_optimizer(out: &mut Writer, optimizer: &OptimizerPlan) {
+    let OptimizerPlan { kind, lr, weight_decay, no_decay } = optimizer;
+    let mut adam = |name: &str, betas: (f64, f64), eps: f64| {
+        out.text("optimizer.kind", name);
+        out.floats("optimizer.betas", &[betas.0, betas.1]);
+        out.float("optimizer.eps", eps);
+    };
+    match *kind {
+        OptimizerKind::Adam { betas, eps } => adam("adam", betas, eps),
+        OptimizerKind::AdamW { betas, eps } => adam("adamw", betas, eps),
+        OptimizerKind::Sgd { momentum, dampening, nesterov } => {
+            out.text("optimizer.kind", "sgd");
+            out.float("optimizer.momentum", momentum);
+            out.float("optimizer.dampening", dampening);
+            out.put("optimizer.nesterov", Value::Bool(nesterov));
+        }
+    }
+    out.float("optimizer.lr", *lr);
+    out.float("optimizer.weight_decay", *weight_decay);
+    out.texts("optimizer.no_decay", no_decay.iter().cloned());
+}
+
+fn write_schedule(out: &mut Writer, schedule: &SchedulePlan) {
+    let SchedulePlan { kind, warmup_steps, warmup_start, unit } = schedule;
+    let name = write_schedule_kind(out, kind);
+    out.text("schedule.kind", name);
+    if !matches!(kind, ScheduleKind::OneCycle { .. }) {
+        out.integer("schedule.warmup_steps", *warmup_steps);
+        out.float("schedule.warmup_start", *warmup_start);
+    }
+    if !matches!(kind, ScheduleKind::Constant | ScheduleKind::ReduceOnPlateau { .. }) {
+        let unit = match unit {
+            ScheduleUnit::Step => "step",
+            ScheduleUnit::Epoch => "epoch",
+        };
+        out.text("schedule.unit", unit);
+    }
+}
+
+/// Writes what belongs to one kind of schedule, and returns its name.
+fn write_schedule_kind(out: &mut Writer, kind: &ScheduleKind) -> &'static str {
+    match kind {
+        ScheduleKind::Constant => "constant",
+        ScheduleKind::Step { step_size, gamma } => {
+            out.integer("schedule.step_size", *step_size);
+            out.float("schedule.gamma", *gamma);
+            "step"
+        }
+        ScheduleKind::MultiStep { milestones, gamma } => {
+            let milestones = milestones.iter().map(|&unit| Value::Integer(unit.into())).collect();
+            out.put("schedule.milestones", Value::List(milestones));
+            out.float("schedule.gamma", *gamma);
+            "multistep"
+        }
+        ScheduleKind::Exponential { gamma } => {
+            out.float("schedule.gamma", *gamma);
+            "exponential"
+        }
+        ScheduleKind::Cosine { t_max, eta_min } => {
+            if let Some(t_max) = t_max {
+                out.integer("schedule.t_max", *t_max);
+            }
+            out.float("schedule.eta_min", *eta_min);
+            "cosine"
+        }
+        ScheduleKind::OneCycle { pct_start, div_factor, final_div_factor } => {
+            out.float("schedule.pct_start", *pct_start);
+            out.float("schedule.div_factor", *div_factor);
+            out.float("schedule.final_div_factor", *final_div_factor);
+            "one_cycle"
+        }
+        ScheduleKind::Polynomial { power, total } => {
+            out.float("schedule.power", *power);
+            if let Some(total) = total {
+                out.integer("schedule.total", *total);
+            }
+            "polynomial"
+        }
+        ScheduleKind::ReduceOnPlateau { factor, patience, threshold, cooldown, min_lr } => {
+            out.float("schedule.factor", *factor);
+            out.integer("schedule.patience", *patience);
+            out.float("schedule.threshold", *threshold);
+            out.integer("schedule.cooldown", *cooldown);
+            out.float("schedule.min_lr", *min_lr);
+            "reduce_on_plateau"
+        }
+    }
+}
+
+fn write_train(out: &mut Writer, train: &TrainPlan) {
+    let TrainPlan {
+        epochs,
+        batch_size,
+        micro_batch,
+        eval_batch_size,
+        clip_norm,
+        clip_value,
+        max_steps,
+        max_time_s,
+        early_stopping,
+        max_refused_steps,
+    } = train;
+    out.integer("train.epochs", *epochs);
+    out.size("train.batch_size", Some(*batch_size));
+    out.size("train.micro_batch", *micro_batch);
+    out.size("train.eval_batch_size", *eval_batch_size);
+    for (path, value) in
+        [("train.clip_norm", clip_norm), ("train.clip_value", clip_value), ("train.max_time_s", max_time_s)]
+    {
+        if let Some(value) = value {
+            out.float(path, *value);
+        }
+    }
+    if let Some(max_steps) = max_steps {
+        out.integer("train.max_steps", *max_steps);
+    }
+    if let Some(early_stopping) = early_stopping {
+        out.integer("train.early_stopping.patience", early_stopping.patience);
+        out.float("train.early_stopping.min_delta", early_stopping.min_delta);
+        out.text("train.early_stopping.monitor", &early_stopping.monitor);
+    }
+    out.integer("train.max_refused_steps", *max_refused_steps);
+}
+
+fn write_checkpoint(out: &mut Writer, checkpoint: &CheckpointPlan) {
+    let CheckpointPlan { every_epochs, every_steps, keep_last, durability } = checkpoint;
+    out.integer("checkpoint.every_epochs", *every_epochs);
+    if let Some(every_steps) = every_steps {
+        out.integer("checkpoint.every_steps", *every_steps);
+    }
+    out.size("checkpoint.keep_last", Some(*keep_last));
+    let name = match durability {
+        Durability::Step => "step",
+        Durability::Checkpoint => "checkpoint",
+        Durability::Interval(seconds) => {
+            out.float("checkpoint.interval_s", *seconds);
+            "interval"
+        }
+    };
+    out.text("checkpoint.durability", name);
+}

@@ -1,0 +1,193 @@
+//! Settings of the run as a whole: seed, device, metrics, `[train]`, `[checkpoint]`.
+
+use crate::config::differences::Class;
+use crate::config::key::DefaultValue::{Always, By, Derived, Unset};
+use crate::config::key::{FloatRange, Key, Takes};
+
+const EARLY_STOPPING: &str = "train.early_stopping.patience";
+
+pub(super) const TOP: &[Key] = &[
+    Key::new(
+        "seed",
+        "Seed of every random number of the run: initial weights, order of the data, dropout.",
+        Takes::from(0),
+        Always("0"),
+    )
+    .also_known_as(&["random_seed", "manual_seed", "random_state"]),
+    Key::new(
+        "device",
+        "Where to compute. \"auto\" takes CUDA if it really starts and the CPU otherwise, and says which.",
+        Takes::Device,
+        Always("\"auto\""),
+    )
+    .also_known_as(&["accelerator", "execution_provider"]),
+    Key::new(
+        "threads",
+        "Threads of the one thread pool. Equal bits are promised for an equal number of threads only.",
+        Takes::Integer { min: 1, max: 4096 },
+        Derived { words: "the cores that this process may use", example: "2" },
+    )
+    .unit("threads")
+    .also_known_as(&["num_threads", "intra_op_num_threads"]),
+    Key::new(
+        "spin",
+        "Whether waiting threads spin, which is faster on a quiet machine, or sleep, which is kinder to a shared \
+         one.",
+        Takes::Bool,
+        Always("true"),
+    )
+    .class(Class::Free),
+    Key::new(
+        "metrics",
+        "What is measured on the validation data besides the loss; named val_accuracy, val_top5, ... in \
+         history.csv.",
+        Takes::Metrics,
+        By {
+            key: "loss.kind",
+            cases: &[
+                ("cross_entropy", "[\"accuracy\"]"),
+                ("bce_with_logits", "[\"accuracy\"]"),
+                ("mse", "[\"mae\"]"),
+                ("l1", "[\"mae\"]"),
+                ("output", "[]"),
+            ],
+            example: "[\"accuracy\"]",
+        },
+    )
+    .class(Class::Free),
+];
+
+pub(super) const TRAIN: &[Key] = &[
+    Key::new("train.epochs", "Passes over the training examples.", Takes::from(1), Always("30"))
+        .unit("epochs")
+        .class(Class::Free)
+        .also_known_as(&["max_epochs", "num_epochs", "num_train_epochs"]),
+    Key::new("train.batch_size", "Examples per update of the parameters.", Takes::from(1), Always("64"))
+        .unit("examples"),
+    Key::new(
+        "train.micro_batch",
+        "Examples per gradient computation; the gradients of a batch are accumulated. Smaller needs less memory.",
+        Takes::from(1),
+        Unset { words: "the whole batch", example: "16" },
+    )
+    .unit("examples")
+    .class(Class::Schedule)
+    .also_known_as(&["micro_batch_size", "gradient_accumulation_steps", "accumulate_grad_batches"]),
+    Key::new(
+        "train.eval_batch_size",
+        "Examples per batch of the validation data.",
+        Takes::from(1),
+        Unset { words: "the batch size", example: "256" },
+    )
+    .unit("examples")
+    .class(Class::Free),
+    Key::new(
+        "train.clip_norm",
+        "Upper bound of the norm of all gradients together, as torch.nn.utils.clip_grad_norm_.",
+        Takes::Float(FloatRange::POSITIVE),
+        Unset { words: "no bound", example: "1.0" },
+    )
+    .also_known_as(&["max_grad_norm", "gradient_clip_val", "grad_clip", "clip_grad_norm"]),
+    Key::new(
+        "train.clip_value",
+        "Upper bound of the absolute value of each element of a gradient, as torch.nn.utils.clip_grad_value_.",
+        Takes::Float(FloatRange::POSITIVE),
+        Unset { words: "no bound", example: "0.5" },
+    )
+    .also_known_as(&["clip_grad_value"]),
+    Key::new(
+        "train.max_steps",
+        "Stop after this many updates in all, over every start of the run.",
+        Takes::from(1),
+        Unset { words: "no limit", example: "1000" },
+    )
+    .unit("steps")
+    .class(Class::Free),
+    Key::new(
+        "train.max_time_s",
+        "Stop after this time, counted anew at each start; run again to go on.",
+        Takes::Float(FloatRange::POSITIVE),
+        Unset { words: "no limit", example: "3600.0" },
+    )
+    .unit("seconds")
+    .class(Class::Free)
+    .also_known_as(&["max_time"]),
+    Key::new(
+        "train.max_refused_steps",
+        "Steps in a row refused for a loss or gradient that is not finite, after which the run stops as diverged.",
+        Takes::from(1),
+        Always("10"),
+    )
+    .unit("steps")
+    .class(Class::Free),
+    Key::new(
+        EARLY_STOPPING,
+        "Epochs without improvement of the watched value after which training stops.",
+        Takes::from(1),
+        Unset { words: "train all epochs", example: "5" },
+    )
+    .unit("epochs")
+    .class(Class::Free),
+    Key::new(
+        "train.early_stopping.min_delta",
+        "Smallest change of the watched value that counts as an improvement.",
+        Takes::Float(FloatRange::NOT_NEGATIVE),
+        Always("0.0"),
+    )
+    .only_with(EARLY_STOPPING, &[])
+    .class(Class::Free),
+    Key::new(
+        "train.early_stopping.monitor",
+        "The value that is watched, by its name in history.csv: train_loss, val_loss, val_accuracy, ...",
+        Takes::Text,
+        Derived { words: "\"val_loss\", or \"train_loss\" without validation data", example: "\"val_loss\"" },
+    )
+    .only_with(EARLY_STOPPING, &[])
+    .class(Class::Free),
+];
+
+pub(super) const CHECKPOINT: &[Key] = &[
+    Key::new(
+        "checkpoint.every_epochs",
+        "Save after every so many epochs; the last epoch is always saved.",
+        Takes::from(1),
+        Always("1"),
+    )
+    .unit("epochs")
+    .class(Class::Free),
+    Key::new(
+        "checkpoint.every_steps",
+        "Save after every so many steps as well.",
+        Takes::from(1),
+        Unset { words: "only at ends of epochs", example: "500" },
+    )
+    .unit("steps")
+    .class(Class::Free)
+    .also_known_as(&["save_steps"]),
+    Key::new(
+        "checkpoint.keep_last",
+        "How many checkpoints are kept besides the best. Two, so that a damaged one never is the only one.",
+        Takes::from(2),
+        Always("3"),
+    )
+    .unit("checkpoints")
+    .class(Class::Free)
+    .also_known_as(&["save_total_limit", "save_top_k"]),
+    Key::new(
+        "checkpoint.durability",
+        "When records of the journal are forced to the disk: before the next step, at intervals, or with each \
+         checkpoint.",
+        Takes::Choice(&["step", "interval", "checkpoint"]),
+        Always("\"interval\""),
+    )
+    .class(Class::Free),
+    Key::new(
+        "checkpoint.interval_s",
+        "Longest time for which a record of the journal may be lost to a power failure.",
+        Takes::Float(FloatRange::POSITIVE),
+        Always("1.0"),
+    )
+    .unit("seconds")
+    .only_with("checkpoint.durability", &["interval"])
+    .class(Class::Free),
+];

@@ -1,0 +1,313 @@
+//! From plan to text and back, and what two plans differ in.
+
+use super::super::check::admit;
+use super::super::effective::effective;
+use super::super::key::FloatRange;
+use super::super::table::NAME;
+use super::super::{
+    Class, Difference, Key, KeyPath, Origin, Takes, Value, differences, fingerprint, keys, to_toml,
+};
+use super::*;
+
+/// Plans of every kind there is, and with every setting that may be left out given.
+fn plans() -> Vec<Plan> {
+    let mut plans = vec![
+        plan_of_sets(&[]),
+        plan_of_sets(&[
+            "seed=18446744073709551615",
+            "device=cuda:3",
+            "threads=1",
+            "spin=false",
+            "metrics=[]",
+        ]),
+        plan_of_sets(&["metrics=[\"top5\", \"accuracy\", \"mae\"]", "model.builtin=mlp"]),
+        plan_of_sets(&["loss.label_smoothing=0.1", "loss.class_weights=[1, 0.1]", "loss.ignore_index=-1"]),
+        plan_of_user(
+            "data.inputs.\"input.1\" = { scale = 0.00392, mean = [0.485, 0.456, 0.406], std = 0.1 }\n\
+             data.inputs.\"\" = { columns = [\"a b\", \"c\\\"d\"] }\n\
+             data.validation = \"/d/v \\\"1\\\".npz\"\nmodel.dimensions.\"seq len\" = 128\nmodel.freeze = [\"a.*\"]\n\
+             optimizer.no_decay = [\"*.bias\"]\nloss.output = \"logits\"\nloss.target = \"y\"",
+        ),
+        plan_of(
+            "model.onnx = \"/m\"\n[data.inputs.x]\nfile = \"/x\"\nvalidation_file = \"/xv\"\n[data.targets.y]\n\
+             file = \"/y\"\nvalidation_file = \"/yv\"\nscale = 3.4028235e38\nmean = [1e-45]\n",
+        ),
+        plan_of_user("data.validation_fraction = 0.1\ndata.shuffle = false\ndata.drop_last = true"),
+        plan_of_sets(&[
+            "train.micro_batch=8",
+            "train.eval_batch_size=9",
+            "train.clip_norm=0.1",
+            "train.clip_value=1e-300",
+            "train.max_steps=7",
+            "train.max_time_s=1.5",
+            "train.early_stopping.patience=4",
+            "train.early_stopping.monitor=val_accuracy",
+            "checkpoint.every_steps=3",
+        ]),
+    ];
+    for durability in ["step", "checkpoint", "interval"] {
+        plans.push(plan_of_sets(&[&format!("checkpoint.durability={durability}")]));
+    }
+    for kind in ["mse", "l1", "bce_with_logits", "output", "cross_entropy"] {
+        plans.push(plan_of_user(&format!("loss.kind = \"{kind}\"")));
+    }
+    for lines in ["kind = \"adam\"", "kind = \"sgd\"\nmomentum = 0.9\nnesterov = true", "betas = [0.0, 0.5]"]
+    {
+        plans.push(plan_of_user(&format!("[optimizer]\n{lines}")));
+    }
+    for lines in [
+        "kind = \"step\"\nstep_size = 3\nunit = \"step\"",
+        "kind = \"multistep\"\nmilestones = [1, 2]",
+        "kind = \"exponential\"\ngamma = 0.5",
+        "kind = \"cosine\"\nt_max = 9\neta_min = 1e-5\nunit = \"epoch\"\nwarmup_steps = 3\nwarmup_start = 1.0",
+        "kind = \"one_cycle\"",
+        "kind = \"polynomial\"\ntotal = 5\npower = 2",
+        "kind = \"polynomial\"",
+        "kind = \"reduce_on_plateau\"\npatience = 0\nmin_lr = 1e-6\ncooldown = 2",
+        "kind = \"constant\"\nwarmup_steps = 5",
+    ] {
+        plans.push(plan_of_user(&format!("[schedule]\n{lines}")));
+    }
+    plans
+}
+
+#[test]
+fn every_plan_reads_back_equal_from_its_text() {
+    for plan in plans() {
+        let text = to_toml(&plan);
+        let again = from_toml(&text, Path::new("/elsewhere/trainer.toml"))
+            .unwrap_or_else(|error| panic!("{error}\n{text}"));
+        assert_eq!(again.plan, plan, "{text}");
+        assert_eq!(to_toml(&again.plan), text);
+    }
+}
+
+#[test]
+fn single_precision_numbers_are_written_with_the_digits_that_were_given() {
+    let plan = plan_of_user("data.inputs.z = { scale = 0.00392, mean = [0.1, 0.485] }");
+    let text = to_toml(&plan);
+    assert!(text.contains("\nscale = 0.00392\n") && text.contains("\nmean = [0.1, 0.485]\n"), "{text}");
+}
+
+#[test]
+fn every_setting_is_documented_in_the_text_of_every_plan() {
+    for plan in plans() {
+        let text = to_toml(&plan);
+        for key in keys() {
+            let words: Vec<&str> = text.split(['#', ' ', '\n']).filter(|word| !word.is_empty()).collect();
+            let meaning: Vec<&str> = key.meaning.split(['#', ' ']).filter(|word| !word.is_empty()).collect();
+            assert!(words.windows(meaning.len()).any(|window| window == meaning), "{}\n{text}", key.path);
+        }
+    }
+}
+
+/// A value of the setting other than its default and its example.
+fn other_value(key: &Key) -> String {
+    let number = |range: &FloatRange| if range.contains(0.5) { "0.5" } else { "7.5" };
+    match key.takes {
+        Takes::Bool => (key.example() != "true").to_string(),
+        Takes::Integer { min, .. } => (min.max(0) + 7).to_string(),
+        Takes::Float(range) | Takes::Single(range) => number(&range).to_owned(),
+        Takes::FloatPair(_) | Takes::Floats(_) | Takes::Singles(_) => "[0.5, 0.25]".to_owned(),
+        Takes::Text if key.path.ends_with("monitor") => "\"train_loss\"".to_owned(),
+        Takes::Text => "\"y\"".to_owned(),
+        Takes::Path => "\"/d/other\"".to_owned(),
+        Takes::Choice(choices) => {
+            let mut quoted = choices.iter().rev().map(|choice| format!("\"{choice}\""));
+            quoted.find(|choice| choice != key.example()).unwrap_or_else(|| key.example().to_owned())
+        }
+        Takes::Device => "\"cuda:3\"".to_owned(),
+        Takes::Texts => "[\"a\"]".to_owned(),
+        Takes::Metrics => "[\"top3\"]".to_owned(),
+        Takes::Ascending(_) => "[3, 8]".to_owned(),
+    }
+}
+
+/// The other settings that must be there for this one to apply.
+fn company(key: &Key) -> Vec<&'static str> {
+    let mut sets = match key.path {
+        "data.inputs.<name>.validation_file" => {
+            vec!["data.inputs.x.file=\"/d/x\"", "data.targets.y={file=\"/d/y\", validation_file=\"/d/w\"}"]
+        }
+        "data.targets.<name>.validation_file" => vec![
+            "data.targets.x={file=\"/d/x\"}",
+            "data.inputs.x={file=\"/d/y\", validation_file=\"/d/w\"}",
+            "data.targets.y={file=\"/d/y\", validation_file=\"/d/w\"}",
+            "loss.target=y",
+        ],
+        path if path.starts_with("data.targets") => vec!["loss.target=y"],
+        "optimizer.nesterov" => vec!["optimizer.momentum=0.9"],
+        "train.early_stopping.monitor" => vec!["train.early_stopping.patience=2"],
+        _ => Vec::new(),
+    };
+    match key.only_with.map(|only_with| (only_with.key, only_with.values)) {
+        Some(("optimizer.kind", ["sgd"])) => sets.push("optimizer.kind=sgd"),
+        Some(("schedule.kind", [first, ..])) => match *first {
+            "step" => sets.extend(["schedule.kind=step", "schedule.step_size=2"]),
+            "multistep" => sets.push("schedule.kind=multistep"),
+            "cosine" => sets.push("schedule.kind=cosine"),
+            "one_cycle" => sets.push("schedule.kind=one_cycle"),
+            "polynomial" => sets.push("schedule.kind=polynomial"),
+            "reduce_on_plateau" => sets.push("schedule.kind=reduce_on_plateau"),
+            _ => {}
+        },
+        Some(("train.early_stopping.patience", _)) => sets.push("train.early_stopping.patience=2"),
+        _ => {}
+    }
+    sets
+}
+
+#[test]
+fn every_declared_setting_reaches_the_plan_and_comes_back_from_it() {
+    let folder = tempfile::tempdir().expect("folder");
+    let file = folder.path().join("my.toml");
+    std::fs::write(&file, USER).expect("written");
+    for key in keys() {
+        let (path, value) = (key.path.replace(NAME, "x"), other_value(key));
+        let mut sets: Vec<String> = company(key).into_iter().map(str::to_owned).collect();
+        sets.push(format!("{path}={value}"));
+        // The builtin model and data take the place of the user's only where no arrays are named.
+        let is_builtin = key.path.ends_with(".builtin");
+        let file = (!is_builtin).then(|| file.clone());
+        let loaded = load(&Sources { file, sets, ..Sources::default() })
+            .unwrap_or_else(|error| panic!("{path} = {value}: {error}"));
+        let path = KeyPath::dotted(&path);
+        let value = Value::parse(&value).expect("TOML");
+        let expected = admit(key, &path, &value, &Origin::Default).expect("a value that is taken");
+        assert_eq!(effective(&loaded.plan).get(&path).cloned(), expected, "{path}");
+        let text = to_toml(&loaded.plan);
+        assert_eq!(from_toml(&text, Path::new("a.toml")).expect(&text).plan, loaded.plan, "{path}");
+    }
+}
+
+#[test]
+fn every_setting_is_declared_once() {
+    let mut paths: Vec<&str> = keys().map(|key| key.path).collect();
+    let count = paths.len();
+    paths.sort_unstable();
+    paths.dedup();
+    assert_eq!(paths.len(), count);
+}
+
+#[track_caller]
+fn check_differences(old: &[&str], new: &[&str], expected: &[(&str, Class)]) {
+    let (old, new) = (plan_of_sets(old), plan_of_sets(new));
+    let found = differences(&old, &new);
+    let found: Vec<(String, Class)> = found.iter().map(|found| (found.to_string(), found.class)).collect();
+    let expected: Vec<(String, Class)> =
+        expected.iter().map(|(text, class)| ((*text).to_owned(), *class)).collect();
+    assert_eq!(found, expected);
+    let is_bound = found.iter().any(|(_, class)| *class == Class::Bound);
+    assert_eq!(fingerprint(&old) != fingerprint(&new), is_bound, "the fingerprint is of what binds");
+}
+
+#[test]
+fn equal_plans_do_not_differ() {
+    check_differences(&[], &[], &[]);
+}
+
+#[test]
+fn more_epochs_are_free_unless_the_learning_rate_is_spread_over_them() {
+    let epochs = "train.epochs: 30 -> 40";
+    check_differences(&[], &["train.epochs=40"], &[(epochs, Class::Schedule)]);
+    let fixed = "schedule.t_max=100";
+    check_differences(&[fixed], &[fixed, "train.epochs=40"], &[(epochs, Class::Free)]);
+    for (kind, class) in [
+        ("constant", Class::Free),
+        ("polynomial", Class::Schedule),
+        ("one_cycle", Class::Schedule),
+        ("reduce_on_plateau", Class::Free),
+    ] {
+        let kind = format!("schedule.kind={kind}");
+        check_differences(&[&kind], &[&kind, "train.epochs=40"], &[(epochs, class)]);
+    }
+}
+
+#[test]
+fn what_is_saved_and_measured_is_free_to_change() {
+    check_differences(
+        &["spin=true"],
+        &[
+            "spin=false",
+            "checkpoint.every_steps=5",
+            "train.max_steps=9",
+            "train.max_time_s=9",
+            "train.early_stopping.patience=2",
+            "train.eval_batch_size=1",
+        ],
+        &[
+            ("checkpoint.every_steps: not set -> 5", Class::Free),
+            ("spin: true -> false", Class::Free),
+            ("train.early_stopping.min_delta: not set -> 0.0", Class::Free),
+            ("train.early_stopping.monitor: not set -> \"val_loss\"", Class::Free),
+            ("train.early_stopping.patience: not set -> 2", Class::Free),
+            ("train.eval_batch_size: not set -> 1", Class::Free),
+            ("train.max_steps: not set -> 9", Class::Free),
+            ("train.max_time_s: not set -> 9.0", Class::Free),
+        ],
+    );
+}
+
+#[test]
+fn a_schedule_or_micro_batch_may_change_and_is_told_apart_from_what_is_free() {
+    check_differences(
+        &[],
+        &["schedule.eta_min=0.1", "train.micro_batch=8"],
+        &[
+            ("schedule.eta_min: 0.0 -> 0.1", Class::Schedule),
+            ("train.micro_batch: not set -> 8", Class::Schedule),
+        ],
+    );
+}
+
+#[test]
+fn what_would_have_made_other_steps_binds() {
+    for (set, difference) in [
+        ("seed=1", "seed: 0 -> 1"),
+        ("threads=3", "threads: 2 -> 3"),
+        ("device=cpu", "device: \"auto\" -> \"cpu\""),
+        ("model.builtin=mlp", "model.builtin: \"cnn\" -> \"mlp\""),
+        ("train.batch_size=32", "train.batch_size: 64 -> 32"),
+        ("optimizer.lr=0.1", "optimizer.lr: 0.003 -> 0.1"),
+        ("train.clip_norm=1.0", "train.clip_norm: not set -> 1.0"),
+        ("data.shuffle=false", "data.shuffle: true -> false"),
+        ("data.inputs.images={array=\"images\",scale=2}", "data.inputs.images.scale: 1.0 -> 2.0"),
+        ("loss.label_smoothing=0.1", "loss.label_smoothing: 0.0 -> 0.1"),
+    ] {
+        check_differences(&[], &[set], &[(difference, Class::Bound)]);
+    }
+}
+
+#[test]
+fn the_class_of_every_setting_is_a_decision() {
+    let of = |class: Class| keys().filter(|key| key.class == class).map(|key| key.path).collect::<Vec<_>>();
+    let free = of(Class::Free);
+    let is_about_saving_or_length = |path: &&str| {
+        path.starts_with("checkpoint.")
+            || path.starts_with("train.early_stopping.")
+            || path.starts_with("train.max_")
+            || ["spin", "metrics", "train.epochs", "train.eval_batch_size"].contains(path)
+    };
+    assert!(free.iter().all(is_about_saving_or_length), "{free:?}");
+    let schedule = of(Class::Schedule);
+    let is_schedule = |path: &&str| path.starts_with("schedule.") || *path == "train.micro_batch";
+    assert!(schedule.iter().all(is_schedule), "{schedule:?}");
+}
+
+#[test]
+fn the_fingerprint_of_given_settings_never_changes() {
+    // zlib.crc32 of the 27 lines gives the same. A run that was started with these settings holds this number.
+    assert_eq!(fingerprint(&plan_of_sets(&["threads=2"])), 2_739_626_188);
+}
+
+#[test]
+fn a_difference_names_old_and_new_value() {
+    let (old, new) = (plan_of_sets(&[]), plan_of_sets(&["seed=5"]));
+    let expected = Difference {
+        key: "seed".to_owned(),
+        old: Some(Value::Integer(0)),
+        new: Some(Value::Integer(5)),
+        class: Class::Bound,
+    };
+    assert_eq!(differences(&old, &new), [expected]);
+}

@@ -5,6 +5,8 @@
 //! test can put a disk here which loses, tears or refuses what it is given.
 
 mod error;
+#[cfg(test)]
+pub(crate) mod fault;
 mod mapped;
 mod real;
 

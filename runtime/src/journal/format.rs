@@ -13,15 +13,13 @@ pub const FORMAT_VERSION: u32 = 1;
 /// The size of a segment header.
 pub(super) const HEADER_BYTES: usize = 64;
 
-/// A frame's bytes before its payload.
-pub(super) const FRAME_HEAD_BYTES: usize = 24;
+/// A frame's bytes before its payload, the last four of which are its checksum.
+pub(super) const FRAME_HEAD_BYTES: usize = 32;
 
-/// A frame's checksum, behind its payload: the four bytes before a frame are always what its own checksum starts from,
-/// so that frames beyond a damaged one can be found and verified.
-pub(super) const CRC_BYTES: usize = 4;
+const CRC_BYTES: usize = 4;
 
-/// What a frame takes besides its payload.
-pub(super) const FRAME_OVERHEAD_BYTES: usize = FRAME_HEAD_BYTES + CRC_BYTES;
+/// What a frame's checksum covers besides the payload.
+const COVERED_HEAD_BYTES: usize = FRAME_HEAD_BYTES - CRC_BYTES;
 
 /// The largest payload: 16 MiB.
 pub const MAX_PAYLOAD_BYTES: usize = 16 << 20;
@@ -107,7 +105,7 @@ impl SegmentHeader {
         bytes
     }
 
-    /// The header's checksum, from which the first frame's checksum starts.
+    /// The header's checksum, which the first frame has as its `previous_crc`.
     pub(super) fn crc(&self) -> u32 {
         crc32fast::hash(&self.covered_bytes())
     }
@@ -126,7 +124,7 @@ impl SegmentHeader {
         bytes
     }
 
-    /// The header at the start of a file, and its checksum, from which the first frame's checksum starts.
+    /// The header at the start of a file, and its checksum.
     pub(super) fn decode(file: &[u8]) -> Result<(SegmentHeader, u32), HeaderFault> {
         let short = || HeaderFault::Short { found_bytes: file.len() };
         if !file.starts_with(&MAGIC) && file.len() >= MAGIC.len() {
@@ -162,9 +160,11 @@ pub(super) struct FrameHead {
     pub(super) sequence: u64,
     /// The highest sequence number known to be durable when this frame was written.
     pub(super) watermark: u64,
+    /// The checksum of the frame before it; of the header, for the first of a segment.
+    pub(super) previous_crc: u32,
 }
 
-/// A frame that verified against the checksum before it.
+/// A frame that matches its checksum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Frame {
     pub(super) head: FrameHead,
@@ -173,7 +173,7 @@ pub(super) struct Frame {
 
 impl Frame {
     pub(super) fn len_bytes(&self) -> usize {
-        FRAME_OVERHEAD_BYTES + self.head.payload_bytes
+        FRAME_HEAD_BYTES + self.head.payload_bytes
     }
 }
 
@@ -220,6 +220,14 @@ pub enum FrameFault {
         /// The next one.
         expected: u64,
     },
+    /// The frame verifies and was not written behind the one before it.
+    #[error("the frame follows one with checksum {found:08x}, and the one before it has {expected:08x}")]
+    Chain {
+        /// The checksum that it says it follows.
+        found: u32,
+        /// The checksum of the frame before it.
+        expected: u32,
+    },
     /// The frame verifies and says that more, or less, was durable than can be.
     #[error("record {sequence} says that {found} were durable, after {previous} were")]
     Watermark {
@@ -236,18 +244,12 @@ impl FrameFault {
     /// Whether a write that was cut or lost could have left this. A frame that verifies was written whole: if its
     /// numbers are wrong, the writer was.
     pub(super) fn may_be_torn(&self) -> bool {
-        !matches!(self, FrameFault::Sequence { .. } | FrameFault::Watermark { .. })
+        !matches!(self, FrameFault::Sequence { .. } | FrameFault::Chain { .. } | FrameFault::Watermark { .. })
     }
 }
 
-/// Appends a frame to a buffer and returns its checksum, from which the next one's starts.
-pub(super) fn push_frame(
-    out: &mut Vec<u8>,
-    salt: u64,
-    previous_crc: u32,
-    head: FrameHead,
-    payload: &[u8],
-) -> u32 {
+/// Appends a frame to a buffer and returns its checksum, which the next one has as its `previous_crc`.
+pub(super) fn push_frame(out: &mut Vec<u8>, salt: u64, head: FrameHead, payload: &[u8]) -> u32 {
     let start = out.len();
     // The caller has held the payload against MAX_PAYLOAD_BYTES, which fits.
     out.extend_from_slice(&(payload.len() as u32).to_le_bytes());
@@ -255,9 +257,10 @@ pub(super) fn push_frame(
     out.extend_from_slice(&[0; 2]);
     out.extend_from_slice(&head.sequence.to_le_bytes());
     out.extend_from_slice(&head.watermark.to_le_bytes());
-    out.extend_from_slice(payload);
-    let crc = frame_crc(salt, previous_crc, out.get(start..).unwrap_or_default());
+    out.extend_from_slice(&head.previous_crc.to_le_bytes());
+    let crc = frame_crc(salt, out.get(start..).unwrap_or_default(), payload);
     out.extend_from_slice(&crc.to_le_bytes());
+    out.extend_from_slice(payload);
     crc
 }
 
@@ -265,12 +268,13 @@ pub(super) fn push_frame(
 /// checksummed yet.
 pub(super) fn peek_frame(bytes: &[u8]) -> Result<FrameHead, FrameFault> {
     let cut = |needed_bytes| FrameFault::Cut { needed_bytes, found_bytes: bytes.len() };
-    let cut_head = || cut(FRAME_OVERHEAD_BYTES);
+    let cut_head = || cut(FRAME_HEAD_BYTES);
     let payload_bytes = u32_at(bytes, 0).ok_or_else(cut_head)? as usize;
     let kind = u16_at(bytes, 4).ok_or_else(cut_head)?;
     let reserved = u16_at(bytes, 6).ok_or_else(cut_head)?;
     let sequence = u64_at(bytes, 8).ok_or_else(cut_head)?;
     let watermark = u64_at(bytes, 16).ok_or_else(cut_head)?;
+    let previous_crc = u32_at(bytes, 24).ok_or_else(cut_head)?;
     if kind == 0 {
         return Err(FrameFault::KindZero);
     }
@@ -280,32 +284,34 @@ pub(super) fn peek_frame(bytes: &[u8]) -> Result<FrameHead, FrameFault> {
     if payload_bytes > MAX_PAYLOAD_BYTES {
         return Err(FrameFault::PayloadTooLong { found_bytes: payload_bytes });
     }
-    let needed_bytes = FRAME_OVERHEAD_BYTES + payload_bytes;
+    let needed_bytes = FRAME_HEAD_BYTES + payload_bytes;
     if bytes.len() < needed_bytes {
         return Err(cut(needed_bytes));
     }
-    Ok(FrameHead { payload_bytes, kind, sequence, watermark })
+    Ok(FrameHead { payload_bytes, kind, sequence, watermark, previous_crc })
 }
 
-/// The frame at the start of `bytes`, verified.
-pub(super) fn decode_frame(bytes: &[u8], salt: u64, previous_crc: u32) -> Result<Frame, FrameFault> {
+/// The frame at the start of `bytes`, held against its own checksum: a frame verifies wherever it is found.
+pub(super) fn decode_frame(bytes: &[u8], salt: u64) -> Result<Frame, FrameFault> {
     let head = peek_frame(bytes)?;
-    let covered_bytes = FRAME_HEAD_BYTES + head.payload_bytes;
-    let cut = || FrameFault::Cut { needed_bytes: covered_bytes + CRC_BYTES, found_bytes: bytes.len() };
-    let found = u32_at(bytes, covered_bytes).ok_or_else(cut)?;
-    let expected = frame_crc(salt, previous_crc, bytes.get(..covered_bytes).ok_or_else(cut)?);
+    let needed_bytes = FRAME_HEAD_BYTES + head.payload_bytes;
+    let cut = || FrameFault::Cut { needed_bytes, found_bytes: bytes.len() };
+    let found = u32_at(bytes, COVERED_HEAD_BYTES).ok_or_else(cut)?;
+    let covered_head = bytes.get(..COVERED_HEAD_BYTES).ok_or_else(cut)?;
+    let payload = bytes.get(FRAME_HEAD_BYTES..needed_bytes).ok_or_else(cut)?;
+    let expected = frame_crc(salt, covered_head, payload);
     if found != expected {
         return Err(FrameFault::Crc { found, expected });
     }
     Ok(Frame { head, crc: found })
 }
 
-/// CRC-32 (as in zlib) over the salt and the frame, continued from the checksum of the frame before: the Python
-/// expression `zlib.crc32(salt + frame, previous_crc)`.
-pub(super) fn frame_crc(salt: u64, previous_crc: u32, covered: &[u8]) -> u32 {
-    let mut hasher = Hasher::new_with_initial(previous_crc);
+/// CRC-32 (as in zlib) over the salt, the fields of the head before the checksum, and the payload.
+fn frame_crc(salt: u64, covered_head: &[u8], payload: &[u8]) -> u32 {
+    let mut hasher = Hasher::new();
     hasher.update(&salt.to_le_bytes());
-    hasher.update(covered);
+    hasher.update(covered_head);
+    hasher.update(payload);
     hasher.finalize()
 }
 
@@ -317,7 +323,7 @@ fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
     array_at(bytes, at).map(u16::from_le_bytes)
 }
 
-pub(super) fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     array_at(bytes, at).map(u32::from_le_bytes)
 }
 

@@ -3,8 +3,7 @@
 use std::ops::Range;
 
 use super::format::{
-    FRAME_HEAD_BYTES, FRAME_OVERHEAD_BYTES, Frame, FrameFault, HEADER_BYTES, HeaderFault, SegmentHeader,
-    decode_frame, frame_crc, peek_frame, u32_at,
+    FRAME_HEAD_BYTES, Frame, FrameFault, HEADER_BYTES, HeaderFault, SegmentHeader, decode_frame, peek_frame,
 };
 
 /// One intact frame of a segment.
@@ -23,7 +22,7 @@ pub(super) struct Scan {
     pub(super) frames: Vec<ScannedFrame>,
     /// How many bytes the header and the intact frames have.
     pub(super) valid_bytes: usize,
-    /// The checksum that the next frame starts from.
+    /// The checksum of the last intact frame, or of the header.
     pub(super) crc: u32,
     /// The highest sequence number that an intact frame says was durable.
     pub(super) watermark: u64,
@@ -72,11 +71,14 @@ pub(super) fn scan(segment: &[u8]) -> Result<Scan, HeaderFault> {
 }
 
 fn next_frame(rest: &[u8], scan: &Scan) -> Result<Frame, FrameFault> {
-    let frame = decode_frame(rest, scan.header.salt, scan.crc)?;
+    let frame = decode_frame(rest, scan.header.salt)?;
     let expected = scan.next_sequence();
     let (sequence, watermark) = (frame.head.sequence, frame.head.watermark);
     if sequence != expected {
         return Err(FrameFault::Sequence { found: sequence, expected });
+    }
+    if frame.head.previous_crc != scan.crc {
+        return Err(FrameFault::Chain { found: frame.head.previous_crc, expected: scan.crc });
     }
     if watermark >= sequence || watermark < scan.watermark {
         return Err(FrameFault::Watermark { sequence, found: watermark, previous: scan.watermark });
@@ -97,36 +99,25 @@ pub(super) struct Beyond {
 
 /// Searches for intact frames behind the first one that does not verify.
 ///
-/// The checksum of a frame starts from that of the frame before, which is in the four bytes before it, so a frame can
-/// be verified wherever it begins. Only the frame right behind the damaged one may need the checksum which that one
-/// should have had. What has the looks of a frame and is none costs its checksum; on bytes made up of such looks the
-/// search is given up after checksumming 16 times what there is to search.
+/// What has the looks of a frame and is none costs its checksum; on bytes made up of such looks the search is given up
+/// after checksumming 16 times what there is to search.
 pub(super) fn search_beyond(segment: &[u8], scan: &Scan) -> Beyond {
     let mut found = Beyond::default();
-    let first_at = scan.valid_bytes;
-    let behind_damaged = damaged_frame(segment, scan);
-    let searched_bytes = segment.len().saturating_sub(first_at);
+    let searched_bytes = segment.len().saturating_sub(scan.valid_bytes);
     let mut budget_bytes = searched_bytes.saturating_mul(16);
-    let mut at = first_at + 1;
-    while let Some(rest) = segment.get(at..).filter(|rest| rest.len() >= FRAME_OVERHEAD_BYTES) {
-        if !looks_like_later_frame(rest, scan, searched_bytes) {
+    let mut at = scan.valid_bytes + 1;
+    while let Some(rest) = segment.get(at..).filter(|rest| rest.len() >= FRAME_HEAD_BYTES) {
+        let Some(claimed_bytes) = looks_like_later_frame(rest, scan, searched_bytes) else {
             at += 1;
             continue;
-        }
-        let stored_crc = u32_at(segment, at - 4);
-        let computed_crc = behind_damaged.filter(|(end, _)| *end == at).map(|(_, crc)| crc);
-        let frame = [stored_crc, computed_crc]
-            .into_iter()
-            .flatten()
-            .find_map(|previous_crc| decode_frame(rest, scan.header.salt, previous_crc).ok());
-        if let Some(frame) = frame {
+        };
+        if let Ok(frame) = decode_frame(rest, scan.header.salt) {
             found.intact_records += 1;
             found.watermark = found.watermark.max(frame.head.watermark);
             at += frame.len_bytes();
             continue;
         }
-        let spent_bytes = peek_frame(rest).map_or(0, |head| FRAME_OVERHEAD_BYTES + head.payload_bytes);
-        budget_bytes = budget_bytes.saturating_sub(spent_bytes);
+        budget_bytes = budget_bytes.saturating_sub(claimed_bytes);
         if budget_bytes == 0 {
             found.gave_up = true;
             break;
@@ -136,23 +127,15 @@ pub(super) fn search_beyond(segment: &[u8], scan: &Scan) -> Beyond {
     found
 }
 
-/// Where the damaged frame ends and what its checksum should be, if its length can be believed.
-fn damaged_frame(segment: &[u8], scan: &Scan) -> Option<(usize, u32)> {
-    let rest = segment.get(scan.valid_bytes..)?;
-    let head = peek_frame(rest).ok()?;
-    let covered = rest.get(..FRAME_HEAD_BYTES + head.payload_bytes)?;
-    let end = scan.valid_bytes + FRAME_OVERHEAD_BYTES + head.payload_bytes;
-    Some((end, frame_crc(scan.header.salt, scan.crc, covered)))
-}
-
-/// Whether the fixed fields can be those of a frame behind the damaged one: cheap, and false for nearly every offset.
-fn looks_like_later_frame(rest: &[u8], scan: &Scan, searched_bytes: usize) -> bool {
-    let most_frames = (searched_bytes / FRAME_OVERHEAD_BYTES) as u64 + 1;
+/// The size of the frame that the fixed fields claim, if they can be those of one behind the damaged one: cheap, and
+/// `None` for nearly every offset.
+fn looks_like_later_frame(rest: &[u8], scan: &Scan, searched_bytes: usize) -> Option<usize> {
+    let most_frames = (searched_bytes / FRAME_HEAD_BYTES) as u64 + 1;
     let damaged = scan.next_sequence();
-    peek_frame(rest).is_ok_and(|head| {
-        head.sequence > damaged
-            && head.sequence <= damaged.saturating_add(most_frames)
-            && head.watermark < head.sequence
-            && head.watermark >= scan.watermark
-    })
+    let head = peek_frame(rest).ok()?;
+    let can_follow = head.sequence > damaged
+        && head.sequence <= damaged.saturating_add(most_frames)
+        && head.watermark < head.sequence
+        && head.watermark >= scan.watermark;
+    can_follow.then_some(FRAME_HEAD_BYTES + head.payload_bytes)
 }

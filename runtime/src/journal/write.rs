@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::error::{AppendError, OpenError, SyncError};
 use super::format::{
-    FRAME_OVERHEAD_BYTES, FrameHead, HEADER_BYTES, MAX_PAYLOAD_BYTES, SegmentHeader, push_frame,
+    FRAME_HEAD_BYTES, FrameHead, HEADER_BYTES, MAX_PAYLOAD_BYTES, SegmentHeader, push_frame,
 };
 use super::load::{self, LastSegment, Tail};
 use super::repair::{self, SetAside};
@@ -87,7 +87,7 @@ struct OpenSegment {
     number: u64,
     salt: u64,
     len_bytes: u64,
-    /// The checksum that the next frame starts from.
+    /// The checksum of the last frame, or of the header.
     crc: u32,
 }
 
@@ -110,17 +110,21 @@ impl Journal {
             set_aside = repair::set_aside(&*disk, dir, &contents.tail)?;
             contents = load::load(&*disk, dir, map)?;
         }
-        let (run_id, segment, next_sequence) = match contents.last {
-            Some(last) => {
-                let run_id = contents.run_id.unwrap_or(RunId([0; 16]));
-                let next_sequence = last.next_sequence;
-                (run_id, continue_segment(&*disk, dir, last)?, next_sequence)
-            }
-            None => {
-                let run_id = options.run_id.map_or_else(RunId::random, Ok).map_err(OpenError::Random)?;
+        let run_id = match contents.run_id.or(options.run_id) {
+            Some(run_id) => run_id,
+            None => RunId::random().map_err(OpenError::Random)?,
+        };
+        let next_sequence = contents.last.as_ref().map_or(1, |last| last.next_sequence);
+        let segment = match contents.last {
+            Some(last) if set_aside.is_none() => continue_segment(&*disk, dir, last)?,
+            // Behind a torn tail too: the bytes that were cut may still lie on the disk, where a power loss can bring
+            // them back behind new records. Under the salt of a new segment they never verify.
+            last => {
                 let salt = random_bytes().map(u64::from_le_bytes).map_err(OpenError::Random)?;
-                let header = SegmentHeader { run_id, number: 1, first_sequence: 1, salt, previous_crc: 0 };
-                (run_id, OpenSegment::create(&*disk, dir, &header)?, 1)
+                let (number, previous_crc) = last.map_or((1, 0), |last| (last.number + 1, last.crc));
+                let first_sequence = next_sequence;
+                let header = SegmentHeader { run_id, number, first_sequence, salt, previous_crc };
+                OpenSegment::create(&*disk, dir, &header)?
             }
         };
         let syncer = Arc::new(Syncer::new(segment.file.clone(), next_sequence - 1));
@@ -217,8 +221,9 @@ impl Journal {
         let mut crc = self.segment.crc;
         self.buffer.clear();
         for (&(kind, payload), sequence) in records.iter().zip(self.next_sequence..) {
-            let head = FrameHead { payload_bytes: payload.len(), kind, sequence, watermark };
-            crc = push_frame(&mut self.buffer, self.segment.salt, crc, head, payload);
+            let payload_bytes = payload.len();
+            let head = FrameHead { payload_bytes, kind, sequence, watermark, previous_crc: crc };
+            crc = push_frame(&mut self.buffer, self.segment.salt, head, payload);
         }
         if let Err(error) = self.segment.file.write_all(&self.buffer) {
             return Err(AppendError::Disk(self.syncer.latch(error)));
@@ -317,7 +322,7 @@ fn check_acceptable(records: &[(u16, &[u8])]) -> Result<u64, AppendError> {
         if payload.len() > MAX_PAYLOAD_BYTES {
             return Err(AppendError::PayloadTooLong { found_bytes: payload.len() });
         }
-        batch_bytes += (FRAME_OVERHEAD_BYTES + payload.len()) as u64;
+        batch_bytes += (FRAME_HEAD_BYTES + payload.len()) as u64;
     }
     Ok(batch_bytes)
 }

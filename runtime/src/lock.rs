@@ -164,3 +164,88 @@ impl std::fmt::Display for Holder {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader};
+    use std::process::{Command, Stdio};
+    use std::time::{Duration, SystemTime};
+
+    use super::{Holder, LockError, WorkDirLock};
+
+    #[test]
+    fn a_second_holder_is_refused_and_told_who_the_first_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let work_dir = dir.path().join("a/exp");
+        let lock = WorkDirLock::acquire(&work_dir).unwrap();
+        let error = WorkDirLock::acquire(&work_dir).unwrap_err();
+        let LockError::Held { path, holder } = &error else { panic!("{error}") };
+        assert_eq!(path, lock.path());
+        assert_eq!(holder.pid, Some(std::process::id()));
+        assert!(holder.host.is_some() && holder.since.is_some());
+        let message = error.to_string();
+        assert!(message.contains(&format!("process {}", std::process::id())), "{message}");
+    }
+
+    #[test]
+    fn the_lock_is_free_again_when_it_is_dropped() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(WorkDirLock::acquire(dir.path()).unwrap());
+        WorkDirLock::acquire(dir.path()).unwrap();
+    }
+
+    /// Run by the test below in a process of its own: takes the lock, says so, and waits to be killed.
+    #[test]
+    #[ignore = "holds a lock until its process is killed"]
+    fn holder_process() {
+        let Some(work_dir) = std::env::var_os("LOCK_TEST_DIR") else { return };
+        let _lock = WorkDirLock::acquire(work_dir.as_ref()).unwrap();
+        println!("\nlocked");
+        std::thread::park();
+    }
+
+    #[test]
+    fn the_lock_of_another_process_is_respected_and_freed_by_its_death() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut holder = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "lock::tests::holder_process", "--ignored", "--nocapture"])
+            .env("LOCK_TEST_DIR", dir.path())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(holder.stdout.take().unwrap()).lines();
+        assert!(lines.any(|line| line.unwrap() == "locked"));
+        let error = WorkDirLock::acquire(dir.path()).unwrap_err();
+        assert!(
+            matches!(&error, LockError::Held { holder: told, .. } if told.pid == Some(holder.id())),
+            "{error}"
+        );
+        holder.kill().unwrap();
+        holder.wait().unwrap();
+        WorkDirLock::acquire(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn a_lock_file_of_any_contents_is_no_obstacle() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        std::fs::write(
+            &path,
+            [b"pid x\nhost \x1b[31m\nsince_unix_s 99999999999999999999\n\xff", &[b'z'; 9999][..]].concat(),
+        )
+        .unwrap();
+        let told = Holder::read(&mut std::fs::File::open(&path).unwrap());
+        assert_eq!(told, Holder { pid: None, host: Some("[31m".to_owned()), since: None });
+        let _lock = WorkDirLock::acquire(dir.path()).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.starts_with(&format!("pid {}\n", std::process::id())) && text.len() < 500, "{text}");
+    }
+
+    #[test]
+    fn the_holder_is_described_with_what_is_known() {
+        assert_eq!(Holder::default().to_string(), "another process");
+        let hours = SystemTime::now() - Duration::from_secs(2 * 3600 + 5 * 60 + 1);
+        let holder = Holder { pid: Some(7), host: Some("box".to_owned()), since: Some(hours) };
+        assert_eq!(holder.to_string(), "process 7 on box for 2 h 5 min");
+    }
+}

@@ -212,3 +212,123 @@ fn parse_ignored(status: &str) -> u64 {
 fn is_in_mask(mask: u64, number: i32) -> bool {
     (1..=64).contains(&number) && mask >> (number - 1) & 1 == 1
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader};
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::{Child, ChildStdout, Command, Stdio};
+    use std::sync::mpsc;
+
+    use rustix::process::{Pid, kill_process};
+
+    use super::{Signal, Signals, is_in_mask, parse_ignored};
+
+    /// Run by the tests below in a process of its own: handles signals, and says what it sees.
+    #[test]
+    #[ignore = "is driven by signals"]
+    fn signalled_process() {
+        if std::env::var_os("SIGNALS_TEST").is_none() {
+            return;
+        }
+        let signals = Signals::install().unwrap();
+        let (arrived, arrivals) = mpsc::channel();
+        signals.on_request(move |signal| arrived.send(signal).unwrap());
+        signals.on_second_stop(|signal| format!("ended by {signal}; step 7 is saved"));
+        println!("\nready");
+        for signal in arrivals {
+            let saves = (signals.take_save_request(), signals.take_save_request());
+            println!("{signal} stop {:?} save {saves:?}", signals.stop_requested());
+        }
+    }
+
+    struct Process(Child, BufReader<ChildStdout>);
+
+    impl Process {
+        fn start() -> Process {
+            Process::start_by(Command::new(std::env::current_exe().unwrap()))
+        }
+
+        fn start_by(mut command: Command) -> Process {
+            let mut child = command
+                .args(["--exact", "signals::tests::signalled_process", "--ignored", "--nocapture"])
+                .env("SIGNALS_TEST", "")
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .unwrap();
+            let stdout = BufReader::new(child.stdout.take().unwrap());
+            let mut process = Process(child, stdout);
+            while process.line() != "ready" {}
+            process
+        }
+
+        fn line(&mut self) -> String {
+            let mut line = String::new();
+            assert_ne!(self.1.read_line(&mut line).unwrap(), 0, "the process ended early");
+            line.trim_end().to_owned()
+        }
+
+        fn send(&self, signal: Signal) {
+            let signal = rustix::process::Signal::from_named_raw(signal.number()).unwrap();
+            kill_process(Pid::from_child(&self.0), signal).unwrap();
+        }
+    }
+
+    impl Drop for Process {
+        fn drop(&mut self) {
+            // It may have ended already.
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
+
+    #[test]
+    fn a_stop_signal_is_a_request_that_stays() {
+        let mut process = Process::start();
+        process.send(Signal::Terminate);
+        assert_eq!(process.line(), "SIGTERM stop Some(Terminate) save (false, false)");
+        process.send(Signal::User1);
+        assert_eq!(process.line(), "SIGUSR1 stop Some(Terminate) save (true, false)");
+    }
+
+    #[test]
+    fn a_save_signal_is_a_request_that_is_taken_once_and_stops_nothing() {
+        let mut process = Process::start();
+        for _ in 0..2 {
+            process.send(Signal::User1);
+            assert_eq!(process.line(), "SIGUSR1 stop None save (true, false)");
+        }
+    }
+
+    #[test]
+    fn a_second_stop_signal_ends_the_process_with_its_code_after_a_last_line() {
+        let mut process = Process::start();
+        process.send(Signal::Interrupt);
+        process.line();
+        process.send(Signal::Hangup);
+        let mut last_words = String::new();
+        std::io::Read::read_to_string(&mut process.0.stderr.take().unwrap(), &mut last_words).unwrap();
+        assert!(last_words.ends_with("ended by SIGHUP; step 7 is saved\n"), "{last_words}");
+        let status = process.0.wait().unwrap();
+        assert_eq!((status.code(), status.signal()), (Some(129), None));
+    }
+
+    #[test]
+    fn a_signal_that_was_ignored_at_the_start_stays_ignored() {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "trap '' HUP; exec \"$0\" \"$@\""]).arg(std::env::current_exe().unwrap());
+        let mut process = Process::start_by(shell);
+        process.send(Signal::Hangup);
+        process.send(Signal::User1);
+        assert_eq!(process.line(), "SIGUSR1 stop None save (true, false)");
+    }
+
+    #[test]
+    fn the_mask_of_ignored_signals_is_read_from_what_the_kernel_says() {
+        let mask = parse_ignored("Name:\tx\nSigIgn:\t0000000000001001\nSigCgt:\tffffffffffffffff\n");
+        assert!(is_in_mask(mask, 1) && is_in_mask(mask, 13) && !is_in_mask(mask, 2));
+        assert_eq!((parse_ignored(""), parse_ignored("SigIgn:\tzz")), (0, 0));
+        assert!(!is_in_mask(u64::MAX, 0) && !is_in_mask(u64::MAX, 65));
+    }
+}

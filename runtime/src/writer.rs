@@ -144,3 +144,121 @@ impl Shared {
         request
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex, mpsc};
+
+    use super::{AsyncWriter, Submitted};
+    use crate::RunId;
+    use crate::checkpoint::{Kind, Name, PublishError, Request, Snapshot, Store, TensorView};
+    use crate::disk::fault::FaultDisk;
+    use crate::disk::{Operation, RealDisk};
+
+    struct Empty;
+
+    impl Snapshot for Empty {
+        fn tensors(&self) -> Vec<TensorView<'_>> {
+            Vec::new()
+        }
+    }
+
+    struct Panicking;
+
+    impl Snapshot for Panicking {
+        fn tensors(&self) -> Vec<TensorView<'_>> {
+            panic!("the snapshot of a test panics")
+        }
+    }
+
+    fn request(step: u64) -> Request {
+        let snapshot = Arc::new(Empty);
+        Request { kind: Kind::Step, run_id: RunId([1; 16]), epoch: 1, step, state: Vec::new(), snapshot }
+    }
+
+    fn name(step: u64) -> Name {
+        request(step).name()
+    }
+
+    /// A writer whose every publication waits, after it has said so, until it may go on.
+    fn held_writer(dir: &std::path::Path) -> (AsyncWriter, mpsc::Receiver<()>, mpsc::Sender<()>) {
+        let disk = FaultDisk::default();
+        let store = Store::open(disk.shared(), dir).unwrap();
+        let (entered, has_entered) = mpsc::channel();
+        let (release, released) = mpsc::channel();
+        let released = Mutex::new(released);
+        disk.set_hook(move |operation, _| {
+            if operation == Operation::Sync {
+                entered.send(()).unwrap();
+                released.lock().unwrap().recv().unwrap();
+            }
+            Ok(())
+        });
+        (AsyncWriter::new(store).unwrap(), has_entered, release)
+    }
+
+    #[test]
+    fn a_newer_request_takes_the_place_of_the_waiting_one_and_not_of_the_one_in_flight() {
+        let dir = tempfile::tempdir().unwrap();
+        let (writer, has_entered, release) = held_writer(dir.path());
+        assert_eq!(writer.submit(request(1)), Submitted::Accepted);
+        has_entered.recv().unwrap();
+        assert_eq!(writer.submit(request(2)), Submitted::Accepted);
+        assert_eq!(writer.submit(request(3)), Submitted::Replaced(name(2)));
+        assert!(!writer.is_idle() && writer.poll().is_empty());
+        release.send(()).unwrap();
+        release.send(()).unwrap();
+        let published: Vec<_> = writer.flush().into_iter().map(|outcome| outcome.unwrap().name).collect();
+        assert_eq!(published, [name(1), name(3)]);
+        assert!(writer.is_idle() && writer.poll().is_empty());
+    }
+
+    #[test]
+    fn the_state_is_let_go_when_it_is_written_and_not_only_when_it_is_durable() {
+        let dir = tempfile::tempdir().unwrap();
+        let (writer, has_entered, release) = held_writer(dir.path());
+        let snapshot = Arc::new(Empty);
+        writer.submit(Request { snapshot: snapshot.clone(), ..request(1) });
+        has_entered.recv().unwrap();
+        assert_eq!(Arc::strong_count(&snapshot), 1);
+        release.send(()).unwrap();
+        writer.flush();
+    }
+
+    #[test]
+    fn an_error_is_kept_until_it_is_asked_for_and_the_next_checkpoint_is_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = FaultDisk::default();
+        let writer = AsyncWriter::new(Store::open(disk.shared(), dir.path()).unwrap()).unwrap();
+        disk.fail(Operation::Sync, std::io::ErrorKind::StorageFull);
+        writer.submit(request(1));
+        let outcomes = writer.flush();
+        assert!(matches!(&outcomes[..], [Err(PublishError::Disk { source, .. })] if source.is_full()));
+        disk.heal();
+        writer.submit(request(2));
+        assert_eq!(writer.flush()[0].as_ref().unwrap().name, name(2));
+    }
+
+    #[test]
+    fn a_snapshot_that_panics_is_an_error_and_does_not_end_the_writer() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(RealDisk::shared(), dir.path()).unwrap();
+        let writer = AsyncWriter::new(store).unwrap();
+        writer.submit(Request { snapshot: Arc::new(Panicking), ..request(1) });
+        assert!(
+            matches!(&writer.flush()[..], [Err(PublishError::Panicked { name: failed })] if *failed == name(1))
+        );
+        writer.submit(request(2));
+        assert!(writer.flush()[0].is_ok());
+    }
+
+    #[test]
+    fn dropping_the_writer_finishes_what_was_submitted() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(RealDisk::shared(), dir.path()).unwrap();
+        let writer = AsyncWriter::new(store.clone()).unwrap();
+        writer.submit(request(1));
+        drop(writer);
+        assert_eq!(store.list().unwrap().len(), 1);
+    }
+}

@@ -144,8 +144,8 @@ pub enum LoadFault {
     },
     /// A tensor is not where it must be.
     #[error(
-        "tensor {tensor:?} is placed at {begin}..{end}, and must begin at {expected_begin} and have \
-         {expected_bytes:?} bytes"
+        "tensor {tensor:?} is placed at {begin}..{end}, and must begin at {expected_begin} and have {}",
+        bytes_text(*expected_bytes)
     )]
     Placement {
         /// The tensor.
@@ -187,4 +187,10 @@ pub enum LoadFault {
         /// What is there.
         found: Option<(Dtype, Vec<u64>)>,
     },
+}
+
+/// A number of bytes that type and shape ask for, which may not exist.
+pub(super) fn bytes_text(expected_bytes: Option<u64>) -> String {
+    expected_bytes
+        .map_or_else(|| "no number of bytes that exists".to_owned(), |bytes| format!("{bytes} bytes"))
 }

@@ -212,8 +212,10 @@ impl MetadataJson {
 }
 
 fn field<T: std::str::FromStr>(key: &str, text: Option<&str>) -> Result<T, LoadFault> {
-    text.and_then(|text| text.parse().ok())
-        .ok_or_else(|| LoadFault::Header { reason: format!("its metadata have {text:?} for {key:?}") })
+    let Some(text) = text else {
+        return Err(LoadFault::Header { reason: format!("its metadata lack {key:?}") });
+    };
+    text.parse().map_err(|_| LoadFault::Header { reason: format!("its metadata have {text:?} for {key:?}") })
 }
 
 impl<'de> Deserialize<'de> for MetadataJson {

@@ -10,6 +10,7 @@ use std::collections::HashSet;
 use safetensors::Dtype;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
+use super::error::bytes_text;
 use super::names::Kind;
 use super::tensor::TensorView;
 use crate::RunId;
@@ -83,7 +84,8 @@ pub enum TensorFault {
     },
     /// Bytes, type and shape do not agree.
     #[error(
-        "tensor {name:?} has {found_bytes} bytes, and {dtype} of shape {shape:?} needs {expected_bytes:?}"
+        "tensor {name:?} has {found_bytes} bytes, and {dtype} of shape {shape:?} has {}",
+        bytes_text(*expected_bytes)
     )]
     Size {
         /// The tensor.

@@ -1,0 +1,73 @@
+//! Small files that are replaced whole or not at all.
+
+use std::path::Path;
+
+use crate::disk::{Disk, DiskError, Operation, remove_if_present};
+
+/// Replaces the contents of a small file, durably: when this returns, a power loss leaves the new contents, and at
+/// every instant before that the name has either the old contents or the new.
+///
+/// The bytes are first written to `<name>.tmp` beside it, so there must be one writer at a time.
+///
+/// # Errors
+/// If any storage operation fails. The old contents are then intact, unless it was the last sync of the directory
+/// that failed: then a power loss leaves either.
+pub fn write(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> Result<(), DiskError> {
+    let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else {
+        let error = std::io::Error::new(std::io::ErrorKind::InvalidInput, "the path names no file");
+        return Err(DiskError::new(Operation::Create, path, error));
+    };
+    let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
+    let mut temporary_name = name.to_os_string();
+    temporary_name.push(".tmp");
+    let temporary = dir.join(temporary_name);
+    remove_if_present(disk, &temporary)?;
+    let written = write_new(disk, &temporary, bytes).and_then(|()| disk.rename(&temporary, path));
+    if let Err(error) = written {
+        // The first error is the one to report; a leftover is removed by the next write.
+        let _ = disk.remove(&temporary);
+        return Err(error);
+    }
+    disk.sync_dir(dir)
+}
+
+fn write_new(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> Result<(), DiskError> {
+    let file = disk.create_new(path)?;
+    file.write_all(bytes)?;
+    file.sync_data()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::write;
+    use crate::disk::RealDisk;
+
+    #[test]
+    fn the_new_contents_replace_the_old_and_nothing_else_is_left() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("trainer.toml");
+        write(&RealDisk, &path, b"old and longer").unwrap();
+        write(&RealDisk, &path, b"new").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"new");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn the_leftover_of_a_killed_writer_does_not_stop_the_next() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("f.tmp"), b"half").unwrap();
+        write(&RealDisk, &dir.path().join("f"), b"whole").unwrap();
+        assert_eq!(std::fs::read(dir.path().join("f")).unwrap(), b"whole");
+        assert!(!dir.path().join("f.tmp").exists());
+    }
+
+    #[test]
+    fn a_failure_leaves_no_temporary_file_and_the_old_contents() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        // A directory has the name: the rename fails.
+        std::fs::create_dir(&path).unwrap();
+        write(&RealDisk, &path, b"new").unwrap_err();
+        assert!(path.is_dir() && !dir.path().join("f.tmp").exists());
+    }
+}

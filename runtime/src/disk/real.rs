@@ -1,0 +1,241 @@
+//! The real file system.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::{Bytes, DirEntry, Disk, DiskError, DiskFile, Operation};
+
+/// The file system of this machine.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RealDisk;
+
+impl RealDisk {
+    /// The real disk behind the pointer that the other modules take.
+    pub fn shared() -> Arc<dyn Disk> {
+        Arc::new(RealDisk)
+    }
+}
+
+impl Disk for RealDisk {
+    fn create_dir_all(&self, dir: &Path) -> Result<(), DiskError> {
+        let parent = parent_of(dir);
+        if dir.is_dir() {
+            // It may have been created just now by a process that died before it could sync the parent.
+            return match self.sync_dir(parent) {
+                // A directory above that this user can not open is one that this user did not create.
+                Err(error) if error.source.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+                synced => synced,
+            };
+        }
+        self.create_dir_all(parent)?;
+        match fs::create_dir(dir) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists || !dir.is_dir() => {
+                Err(DiskError::new(Operation::CreateDir, dir, error))
+            }
+            _ => self.sync_dir(parent),
+        }
+    }
+
+    fn create_new(&self, path: &Path) -> Result<Arc<dyn DiskFile>, DiskError> {
+        let file = OpenOptions::new().append(true).create_new(true).open(path);
+        RealFile::shared(file, Operation::Create, path)
+    }
+
+    fn open_append(&self, path: &Path) -> Result<Arc<dyn DiskFile>, DiskError> {
+        RealFile::shared(OpenOptions::new().append(true).open(path), Operation::Open, path)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> Result<(), DiskError> {
+        File::open(dir)
+            .and_then(|handle| handle.sync_all())
+            .map_err(|error| DiskError::new(Operation::SyncDir, dir, error))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> Result<(), DiskError> {
+        fs::rename(from, to).map_err(|error| DiskError::new(Operation::Rename, from, error))
+    }
+
+    fn hard_link(&self, existing: &Path, new: &Path) -> Result<(), DiskError> {
+        fs::hard_link(existing, new).map_err(|error| DiskError::new(Operation::HardLink, existing, error))
+    }
+
+    fn remove(&self, path: &Path) -> Result<(), DiskError> {
+        fs::remove_file(path).map_err(|error| DiskError::new(Operation::Remove, path, error))
+    }
+
+    fn list(&self, dir: &Path) -> Result<Vec<DirEntry>, DiskError> {
+        let fail = |error| DiskError::new(Operation::List, dir, error);
+        let mut entries = Vec::new();
+        for entry in fs::read_dir(dir).map_err(fail)? {
+            let entry = entry.map_err(fail)?;
+            let metadata = match entry.metadata() {
+                // A file that went away since the directory was read is not in it.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                other => other.map_err(fail)?,
+            };
+            if let (true, Ok(name)) = (metadata.is_file(), entry.file_name().into_string()) {
+                entries.push(DirEntry { name, len_bytes: metadata.len() });
+            }
+        }
+        entries.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(entries)
+    }
+
+    fn len_bytes(&self, path: &Path) -> Result<u64, DiskError> {
+        fs::metadata(path)
+            .map(|metadata| metadata.len())
+            .map_err(|error| DiskError::new(Operation::Examine, path, error))
+    }
+
+    fn map(&self, path: &Path) -> Result<Bytes, DiskError> {
+        File::open(path)
+            .and_then(|file| Bytes::map(&file))
+            .map_err(|error| DiskError::new(Operation::Map, path, error))
+    }
+
+    fn read(&self, path: &Path, limit_bytes: u64) -> Result<Vec<u8>, DiskError> {
+        read_limited(path, limit_bytes).map_err(|error| DiskError::new(Operation::Read, path, error))
+    }
+
+    fn free_bytes(&self, dir: &Path) -> Result<u64, DiskError> {
+        rustix::fs::statvfs(dir)
+            .map(|stat| stat.f_bavail.saturating_mul(stat.f_frsize))
+            .map_err(|error| DiskError::new(Operation::Examine, dir, error))
+    }
+}
+
+/// A path of one component is relative to the current directory, whose name `Path::parent` gives as empty.
+fn parent_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ if path.is_absolute() => path,
+        _ => Path::new("."),
+    }
+}
+
+fn read_limited(path: &Path, limit_bytes: u64) -> io::Result<Vec<u8>> {
+    let file = File::open(path)?;
+    let mut bytes = Vec::new();
+    // One byte beyond the limit tells a file of exactly the limit from a longer one.
+    file.take(limit_bytes.saturating_add(1)).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit_bytes {
+        let message = format!("it is longer than the {limit_bytes} bytes that such a file may have");
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
+    }
+    Ok(bytes)
+}
+
+#[derive(Debug)]
+struct RealFile {
+    file: File,
+    path: PathBuf,
+}
+
+impl RealFile {
+    fn shared(
+        opened: io::Result<File>,
+        operation: Operation,
+        path: &Path,
+    ) -> Result<Arc<dyn DiskFile>, DiskError> {
+        let file = opened.map_err(|error| DiskError::new(operation, path, error))?;
+        Ok(Arc::new(RealFile { file, path: path.to_path_buf() }))
+    }
+}
+
+impl DiskFile for RealFile {
+    fn write(&self, bytes: &[u8]) -> Result<usize, DiskError> {
+        loop {
+            match (&self.file).write(bytes) {
+                Ok(0) if !bytes.is_empty() => {
+                    let error = io::Error::from(io::ErrorKind::WriteZero);
+                    return Err(DiskError::new(Operation::Write, &self.path, error));
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                answer => {
+                    return answer.map_err(|error| DiskError::new(Operation::Write, &self.path, error));
+                }
+            }
+        }
+    }
+
+    fn sync_data(&self) -> Result<(), DiskError> {
+        self.file.sync_data().map_err(|error| DiskError::new(Operation::Sync, &self.path, error))
+    }
+
+    fn truncate(&self, len_bytes: u64) -> Result<(), DiskError> {
+        self.file.set_len(len_bytes).map_err(|error| DiskError::new(Operation::Truncate, &self.path, error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Disk, RealDisk};
+
+    #[test]
+    fn nested_directories_are_created_and_creating_them_again_is_no_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let nested = dir.path().join("a/b/c");
+        RealDisk.create_dir_all(&nested).unwrap();
+        RealDisk.create_dir_all(&nested).unwrap();
+        assert!(nested.is_dir());
+    }
+
+    #[test]
+    fn a_file_in_the_place_of_a_directory_is_named_in_the_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let taken = dir.path().join("taken");
+        RealDisk.create_new(&taken).unwrap();
+        let message = RealDisk.create_dir_all(&taken).unwrap_err().to_string();
+        assert!(message.contains("create the directory") && message.contains("taken"), "{message}");
+    }
+
+    #[test]
+    fn creating_a_file_whose_name_is_taken_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        RealDisk.create_new(&path).unwrap().write_all(b"kept").unwrap();
+        assert!(RealDisk.create_new(&path).is_err());
+        assert_eq!(RealDisk.read(&path, 4).unwrap(), b"kept");
+    }
+
+    #[test]
+    fn a_file_longer_than_the_limit_is_refused_and_one_of_just_the_limit_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        RealDisk.create_new(&path).unwrap().write_all(b"1234").unwrap();
+        assert_eq!(RealDisk.read(&path, 4).unwrap(), b"1234");
+        assert!(RealDisk.read(&path, 3).unwrap_err().to_string().contains("longer than the 3 bytes"));
+    }
+
+    #[test]
+    fn an_empty_file_maps_to_no_bytes() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        RealDisk.create_new(&path).unwrap();
+        assert!(RealDisk.map(&path).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_mapping_outlives_the_removal_of_its_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        RealDisk.create_new(&path).unwrap().write_all(b"still here").unwrap();
+        let bytes = RealDisk.map(&path).unwrap();
+        RealDisk.remove(&path).unwrap();
+        assert_eq!(&*bytes, b"still here");
+    }
+
+    #[test]
+    fn a_listing_holds_files_with_their_sizes_in_order_and_no_directories() {
+        let dir = tempfile::tempdir().unwrap();
+        RealDisk.create_dir_all(&dir.path().join("sub")).unwrap();
+        for name in ["b", "a"] {
+            RealDisk.create_new(&dir.path().join(name)).unwrap().write_all(name.as_bytes()).unwrap();
+        }
+        let listed = RealDisk.list(dir.path()).unwrap();
+        let named: Vec<_> = listed.iter().map(|entry| (entry.name.as_str(), entry.len_bytes)).collect();
+        assert_eq!(named, [("a", 1), ("b", 1)]);
+    }
+}

@@ -1,0 +1,55 @@
+//! Segment files: their names, and how a new one comes to be.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::format::SegmentHeader;
+use crate::disk::{Disk, DiskError, DiskFile, remove_if_present};
+
+const SUFFIX: &str = ".wal";
+
+/// The name of a segment: `00000001.wal` is the first.
+pub(super) fn file_name(number: u64) -> String {
+    format!("{number:08}{SUFFIX}")
+}
+
+/// The number of the segment with this name, if it is a segment's name exactly as [`file_name`] builds it.
+pub(super) fn parse_file_name(name: &str) -> Option<u64> {
+    let number = name.strip_suffix(SUFFIX)?.parse().ok()?;
+    (file_name(number) == name && number > 0).then_some(number)
+}
+
+/// Creates a segment with only its header, durably, and opens it for appending.
+///
+/// It is written under another name first, so that a segment's name never shows a file without a whole header.
+pub(super) fn create(
+    disk: &dyn Disk,
+    dir: &Path,
+    header: &SegmentHeader,
+) -> Result<(PathBuf, Arc<dyn DiskFile>), DiskError> {
+    let path = dir.join(file_name(header.number));
+    let temporary = dir.join(format!("{}.tmp", file_name(header.number)));
+    remove_if_present(disk, &temporary)?;
+    let file = disk.create_new(&temporary)?;
+    file.write_all(&header.encode())?;
+    file.sync_data()?;
+    disk.rename(&temporary, &path)?;
+    disk.sync_dir(dir)?;
+    Ok((path, file))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{file_name, parse_file_name};
+
+    #[test]
+    fn only_canonical_names_are_segments() {
+        assert_eq!(file_name(1), "00000001.wal");
+        for number in [1, 99_999_999, 100_000_000, u64::MAX] {
+            assert_eq!(parse_file_name(&file_name(number)), Some(number));
+        }
+        for name in ["1.wal", "00000000.wal", "00000001.wal.tmp", "+0000001.wal", "0000000a.wal", ".wal"] {
+            assert_eq!(parse_file_name(name), None, "{name}");
+        }
+    }
+}

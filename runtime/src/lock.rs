@@ -1,0 +1,251 @@
+//! One process at a time in a work directory.
+//!
+//! The lock is the kernel's (`flock`), so it is free again the moment its holder dies, however it dies. What the file
+//! says is only for people. This is the one file that does not go through [`Disk`](crate::disk::Disk): it holds no
+//! results, and a lock can not be simulated away.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::disk::{Disk, DiskError, RealDisk};
+
+/// The name of the lock file in a work directory.
+pub const FILE_NAME: &str = "lock";
+
+/// Far more than the few lines that a lock file has; more is not read.
+const READ_LIMIT_BYTES: u64 = 4096;
+
+/// The right to change a work directory, held until it is dropped or the process ends.
+#[derive(Debug)]
+pub struct WorkDirLock {
+    // Closing the file frees the lock.
+    _file: File,
+    path: PathBuf,
+}
+
+/// A work directory that could not be locked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LockError {
+    /// Another process, or another handle in this one, holds it.
+    #[error(
+        "{path} is held by {holder}; wait for it, stop it, or use another work directory",
+        path = path.display()
+    )]
+    Held {
+        /// The lock file.
+        path: PathBuf,
+        /// What the lock file says of its holder.
+        holder: Holder,
+    },
+    /// The work directory could not be created.
+    #[error(transparent)]
+    CreateDir(DiskError),
+    /// The lock file could not be opened or locked.
+    #[error(
+        "could not lock {path}: {source}; the work directory must be writable and on a file system with flock",
+        path = path.display()
+    )]
+    Io {
+        /// The lock file.
+        path: PathBuf,
+        /// What the system answered.
+        source: io::Error,
+    },
+}
+
+/// What a lock file says of the process that holds it; nothing of it is certain, since anybody can write there.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Holder {
+    /// The process, on its own machine.
+    pub pid: Option<u32>,
+    /// The name of that machine.
+    pub host: Option<String>,
+    /// When it took the lock.
+    pub since: Option<SystemTime>,
+}
+
+impl WorkDirLock {
+    /// Takes the lock of a work directory, creating the directory if it is missing.
+    ///
+    /// # Errors
+    /// [`LockError::Held`] when somebody else has it, at once: this does not wait.
+    pub fn acquire(work_dir: &Path) -> Result<WorkDirLock, LockError> {
+        RealDisk.create_dir_all(work_dir).map_err(LockError::CreateDir)?;
+        let path = work_dir.join(FILE_NAME);
+        let fail = |source| LockError::Io { path: path.clone(), source };
+        // Not truncated on opening: until the lock is ours, the contents are somebody else's.
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(fail)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(LockError::Held { holder: Holder::read(&mut file), path });
+            }
+            Err(TryLockError::Error(source)) => return Err(fail(source)),
+        }
+        Holder::this_process().write(&mut file).map_err(fail)?;
+        Ok(WorkDirLock { _file: file, path })
+    }
+
+    /// The lock file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Holder {
+    fn this_process() -> Holder {
+        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        Holder { pid: Some(std::process::id()), host: Some(host), since: Some(SystemTime::now()) }
+    }
+
+    fn write(&self, file: &mut File) -> io::Result<()> {
+        let since_unix_s = self.since.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+        let text = format!(
+            "pid {}\nhost {}\nsince_unix_s {}\n",
+            self.pid.unwrap_or_default(),
+            self.host.as_deref().unwrap_or_default(),
+            since_unix_s.unwrap_or_default().as_secs()
+        );
+        file.set_len(0)?;
+        file.rewind()?;
+        file.write_all(text.as_bytes())
+    }
+
+    /// Reads what is there; an unreadable line is left out, since the lock is held whatever the file says.
+    fn read(file: &mut File) -> Holder {
+        let mut bytes = Vec::new();
+        if file.take(READ_LIMIT_BYTES).read_to_end(&mut bytes).is_err() {
+            return Holder::default();
+        }
+        let mut holder = Holder::default();
+        for line in String::from_utf8_lossy(&bytes).lines() {
+            match line.split_once(' ') {
+                Some(("pid", pid)) => holder.pid = pid.parse().ok(),
+                Some(("host", host)) => {
+                    holder.host = Some(host.chars().filter(|c| !c.is_control()).collect());
+                }
+                Some(("since_unix_s", seconds)) => {
+                    holder.since = seconds
+                        .parse()
+                        .ok()
+                        .and_then(|seconds| UNIX_EPOCH.checked_add(Duration::from_secs(seconds)));
+                }
+                _ => {}
+            }
+        }
+        holder
+    }
+}
+
+impl std::fmt::Display for Holder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.pid {
+            Some(pid) => write!(f, "process {pid}")?,
+            None => write!(f, "another process")?,
+        }
+        if let Some(host) = &self.host {
+            write!(f, " on {host}")?;
+        }
+        let held = self.since.and_then(|since| SystemTime::now().duration_since(since).ok());
+        match held.map(|held| held.as_secs()) {
+            Some(s @ 0..60) => write!(f, " for {s} s"),
+            Some(s @ 60..3600) => write!(f, " for {} min", s / 60),
+            Some(s) => write!(f, " for {} h {} min", s / 3600, s / 60 % 60),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader};
+    use std::process::{Command, Stdio};
+    use std::time::{Duration, SystemTime};
+
+    use super::{Holder, LockError, WorkDirLock};
+
+    #[test]
+    fn a_second_holder_is_refused_and_told_who_the_first_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let work_dir = dir.path().join("a/exp");
+        let lock = WorkDirLock::acquire(&work_dir).unwrap();
+        let error = WorkDirLock::acquire(&work_dir).unwrap_err();
+        let LockError::Held { path, holder } = &error else { panic!("{error}") };
+        assert_eq!(path, lock.path());
+        assert_eq!(holder.pid, Some(std::process::id()));
+        assert!(holder.host.is_some() && holder.since.is_some());
+        let message = error.to_string();
+        assert!(message.contains(&format!("process {}", std::process::id())), "{message}");
+    }
+
+    #[test]
+    fn the_lock_is_free_again_when_it_is_dropped() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(WorkDirLock::acquire(dir.path()).unwrap());
+        WorkDirLock::acquire(dir.path()).unwrap();
+    }
+
+    /// Run by the test below in a process of its own: takes the lock, says so, and waits to be killed.
+    #[test]
+    #[ignore = "holds a lock until its process is killed"]
+    fn holder_process() {
+        let Some(work_dir) = std::env::var_os("LOCK_TEST_DIR") else { return };
+        let _lock = WorkDirLock::acquire(work_dir.as_ref()).unwrap();
+        println!("\nlocked");
+        std::thread::park();
+    }
+
+    #[test]
+    fn the_lock_of_another_process_is_respected_and_freed_by_its_death() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut holder = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "lock::tests::holder_process", "--ignored", "--nocapture"])
+            .env("LOCK_TEST_DIR", dir.path())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(holder.stdout.take().unwrap()).lines();
+        assert!(lines.any(|line| line.unwrap() == "locked"));
+        let error = WorkDirLock::acquire(dir.path()).unwrap_err();
+        assert!(
+            matches!(&error, LockError::Held { holder: told, .. } if told.pid == Some(holder.id())),
+            "{error}"
+        );
+        holder.kill().unwrap();
+        holder.wait().unwrap();
+        WorkDirLock::acquire(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn a_lock_file_of_any_contents_is_no_obstacle() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        std::fs::write(
+            &path,
+            [b"pid x\nhost \x1b[31m\nsince_unix_s 99999999999999999999\n\xff", &[b'z'; 9999][..]].concat(),
+        )
+        .unwrap();
+        let told = Holder::read(&mut std::fs::File::open(&path).unwrap());
+        assert_eq!(told, Holder { pid: None, host: Some("[31m".to_owned()), since: None });
+        let _lock = WorkDirLock::acquire(dir.path()).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.starts_with(&format!("pid {}\n", std::process::id())) && text.len() < 500, "{text}");
+    }
+
+    #[test]
+    fn the_holder_is_described_with_what_is_known() {
+        assert_eq!(Holder::default().to_string(), "another process");
+        let hours = SystemTime::now() - Duration::from_secs(2 * 3600 + 5 * 60 + 1);
+        let holder = Holder { pid: Some(7), host: Some("box".to_owned()), since: Some(hours) };
+        assert_eq!(holder.to_string(), "process 7 on box for 2 h 5 min");
+    }
+}

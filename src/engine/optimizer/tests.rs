@@ -205,6 +205,15 @@ fn a_bound_does_not_hide_a_gradient_that_is_not_a_number() {
 }
 
 #[test]
+fn without_memory_the_first_moment_is_the_gradient_itself() {
+    let optimizer = optimizer(OptimizerKind::Adam { betas: (0.0, 0.9), eps: 1e-8 }, 0.0);
+    let mut tensors = Tensors { parameter: vec![0.0], slots: [vec![1e8], vec![1.0]], gradient: vec![0.3] };
+    let scalars = StepScalars { step: 2, lr: 0.01, grad_scale: 1.0, clip_value: None };
+    optimizer.apply(&mut [in_place(&optimizer, &mut tensors, Decay::Apply)], &scalars);
+    assert_eq!(tensors.slots[0], [0.3]);
+}
+
+#[test]
 fn slices_of_other_lengths_than_the_parameter_are_refused() {
     let optimizer = optimizer(ADAM, 0.0);
     let refusal = |parameter: usize, gradient: usize, first: usize, second: usize| {

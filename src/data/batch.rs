@@ -68,6 +68,28 @@ impl HostArray {
         Self { shape: Vec::new(), values: Values::empty(dtype) }
     }
 
+    /// A copy of the examples in `range`, which lies within the batch.
+    #[must_use]
+    pub fn part(&self, range: &Range<usize>) -> Self {
+        let mut shape = self.shape.clone();
+        let Some(examples) = shape.first_mut() else { return self.clone() };
+        *examples = range.len();
+        let example: usize = self.shape.iter().skip(1).product();
+        let elements = range.start * example..range.end * example;
+        fn cut<T: Copy>(values: &[T], elements: Range<usize>) -> Vec<T> {
+            values.get(elements).unwrap_or_default().to_vec()
+        }
+        let values = match &self.values {
+            Values::F32(values) => Values::F32(cut(values, elements)),
+            Values::F64(values) => Values::F64(cut(values, elements)),
+            Values::I32(values) => Values::I32(cut(values, elements)),
+            Values::I64(values) => Values::I64(cut(values, elements)),
+            Values::U8(values) => Values::U8(cut(values, elements)),
+            Values::Bool(values) => Values::Bool(cut(values, elements)),
+        };
+        Self { shape, values }
+    }
+
     /// Gives the array this type and shape, keeping its memory where it can. The content is unspecified.
     pub(crate) fn reset(&mut self, dtype: Dtype, examples: usize, example_shape: &[usize]) {
         if self.values.dtype() != dtype {

@@ -163,6 +163,12 @@ impl Dataset {
             .filter_map(|split| split.largest_label(target))
             .max()
     }
+
+    /// Whether the integer target `target` holds this label anywhere, for instance the one that does not count.
+    #[must_use]
+    pub fn holds_label(&self, target: &str, label: i64) -> bool {
+        std::iter::once(&self.train).chain(&self.validation).any(|split| split.holds_label(target, label))
+    }
 }
 
 impl Split {
@@ -194,6 +200,14 @@ impl Split {
         let labels =
             |example| stored_integers(found.array.dtype, found.array.row(self.rows.at(example))).max();
         (0..self.len()).filter_map(labels).max()
+    }
+
+    fn holds_label(&self, target: &str, label: i64) -> bool {
+        let mut columns = self.arrays.iter().filter(|found| found.role == Role::Target && found.name == target);
+        columns.any(|found| {
+            let row = |example| found.array.row(self.rows.at(example));
+            (0..self.len()).any(|example| stored_integers(found.array.dtype, row(example)).any(|value| value == label))
+        })
     }
 }
 

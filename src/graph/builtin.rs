@@ -8,16 +8,16 @@ use crate::random::{Purpose, stream, unit_f32};
 
 /// The network for examples of these dimensions and so many outputs, initialised from `seed`.
 ///
-/// Both take `x` and give `logits`. The mlp is 64-64 with Relu on the flattened example. The cnn has two blocks of a 3x3
+/// Both take `input_name` and give `logits`. The mlp is 64-64 with Relu on the flattened example. The cnn has two blocks of a 3x3
 /// Conv with BatchNormalization and Relu (16 and 32 channels), a 2x2 MaxPool, and a Gemm with 64 units; it takes
 /// examples `[channels, height, width]`, and other shapes as one channel.
 ///
 /// Weights and biases are drawn from U(-1/sqrt(fan_in), 1/sqrt(fan_in)), as `torch.nn.Linear` and `Conv2d` do.
 #[must_use]
-pub fn build(kind: Builtin, example: &[usize], outputs: usize, seed: u64) -> Graph {
+pub fn build(kind: Builtin, input_name: &str, example: &[usize], outputs: usize, seed: u64) -> Graph {
     let dims =
         std::iter::once(Dim::Symbol("batch".to_owned())).chain(example.iter().map(|dim| Dim::Fixed(*dim)));
-    let input = Port { name: "x".to_owned(), dtype: Some(Dtype::F32), dims: Some(dims.collect()) };
+    let input = Port { name: input_name.to_owned(), dtype: Some(Dtype::F32), dims: Some(dims.collect()) };
     let output_dims = vec![Dim::Symbol("batch".to_owned()), Dim::Fixed(outputs)];
     let output = Port { name: "logits".to_owned(), dtype: Some(Dtype::F32), dims: Some(output_dims) };
     let graph = Graph {
@@ -30,7 +30,7 @@ pub fn build(kind: Builtin, example: &[usize], outputs: usize, seed: u64) -> Gra
         initializers: Vec::new(),
         nodes: Vec::new(),
     };
-    let mut layers = Layers { graph, seed, last: "x".to_owned() };
+    let mut layers = Layers { graph, seed, last: input_name.to_owned() };
     match kind {
         Builtin::Mlp => {
             layers.flatten();

@@ -1,6 +1,6 @@
 //! Which of two results is better, and the best one so far.
 
-use bincode::{Decode, Encode};
+use trainer_runtime::codec::{Decode, Encode};
 
 /// Which way a watched value improves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +39,7 @@ impl Direction {
 
 /// The best epoch of a run; saved in checkpoints.
 #[derive(Debug, Clone, Copy, PartialEq, Encode, Decode)]
+#[bincode(crate = "trainer_runtime::codec::bincode")]
 pub struct Best {
     /// Value of the watched metric.
     pub value: f64,

@@ -2,10 +2,11 @@
 
 use crate::config::EarlyStopping;
 use crate::train::best::Direction;
-use bincode::{Decode, Encode};
+use trainer_runtime::codec::{Decode, Encode};
 
 /// What early stopping has seen so far; updated once per epoch, saved in checkpoints.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Encode, Decode)]
+#[bincode(crate = "trainer_runtime::codec::bincode")]
 pub struct EarlyStoppingState {
     /// The value the next one has to improve on; none before the first that is a number.
     pub reference: Option<f64>,
@@ -122,10 +123,9 @@ mod tests {
         for value in [1.0, 1.5, 1.5] {
             assert_eq!(state.end_epoch(&plan, direction, value), Verdict::Continue);
         }
-        let bytes = bincode::encode_to_vec(state, bincode::config::standard()).unwrap();
-        let (mut read, used): (EarlyStoppingState, usize) =
-            bincode::decode_from_slice(&bytes, bincode::config::standard()).unwrap();
-        assert_eq!((read, used), (state, bytes.len()));
+        let bytes = trainer_runtime::codec::encode(&state).unwrap();
+        let mut read: EarlyStoppingState = trainer_runtime::codec::decode(&bytes).unwrap();
+        assert_eq!(read, state);
         assert_eq!(read.end_epoch(&plan, direction, 1.5), Verdict::Stop { epochs_without_improvement: 3 });
     }
 

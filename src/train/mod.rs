@@ -1,6 +1,20 @@
-//! train
+//! Training: from a plan to a trained model, step by step, in a way that any interruption can be undone.
+//!
+//! Belongs here: the loop, the schedules, early stopping and metrics, what the journal's records mean, what a checkpoint
+//! holds, and how a run is resumed from both. Does not belong here: running graphs (`engine`), storing bytes
+//! (`trainer_runtime`), printing (`report`, `cli`).
 
+pub mod schedule;
+pub mod metric;
 pub mod best;
 pub mod early_stopping;
-pub mod metric;
-pub mod schedule;
+pub mod event;
+pub mod saved;
+pub mod history;
+pub mod prepare;
+pub mod dropout;
+pub mod evaluate;
+pub mod keeper;
+pub mod observe;
+pub mod run;
+pub mod export;

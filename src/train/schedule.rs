@@ -2,7 +2,7 @@
 //! lost. The one exception, reduction on a plateau, depends on losses and keeps a small state which is saved.
 
 use crate::config::{ScheduleKind, SchedulePlan, ScheduleUnit};
-use bincode::{Decode, Encode};
+use trainer_runtime::codec::{Decode, Encode};
 use std::f64::consts::PI;
 
 /// `ReduceLROnPlateau` takes a reduction smaller than this for none, as PyTorch does (its `eps`).
@@ -19,6 +19,7 @@ pub struct Schedule {
 
 /// What reduction on a plateau has seen so far; updated once per epoch, saved in checkpoints.
 #[derive(Debug, Clone, Copy, PartialEq, Encode, Decode)]
+#[bincode(crate = "trainer_runtime::codec::bincode")]
 pub struct PlateauState {
     /// The best loss, infinite before the first epoch.
     pub best: f64,
@@ -275,10 +276,9 @@ mod tests {
     fn plateau_state_survives_being_saved() {
         let state = PlateauState { best: 0.25, bad_epochs: 3, cooldown_left: 1, reductions: 2 };
         for state in [state, PlateauState::default()] {
-            let bytes = bincode::encode_to_vec(state, bincode::config::standard()).unwrap();
-            let (read, used): (PlateauState, usize) =
-                bincode::decode_from_slice(&bytes, bincode::config::standard()).unwrap();
-            assert_eq!((read, used), (state, bytes.len()));
+            let bytes = trainer_runtime::codec::encode(&state).unwrap();
+            let read: PlateauState = trainer_runtime::codec::decode(&bytes).unwrap();
+            assert_eq!(read, state);
         }
     }
 

@@ -1,0 +1,313 @@
+//! What the records of a run's journal mean.
+//!
+//! Each kind of record has a number that is never given to another kind. Payloads are encoded by
+//! [`trainer_runtime::codec`]; the fields and their order are part of the format and drawn in docs/formats.md.
+
+use thiserror::Error;
+use trainer_runtime::codec::{self, Decode, DecodeError, Encode, EncodeError};
+
+/// A record of the journal.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Event {
+    /// Kind 1: the run begins.
+    RunStarted(RunStarted),
+    /// Kind 2: another process takes the run up.
+    Resumed(Resumed),
+    /// Kind 3: the settings are others from here on.
+    PlanChanged(PlanChanged),
+    /// Kind 4: an update was applied.
+    StepDone(StepDone),
+    /// Kind 5: a batch gave a loss or gradient that is not finite, and was left out.
+    StepRefused(StepRefused),
+    /// Kind 6: an epoch ended.
+    EpochDone(EpochDone),
+    /// Kind 7: a checkpoint is durable and verified.
+    CheckpointDurable(CheckpointDurable),
+    /// Kind 8: a checkpoint was deleted because newer ones are there.
+    CheckpointDropped(CheckpointDropped),
+    /// Kind 9: a signal asked the process to stop or to save.
+    SignalReceived(SignalReceived),
+    /// Kind 10: a watched metric no longer improves.
+    EarlyStopped(EarlyStopped),
+    /// Kind 11: the run is complete.
+    Finished(Finished),
+}
+
+macro_rules! record {
+    ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $kind:ty,)* }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Encode, Decode)]
+        #[bincode(crate = "trainer_runtime::codec::bincode")]
+        pub struct $name { $($(#[$field_doc])* pub $field: $kind,)* }
+    };
+}
+
+record! {
+    /// What computed a part of a run. Equal bits are promised for equal values only.
+    Environment {
+        /// Version of this program.
+        program: String,
+        /// Version of ONNX Runtime.
+        onnxruntime: String,
+        /// `cpu` or `cuda:N`.
+        device: String,
+        /// Threads that compute.
+        threads: u64,
+    }
+}
+
+record! {
+    /// The beginning of a run.
+    RunStarted {
+        /// Effective settings, as TOML.
+        settings: String,
+        /// What computes.
+        environment: Environment,
+        /// Fingerprints of the data files, as JSON.
+        data_lock: String,
+        /// CRC32 of the model's graph with its initial weights.
+        model_crc32: u32,
+    }
+}
+
+record! {
+    /// A new attempt at a run.
+    Resumed {
+        /// Number of the attempt; the first process is attempt 1.
+        attempt: u64,
+        /// Updates applied in the state it starts from.
+        step: u64,
+        /// Epoch of the next batch.
+        epoch: u64,
+        /// Index of the next batch in its epoch.
+        batch: u64,
+        /// File name of the checkpoint, or nothing for the initial state.
+        checkpoint: Option<String>,
+        /// What computes.
+        environment: Environment,
+        /// Whether records of steps and epochs after `step` no longer hold, because the settings changed.
+        discards_later: bool,
+    }
+}
+
+record! {
+    /// Changed settings.
+    PlanChanged {
+        /// Effective settings from here on, as TOML.
+        settings: String,
+        /// Each change in words.
+        changes: Vec<String>,
+    }
+}
+
+record! {
+    /// An applied update.
+    StepDone {
+        /// Its number, from 1.
+        step: u64,
+        /// Epoch, from 1.
+        epoch: u64,
+        /// Index of the batch in its epoch, from 0.
+        batch: u64,
+        /// Bits of the batch's mean loss (f32) before the update.
+        loss_bits: u32,
+        /// Learning rate.
+        lr: f64,
+        /// Global L2 norm of the mean gradient before clipping.
+        gradient_norm: f64,
+        /// Examples in the batch.
+        examples: u64,
+    }
+}
+
+record! {
+    /// A batch that was left out.
+    StepRefused {
+        /// Epoch, from 1.
+        epoch: u64,
+        /// Index of the batch in its epoch, from 0.
+        batch: u64,
+        /// Bits of the batch's mean loss (f32).
+        loss_bits: u32,
+        /// Global L2 norm of the mean gradient.
+        gradient_norm: f64,
+    }
+}
+
+record! {
+    /// The end of an epoch.
+    EpochDone {
+        /// Its number, from 1.
+        epoch: u64,
+        /// Updates applied so far.
+        step: u64,
+        /// Learning rate of the last update.
+        lr: f64,
+        /// Mean loss over the epoch's training batches, each before its update.
+        train_loss: f64,
+        /// Validation loss and metrics, with the names of their columns.
+        validation: Vec<(String, f64)>,
+        /// Whether it is the best epoch so far.
+        is_best: bool,
+        /// Wall-clock seconds that this attempt spent in it.
+        seconds: f64,
+        /// The attempt that ended it.
+        attempt: u64,
+    }
+}
+
+record! {
+    /// A published checkpoint.
+    CheckpointDurable {
+        /// File name.
+        name: String,
+        /// Updates applied in it.
+        step: u64,
+        /// Size.
+        len_bytes: u64,
+        /// XXH3-128 of the file.
+        digest: [u8; 16],
+    }
+}
+
+record! {
+    /// A deleted checkpoint.
+    CheckpointDropped {
+        /// File name.
+        name: String,
+    }
+}
+
+record! {
+    /// A signal.
+    SignalReceived {
+        /// Its name, such as `SIGTERM`.
+        signal: String,
+        /// Updates applied at that moment.
+        step: u64,
+    }
+}
+
+record! {
+    /// Training stopped early.
+    EarlyStopped {
+        /// The epoch after which it stopped.
+        epoch: u64,
+        /// The watched column.
+        monitor: String,
+        /// Epochs without improvement.
+        epochs_without_improvement: u64,
+    }
+}
+
+record! {
+    /// The end of a run.
+    Finished {
+        /// Updates applied in all.
+        step: u64,
+        /// Epochs completed.
+        epoch: u64,
+        /// Why, in words.
+        reason: String,
+    }
+}
+
+/// A record that is not what its kind says.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum EventError {
+    /// A kind of a newer program.
+    #[error("record {sequence} of the journal is of kind {kind}, which this version does not know; use the version that wrote it")]
+    UnknownKind {
+        /// Its place in the journal.
+        sequence: u64,
+        /// The number found.
+        kind: u16,
+    },
+    /// A payload that does not decode.
+    #[error("record {sequence} of the journal (kind {kind}) can not be decoded: {source}; it was written by another version")]
+    Payload {
+        /// Its place in the journal.
+        sequence: u64,
+        /// Its kind.
+        kind: u16,
+        /// What is wrong.
+        source: DecodeError,
+    },
+}
+
+impl Event {
+    /// Kind and payload for the journal.
+    ///
+    /// # Errors
+    /// If the event is larger than a record may be.
+    pub fn encode(&self) -> Result<(u16, Vec<u8>), EncodeError> {
+        Ok(match self {
+            Self::RunStarted(event) => (1, codec::encode(event)?),
+            Self::Resumed(event) => (2, codec::encode(event)?),
+            Self::PlanChanged(event) => (3, codec::encode(event)?),
+            Self::StepDone(event) => (4, codec::encode(event)?),
+            Self::StepRefused(event) => (5, codec::encode(event)?),
+            Self::EpochDone(event) => (6, codec::encode(event)?),
+            Self::CheckpointDurable(event) => (7, codec::encode(event)?),
+            Self::CheckpointDropped(event) => (8, codec::encode(event)?),
+            Self::SignalReceived(event) => (9, codec::encode(event)?),
+            Self::EarlyStopped(event) => (10, codec::encode(event)?),
+            Self::Finished(event) => (11, codec::encode(event)?),
+        })
+    }
+
+    /// The event in a record.
+    ///
+    /// # Errors
+    /// If the kind is unknown or the payload does not decode.
+    pub fn decode(sequence: u64, kind: u16, payload: &[u8]) -> Result<Self, EventError> {
+        let event = match kind {
+            1 => codec::decode(payload).map(Self::RunStarted),
+            2 => codec::decode(payload).map(Self::Resumed),
+            3 => codec::decode(payload).map(Self::PlanChanged),
+            4 => codec::decode(payload).map(Self::StepDone),
+            5 => codec::decode(payload).map(Self::StepRefused),
+            6 => codec::decode(payload).map(Self::EpochDone),
+            7 => codec::decode(payload).map(Self::CheckpointDurable),
+            8 => codec::decode(payload).map(Self::CheckpointDropped),
+            9 => codec::decode(payload).map(Self::SignalReceived),
+            10 => codec::decode(payload).map(Self::EarlyStopped),
+            11 => codec::decode(payload).map(Self::Finished),
+            kind => return Err(EventError::UnknownKind { sequence, kind }),
+        };
+        event.map_err(|source| EventError::Payload { sequence, kind, source })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Event, EventError, Finished, StepDone};
+
+    #[test]
+    fn an_event_comes_back_as_it_was() {
+        let step = StepDone { step: 7, epoch: 2, batch: 3, loss_bits: 0x3f80_0000, lr: 0.1, gradient_norm: 2.5, examples: 64 };
+        for event in [Event::StepDone(step), Event::Finished(Finished { step: 9, epoch: 3, reason: "done".to_owned() })] {
+            let (kind, payload) = event.encode().unwrap();
+            assert_eq!(Event::decode(1, kind, &payload).unwrap(), event);
+        }
+    }
+
+    #[test]
+    fn the_bytes_of_a_step_are_those_of_the_format() {
+        let step = StepDone { step: 1, epoch: 1, batch: 0, loss_bits: 2, lr: 1.0, gradient_norm: 0.5, examples: 64 };
+        let (kind, payload) = Event::StepDone(step).encode().unwrap();
+        let hex: String = payload.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(kind, 4);
+        assert_eq!(hex, GOLDEN_STEP);
+    }
+
+    const GOLDEN_STEP: &str = "";
+
+    #[test]
+    fn an_unknown_kind_and_a_short_payload_are_refused() {
+        assert!(matches!(Event::decode(5, 999, &[]), Err(EventError::UnknownKind { sequence: 5, kind: 999 })));
+        assert!(matches!(Event::decode(6, 4, &[1]), Err(EventError::Payload { sequence: 6, kind: 4, .. })));
+    }
+}

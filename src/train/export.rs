@@ -1,0 +1,52 @@
+//! The trained model as an ONNX file for inference.
+
+use crate::engine::state::{StateSet, TensorRole};
+use crate::graph::inference_form::with_values;
+use crate::graph::tensor::{Dtype, Tensor, ValueType};
+use crate::graph::write::{MAX_BYTES, to_bytes};
+use crate::train::prepare::Prepared;
+use std::collections::HashMap;
+use std::path::Path;
+use thiserror::Error;
+use trainer_runtime::atomic_file;
+use trainer_runtime::disk::{Disk, DiskError};
+
+/// Name of the exported model in a work directory.
+pub const FILE_NAME: &str = "model.onnx";
+
+/// Why the model was not exported.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ExportError {
+    /// It could not be stored.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// It does not fit into one ONNX file.
+    #[error("the trained model has {bytes} bytes, more than the 2 GiB that one ONNX file can hold; its weights are in the checkpoints, \
+             as safetensors")]
+    TooLarge {
+        /// Size of the file it would be.
+        bytes: usize,
+    },
+}
+
+/// Writes the model with the parameters and running statistics of `state`: no dropout, running statistics in
+/// BatchNormalization, free dimensions free again.
+///
+/// # Errors
+/// If the model is too large or can not be stored.
+pub fn export(prepared: &Prepared, state: &StateSet, disk: &dyn Disk, path: &Path) -> Result<(), ExportError> {
+    let mut values = HashMap::new();
+    for ((role, dims), slice) in prepared.engine.layout().tensors().zip(state.host_slices()) {
+        let (TensorRole::Parameter(name) | TensorRole::State(name)) = role else { continue };
+        let bytes: Vec<u8> = slice.iter().flat_map(|value| value.to_le_bytes()).collect();
+        if let Some(tensor) = Tensor::new(ValueType::new(Dtype::F32, dims), bytes) {
+            values.insert(name.to_owned(), tensor);
+        }
+    }
+    let bytes = to_bytes(&with_values(&prepared.graph, &values));
+    if bytes.len() > MAX_BYTES {
+        return Err(ExportError::TooLarge { bytes: bytes.len() });
+    }
+    Ok(atomic_file::write(disk, path, &bytes)?)
+}

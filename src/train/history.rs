@@ -1,0 +1,163 @@
+//! The history of a run, folded from its journal: it can not be lost, doubled or forked by a resume.
+
+use super::event::{Environment, EpochDone, Event, EventError, Finished, StepDone};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use trainer_runtime::journal::Record;
+
+/// Everything the journal says about a run.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct History {
+    /// Settings in force, as TOML; `None` before the run started.
+    pub settings: Option<String>,
+    /// Fingerprints of the data files, as JSON.
+    pub data_lock: Option<String>,
+    /// CRC32 of the model.
+    pub model_crc32: Option<u32>,
+    /// What computed last.
+    pub environment: Option<Environment>,
+    /// Processes that have worked on the run.
+    pub attempts: u64,
+    /// Applied updates by number.
+    pub steps: BTreeMap<u64, StepDone>,
+    /// Epochs that ended, by number.
+    pub epochs: BTreeMap<u64, EpochDone>,
+    /// The end of the run, if it has ended and was not taken up again.
+    pub finished: Option<Finished>,
+    /// How the last attempt ended, if it said so.
+    pub last_signal: Option<String>,
+}
+
+impl History {
+    /// Folds records in their order.
+    ///
+    /// # Errors
+    /// If a record is of a kind or version that this program does not know.
+    pub fn from_records(records: &[Record]) -> Result<Self, EventError> {
+        let mut history = Self::default();
+        for record in records {
+            history.add(Event::decode(record.sequence, record.kind, &record.payload)?);
+        }
+        Ok(history)
+    }
+
+    /// Adds the next event.
+    pub fn add(&mut self, event: Event) {
+        match event {
+            Event::RunStarted(started) => {
+                self.settings = Some(started.settings);
+                self.data_lock = Some(started.data_lock);
+                self.model_crc32 = Some(started.model_crc32);
+                self.environment = Some(started.environment);
+                self.attempts = 1;
+            }
+            Event::Resumed(resumed) => {
+                self.attempts = resumed.attempt;
+                self.environment = Some(resumed.environment);
+                self.finished = None;
+                self.last_signal = None;
+                if resumed.discards_later {
+                    self.steps.retain(|step, _| *step <= resumed.step);
+                    self.epochs.retain(|_, epoch| epoch.step <= resumed.step && epoch.epoch < resumed.epoch);
+                }
+            }
+            Event::PlanChanged(changed) => self.settings = Some(changed.settings),
+            Event::StepDone(step) => _ = self.steps.insert(step.step, step),
+            Event::EpochDone(epoch) => _ = self.epochs.insert(epoch.epoch, epoch),
+            Event::Finished(finished) => self.finished = Some(finished),
+            Event::SignalReceived(received) => self.last_signal = Some(received.signal),
+            Event::StepRefused(_)
+            | Event::CheckpointDurable(_)
+            | Event::CheckpointDropped(_)
+            | Event::EarlyStopped(_) => {}
+        }
+    }
+
+    /// The last update that the journal knows of; 0 if none.
+    #[must_use]
+    pub fn last_step(&self) -> u64 {
+        self.steps.keys().next_back().copied().unwrap_or(0)
+    }
+
+    /// The table `history.csv`: a row per epoch, the columns of validation in the order of their first appearance.
+    ///
+    /// Losses and metrics are written with as many digits as it takes to read back the same number; an absent value is
+    /// an empty field.
+    #[must_use]
+    pub fn to_csv(&self) -> String {
+        let mut columns: Vec<&str> = Vec::new();
+        for (name, _) in self.epochs.values().flat_map(|epoch| &epoch.validation) {
+            if !columns.contains(&name.as_str()) {
+                columns.push(name);
+            }
+        }
+        let mut csv = String::from("epoch,step,lr,train_loss,");
+        columns.iter().for_each(|column| _ = write!(csv, "{column},"));
+        csv.push_str("seconds,attempt\n");
+        for epoch in self.epochs.values() {
+            _ = write!(csv, "{},{},{},{},", epoch.epoch, epoch.step, epoch.lr, epoch.train_loss);
+            for column in &columns {
+                let value = epoch.validation.iter().find(|(name, _)| name == column);
+                value.iter().for_each(|(_, value)| _ = write!(csv, "{value}"));
+                csv.push(',');
+            }
+            _ = writeln!(csv, "{:.3},{}", epoch.seconds, epoch.attempt);
+        }
+        csv
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::History;
+    use crate::train::event::{Environment, EpochDone, Event, Resumed, StepDone};
+
+    fn epoch(number: u64, loss: f64) -> Event {
+        Event::EpochDone(EpochDone {
+            epoch: number,
+            step: number * 10,
+            lr: 0.001,
+            train_loss: loss,
+            validation: vec![("val_loss".to_owned(), loss / 2.0)],
+            is_best: true,
+            seconds: 1.25,
+            attempt: 1,
+        })
+    }
+
+    fn step(number: u64) -> Event {
+        let (lr, gradient_norm) = (0.1, 1.0);
+        Event::StepDone(StepDone { step: number, epoch: 1, batch: number - 1, loss_bits: 0, lr, gradient_norm, examples: 4 })
+    }
+
+    fn resumed(step: u64, discards_later: bool) -> Event {
+        let environment = Environment { program: String::new(), onnxruntime: String::new(), device: "cpu".to_owned(), threads: 1 };
+        Event::Resumed(Resumed { attempt: 2, step, epoch: 2, batch: 0, checkpoint: None, environment, discards_later })
+    }
+
+    #[test]
+    fn the_table_has_a_row_per_epoch_and_numbers_that_read_back_equal() {
+        let mut history = History::default();
+        history.add(epoch(1, 0.1));
+        history.add(epoch(2, 1.0 / 3.0));
+        let csv = history.to_csv();
+        let lines: Vec<&str> = csv.lines().collect();
+        assert_eq!(lines[0], "epoch,step,lr,train_loss,val_loss,seconds,attempt");
+        assert_eq!(lines[1], "1,10,0.001,0.1,0.05,1.250,1");
+        let loss: f64 = lines[2].split(',').nth(3).unwrap().parse().unwrap();
+        assert_eq!(loss.to_bits(), (1.0_f64 / 3.0).to_bits());
+    }
+
+    #[test]
+    fn a_resume_keeps_what_was_recorded_unless_it_discards_it() {
+        for (discards, expected) in [(false, 25), (true, 10)] {
+            let mut history = History::default();
+            (1..=25).for_each(|number| history.add(step(number)));
+            history.add(epoch(1, 0.5));
+            history.add(epoch(2, 0.4));
+            history.add(resumed(10, discards));
+            assert_eq!(history.last_step(), expected);
+            assert_eq!(history.epochs.len(), if discards { 1 } else { 2 });
+        }
+    }
+}

@@ -78,6 +78,8 @@ pub mod checkpoint;
 pub mod codec;
 pub mod journal;
 pub mod lock;
+#[cfg(test)]
+mod formats_doc;
 mod run_id;
 pub mod signals;
 pub mod writer;

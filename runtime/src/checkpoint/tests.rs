@@ -13,6 +13,7 @@ use super::{
 use crate::RunId;
 use crate::disk::fault::FaultDisk;
 use crate::disk::{Bytes, Operation, RealDisk};
+use crate::formats_doc::example;
 
 const RUN: RunId = RunId([7; 16]);
 
@@ -510,4 +511,30 @@ fn a_file_that_can_not_be_read_is_rejected_and_the_search_goes_on() {
     let search = store.newest_valid().unwrap();
     assert_eq!(search.newest.unwrap().meta().step, 10);
     assert!(matches!(search.rejected[0].error, LoadError::Disk(_)));
+}
+
+/// The checkpoint that `docs/formats.md` shows.
+fn documented_request() -> Request {
+    struct Documented;
+    impl Snapshot for Documented {
+        fn tensors(&self) -> Vec<TensorView<'_>> {
+            vec![TensorView::new("w", vec![2], &[1.0_f32, -2.0])]
+        }
+    }
+    let run_id = RunId(std::array::from_fn(|at| at as u8));
+    Request { kind: Kind::Epoch, run_id, epoch: 3, step: 1200, state: vec![0xaa], snapshot: Arc::new(Documented) }
+}
+
+#[test]
+fn a_checkpoint_is_written_as_the_document_shows_it() {
+    let (_dir, store) = with_epochs(&[]);
+    let receipt = store.publish(documented_request()).unwrap();
+    assert_eq!(std::fs::read(store.path(receipt.name)).unwrap(), example("hex checkpoint"));
+}
+
+#[test]
+fn the_checkpoint_in_the_document_is_read() {
+    let loaded = Checkpoint::verify(Bytes::from(example("hex checkpoint"))).unwrap();
+    assert_eq!((loaded.meta().epoch, loaded.meta().step, loaded.state()), (3, 1200, &[0xaa][..]));
+    assert_eq!(loaded.tensor("w").unwrap().to_vec::<f32>().unwrap(), [1.0, -2.0]);
 }

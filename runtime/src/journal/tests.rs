@@ -11,6 +11,7 @@ use super::{
 use crate::RunId;
 use crate::disk::fault::FaultDisk;
 use crate::disk::{Operation, RealDisk};
+use crate::formats_doc::example;
 
 const RUN: RunId = RunId([7; 16]);
 
@@ -582,4 +583,32 @@ fn an_existing_journal_keeps_its_run_id() {
     filled(dir.path(), 0, 1);
     let options = OpenOptions { run_id: Some(RunId([9; 16])), ..options() };
     assert_eq!(Journal::open(RealDisk::shared(), dir.path(), options).unwrap().journal.run_id(), RUN);
+}
+
+/// The segment that `docs/formats.md` shows.
+fn documented_segment() -> Vec<u8> {
+    let run_id = RunId(std::array::from_fn(|at| at as u8));
+    let salt = 0x1122_3344_5566_7788;
+    let header = SegmentHeader { run_id, number: 1, first_sequence: 1, salt, previous_crc: 0 };
+    let mut bytes = header.encode();
+    let first = FrameHead { payload_bytes: 3, kind: 2, sequence: 1, watermark: 0, previous_crc: header.crc() };
+    let previous_crc = push_frame(&mut bytes, salt, first, b"abc");
+    let second = FrameHead { payload_bytes: 0, kind: 1, sequence: 2, watermark: 1, previous_crc };
+    push_frame(&mut bytes, salt, second, b"");
+    bytes
+}
+
+#[test]
+fn a_segment_is_written_as_the_document_shows_it() {
+    assert_eq!(documented_segment(), example("hex segment"));
+}
+
+#[test]
+fn the_segment_in_the_document_is_read() {
+    let dir = with_segment(&example("hex segment"));
+    let contents = read(&RealDisk, dir.path()).unwrap();
+    assert_eq!(contents.run_id.unwrap().to_string(), "000102030405060708090a0b0c0d0e0f");
+    let found: Vec<_> = contents.records.iter().map(|r| (r.sequence, r.kind, r.payload.to_vec())).collect();
+    assert_eq!(found, [(1, 2, b"abc".to_vec()), (2, 1, Vec::new())]);
+    assert_eq!(contents.tail, Tail::Clean);
 }

@@ -76,10 +76,10 @@ pub mod disk;
 pub mod atomic_file;
 pub mod checkpoint;
 pub mod codec;
-pub mod journal;
-pub mod lock;
 #[cfg(test)]
 mod formats_doc;
+pub mod journal;
+pub mod lock;
 mod run_id;
 pub mod signals;
 pub mod writer;

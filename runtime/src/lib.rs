@@ -76,6 +76,8 @@ pub mod disk;
 pub mod atomic_file;
 pub mod checkpoint;
 pub mod codec;
+#[cfg(test)]
+mod formats_doc;
 pub mod journal;
 pub mod lock;
 mod run_id;

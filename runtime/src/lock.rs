@@ -1,8 +1,8 @@
 //! One process at a time in a work directory.
 //!
 //! The lock is the kernel's (`flock`), so it is free again the moment its holder dies, however it dies. What the file
-//! says is only for people. This is the one file that does not go through [`Disk`](crate::disk::Disk): it holds no
-//! results, and a lock can not be simulated away.
+//! says is only for people. This is the one file that does not go through [`Disk`]: it holds no results, and
+//! a lock can not be simulated away.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};

@@ -1,3 +1,8 @@
+//! Checkpoints on real files: here publishing, finding and dropping them; in `hostile`, everything that can be wrong
+//! with the bytes.
+
+mod hostile;
+
 use std::collections::HashMap;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -7,12 +12,13 @@ use std::sync::{Arc, Mutex, Weak};
 use safetensors::SafeTensors;
 
 use super::{
-    Checkpoint, Dtype, EmergencyCause, Kind, Link, LoadError, LoadFault, MAX_HEADER_BYTES, Name,
-    PublishError, Request, STATE_TENSOR, Snapshot, Store, TensorFault, TensorView,
+    Checkpoint, Dtype, EmergencyCause, Kind, Link, LoadError, LoadFault, Name, PublishError, Request,
+    STATE_TENSOR, Snapshot, Store, TensorFault, TensorView,
 };
 use crate::RunId;
 use crate::disk::fault::FaultDisk;
 use crate::disk::{Bytes, Operation, RealDisk};
+use crate::formats_doc::example;
 
 const RUN: RunId = RunId([7; 16]);
 
@@ -140,149 +146,6 @@ fn the_same_state_gives_the_same_bytes_in_whatever_order_it_is_handed_over() {
     assert_eq!(std::fs::read(store.path(name(30))).unwrap(), other);
     assert_eq!(receipt.len_bytes, other.len() as u64);
     assert_eq!(receipt.digest, xxhash_rust::xxh3::xxh3_128(&other).to_be_bytes());
-}
-
-#[test]
-fn every_flipped_bit_of_a_checkpoint_is_refused_and_a_tensor_is_named() {
-    let bytes = published_bytes();
-    let good = Checkpoint::verify(Bytes::from(bytes.clone())).unwrap();
-    let data_bytes: usize = good.iter().map(|tensor| tensor.bytes.len()).sum();
-    let data_start = bytes.len() - data_bytes;
-    for bit in 0..bytes.len() * 8 {
-        let mut damaged = bytes.clone();
-        damaged[bit / 8] ^= 1 << (bit % 8);
-        let found = fault(damaged);
-        let in_data = bit / 8 >= data_start;
-        assert_eq!(matches!(found, LoadFault::TensorCrc { .. }), in_data, "bit {bit}: {found}");
-    }
-}
-
-#[test]
-fn every_truncation_and_every_extension_is_refused() {
-    let bytes = published_bytes();
-    for end in 0..bytes.len() {
-        fault(bytes[..end].to_vec());
-    }
-    assert!(matches!(fault([&bytes[..], &[0]].concat()), LoadFault::DataSize { .. }));
-}
-
-/// A file with this header, whose checksum is right, and this many bytes of data.
-fn forged(metadata: &str, tensors: &str, data_bytes: usize) -> Vec<u8> {
-    let header = format!(r#"{{"__metadata__":{{"header_crc32":"00000000"{metadata}}}{tensors}}}"#);
-    let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
-    bytes.extend(header.bytes());
-    let crc = format!("{:08x}", crc32fast::hash(&bytes));
-    bytes.splice(41..49, crc.bytes());
-    bytes.extend(vec![0; data_bytes]);
-    bytes
-}
-
-const META: &str = r#","format_version":"1","run_id":"00000000000000000000000000000000","epoch":"1","step":"1","cause":"step""#;
-/// The checksum of a state of no bytes, and of a byte 0.
-const CRCS: &str = r#","crc32/trainer/state":"00000000","crc32/t":"d202ef8d""#;
-const STATE: &str = r#","trainer/state":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}"#;
-
-/// Refused with a fault that says this.
-#[track_caller]
-fn check_forged(metadata: &str, tensors: &str, data_bytes: usize, says: &str) {
-    let found = fault(forged(metadata, tensors, data_bytes)).to_string();
-    assert!(found.contains(says), "{found}");
-}
-
-/// A tensor `t` with this description, behind the state.
-#[track_caller]
-fn check_forged_tensor(description: &str, says: &str) {
-    check_forged(&format!("{META}{CRCS}"), &format!(r#"{STATE},"t":{{{description}}}"#), 1, says);
-}
-
-#[test]
-fn a_forged_header_without_a_fault_is_loaded() {
-    let tensors = format!(r#"{STATE},"t":{{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}"#);
-    let metadata = format!(r#"{META}{CRCS},"unknown":"passed over""#);
-    assert_eq!(Checkpoint::verify(Bytes::from(forged(&metadata, &tensors, 1))).unwrap().meta().step, 1);
-}
-
-#[test]
-fn tensors_that_overlap_or_leave_a_hole_are_refused() {
-    check_forged_tensor(r#""dtype":"U8","shape":[1],"data_offsets":[1,2]"#, "must begin at 0");
-    check_forged_tensor(r#""dtype":"U8","shape":[1],"data_offsets":[1,0]"#, "placed at 1..0");
-    check_forged_tensor(r#""dtype":"U8","shape":[2],"data_offsets":[0,1]"#, "have 2 bytes");
-    check_forged_tensor(r#""dtype":"U8","shape":[2],"data_offsets":[0,2]"#, "describes 2");
-    let overlapping = format!(
-        r#"{STATE},"t":{{"dtype":"U8","shape":[1],"data_offsets":[0,1]}},"u":{{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}"#
-    );
-    check_forged(&format!(r#"{META}{CRCS},"crc32/u":"d202ef8d""#), &overlapping, 1, "must begin at 1");
-}
-
-#[test]
-fn hostile_shapes_are_refused() {
-    let huge = u64::MAX;
-    check_forged_tensor(
-        &format!(r#""dtype":"F64","shape":[{huge}],"data_offsets":[0,1]"#),
-        "no number of bytes",
-    );
-    check_forged_tensor(
-        &format!(r#""dtype":"U8","shape":[{huge},2],"data_offsets":[0,1]"#),
-        "no number of bytes",
-    );
-    let (dimension, bytes) = (huge / 8, huge / 8);
-    check_forged_tensor(
-        &format!(r#""dtype":"U8","shape":[{dimension}],"data_offsets":[0,{bytes}]"#),
-        "describes 2305",
-    );
-    let ones = vec!["1"; 17].join(",");
-    check_forged_tensor(&format!(r#""dtype":"U8","shape":[{ones}],"data_offsets":[0,1]"#), "16 dimensions");
-    check_forged_tensor(r#""dtype":"U8","shape":[-1],"data_offsets":[0,1]"#, "malformed");
-    check_forged_tensor(r#""dtype":"U9","shape":[1],"data_offsets":[0,1]"#, "malformed");
-    check_forged_tensor(r#""dtype":"F4","shape":[1],"data_offsets":[0,1]"#, "no number of bytes");
-}
-
-#[test]
-fn duplicates_and_checksums_that_do_not_belong_are_refused() {
-    check_forged(META, &format!("{STATE}{STATE}"), 0, "there twice");
-    check_forged(&format!(r#"{META},"step":"2""#), STATE, 0, "there twice");
-    check_forged(META, &format!(r#"{STATE},"__metadata__":{{}}"#), 0, "there twice");
-    check_forged(&format!("{META}{CRCS}{CRCS}"), STATE, 0, "there twice");
-    check_forged(META, STATE, 0, "has no checksum");
-    check_forged(&format!("{META}{CRCS}"), STATE, 0, "which is no tensor");
-    check_forged(&format!(r#"{META},"crc32/t":"D202EF8D""#), STATE, 0, "is no checksum");
-}
-
-#[test]
-fn metadata_that_are_missing_or_from_another_version_are_refused() {
-    check_forged(
-        &META.replace(r#""format_version":"1""#, r#""format_version":"2""#),
-        "",
-        0,
-        "format version 2",
-    );
-    check_forged(&META.replace(r#""step":"1","#, ""), "", 0, r#"lack "step""#);
-    check_forged(&META.replace(r#""cause":"step""#, r#""cause":"whim""#), "", 0, r#""whim" for "cause""#);
-    check_forged(META, "", 0, "must be a list of U8");
-    check_forged(META, ",]", 0, "malformed");
-}
-
-#[test]
-fn hostile_header_lengths_are_refused() {
-    for (length, says) in [
-        (u64::MAX, "16777216 is the most"),
-        (MAX_HEADER_BYTES + 1, "16777216 is the most"),
-        (MAX_HEADER_BYTES, "ends within its header"),
-        (0, "not a file that this program wrote"),
-    ] {
-        let mut bytes = published_bytes();
-        bytes[..8].copy_from_slice(&length.to_le_bytes());
-        let found = fault(bytes).to_string();
-        assert!(found.contains(says), "{length}: {found}");
-    }
-}
-
-#[test]
-fn a_file_of_another_program_is_not_taken_for_a_checkpoint() {
-    let data = [0; 4];
-    let view = safetensors::tensor::TensorView::new(Dtype::F32, vec![1], &data).unwrap();
-    let bytes = safetensors::serialize([("t", view)], None).unwrap();
-    assert_eq!(fault(bytes), LoadFault::NotOurs);
 }
 
 #[test]
@@ -510,4 +373,37 @@ fn a_file_that_can_not_be_read_is_rejected_and_the_search_goes_on() {
     let search = store.newest_valid().unwrap();
     assert_eq!(search.newest.unwrap().meta().step, 10);
     assert!(matches!(search.rejected[0].error, LoadError::Disk(_)));
+}
+
+/// The checkpoint that `docs/formats.md` shows.
+fn documented_request() -> Request {
+    struct Documented;
+    impl Snapshot for Documented {
+        fn tensors(&self) -> Vec<TensorView<'_>> {
+            vec![TensorView::new("w", vec![2], &[1.0_f32, -2.0])]
+        }
+    }
+    let run_id = RunId(std::array::from_fn(|at| at as u8));
+    Request {
+        kind: Kind::Epoch,
+        run_id,
+        epoch: 3,
+        step: 1200,
+        state: vec![0xaa],
+        snapshot: Arc::new(Documented),
+    }
+}
+
+#[test]
+fn a_checkpoint_is_written_as_the_document_shows_it() {
+    let (_dir, store) = with_epochs(&[]);
+    let receipt = store.publish(documented_request()).unwrap();
+    assert_eq!(std::fs::read(store.path(receipt.name)).unwrap(), example("hex checkpoint"));
+}
+
+#[test]
+fn the_checkpoint_in_the_document_is_read() {
+    let loaded = Checkpoint::verify(Bytes::from(example("hex checkpoint"))).unwrap();
+    assert_eq!((loaded.meta().epoch, loaded.meta().step, loaded.state()), (3, 1200, &[0xaa][..]));
+    assert_eq!(loaded.tensor("w").unwrap().to_vec::<f32>().unwrap(), [1.0, -2.0]);
 }

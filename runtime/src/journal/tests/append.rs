@@ -1,0 +1,209 @@
+//! Writing, and what happens when the disk refuses.
+
+use std::io;
+use std::path::Path;
+use std::sync::{Mutex, mpsc};
+use std::time::Duration;
+
+use super::{
+    check_records, kind, open, options, payload, segment, segment_bytes, with_segment, with_segments,
+};
+use crate::disk::fault::FaultDisk;
+use crate::disk::{Operation, RealDisk};
+use crate::journal::{AppendError, Durability, Journal, MAX_PAYLOAD_BYTES, OpenOptions, SyncError};
+
+#[test]
+fn full_segments_are_followed_by_new_ones_and_read_as_one_journal() {
+    let dir = with_segments(12);
+    assert!(segment(dir.path(), 4).exists());
+    for file in std::fs::read_dir(dir.path()).unwrap() {
+        assert!(file.unwrap().metadata().unwrap().len() <= 160);
+    }
+    let opened = open(dir.path());
+    check_records(&opened.records, 12);
+    assert_eq!(opened.set_aside, None);
+}
+
+#[test]
+fn a_record_larger_than_a_segment_gets_one_of_its_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = OpenOptions { segment_limit_bytes: 100, ..options() };
+    let mut journal = Journal::open(RealDisk::shared(), dir.path(), options).unwrap().journal;
+    for _ in 0..2 {
+        journal.append(1, &[1; 300]).unwrap();
+    }
+    drop(journal);
+    assert_eq!(open(dir.path()).records.len(), 2);
+    assert!(segment(dir.path(), 2).exists() && !segment(dir.path(), 3).exists());
+}
+
+#[test]
+fn a_half_made_segment_is_made_again() {
+    let dir = with_segments(3);
+    std::fs::write(dir.path().join("00000002.wal.tmp"), b"TRN").unwrap();
+    let options = OpenOptions { segment_limit_bytes: 160, ..options() };
+    let mut journal = Journal::open(RealDisk::shared(), dir.path(), options).unwrap().journal;
+    for sequence in 4..=6 {
+        journal.append(kind(sequence), &payload(sequence)).unwrap();
+    }
+    drop(journal);
+    check_records(&open(dir.path()).records, 6);
+}
+
+#[test]
+fn unacceptable_records_are_refused_and_nothing_is_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut journal = open(dir.path()).journal;
+    assert!(matches!(journal.append(0, b"x"), Err(AppendError::KindZero)));
+    let too_long = vec![0; MAX_PAYLOAD_BYTES + 1];
+    let batch: [(u16, &[u8]); 2] = [(1, b"fine"), (1, &too_long)];
+    assert!(matches!(journal.append_batch(&batch), Err(AppendError::PayloadTooLong { .. })));
+    assert_eq!(journal.append_batch(&[]).unwrap(), 0);
+    assert_eq!(journal.append(kind(1), &payload(1)).unwrap(), 1);
+    drop(journal);
+    check_records(&open(dir.path()).records, 1);
+}
+
+#[track_caller]
+fn open_on(disk: &FaultDisk, dir: &Path, durability: Durability) -> Journal {
+    let options = OpenOptions { durability, ..options() };
+    let journal = Journal::open(disk.shared(), dir, options).unwrap().journal;
+    disk.take_log();
+    journal
+}
+
+#[test]
+fn a_batch_is_one_write_and_durability_step_syncs_it_before_returning() {
+    let (dir, disk) = (tempfile::tempdir().unwrap(), FaultDisk::default());
+    let mut journal = open_on(&disk, dir.path(), Durability::Step);
+    assert_eq!(journal.append_batch(&[(1, b"a"), (2, b""), (3, b"c")]).unwrap(), 3);
+    // The file is known to the disk by the name under which it was created.
+    assert_eq!(disk.take_log(), ["Write 00000001.wal.tmp", "Sync 00000001.wal.tmp"]);
+    assert_eq!(journal.durable_sequence(), 3);
+}
+
+#[test]
+fn durability_checkpoint_syncs_only_when_told_to_and_only_what_is_new() {
+    let (dir, disk) = (tempfile::tempdir().unwrap(), FaultDisk::default());
+    let mut journal = open_on(&disk, dir.path(), Durability::Checkpoint);
+    journal.append(1, b"a").unwrap();
+    assert_eq!(journal.durable_sequence(), 0);
+    journal.sync().unwrap();
+    journal.sync().unwrap();
+    assert_eq!(disk.take_log(), ["Write 00000001.wal.tmp", "Sync 00000001.wal.tmp"]);
+    assert_eq!(journal.durable_sequence(), 1);
+}
+
+#[test]
+fn durability_interval_syncs_by_itself_and_appending_does_not_wait_for_it() {
+    let (dir, disk) = (tempfile::tempdir().unwrap(), FaultDisk::default());
+    let mut journal = open_on(&disk, dir.path(), Durability::Interval(Duration::from_millis(1)));
+    let (entered, sync_entered) = mpsc::channel();
+    let (release, released) = mpsc::channel::<()>();
+    let released = Mutex::new(released);
+    disk.set_hook(move |operation, _| {
+        if operation == Operation::Sync {
+            entered.send(()).unwrap();
+            // An error means that the test has ended the waiting for all syncs to come.
+            let _ = released.lock().unwrap().recv();
+        }
+        Ok(())
+    });
+    journal.append(1, b"a").unwrap();
+    sync_entered.recv().unwrap();
+    // The sync is under way and stays so.
+    assert_eq!(journal.append(1, b"b").unwrap(), 2);
+    assert_eq!(journal.durable_sequence(), 0);
+    drop(release);
+    // The second record starts a sync of its own, which begins after the first has ended.
+    sync_entered.recv().unwrap();
+    assert!(journal.durable_sequence() >= 1);
+    journal.close().unwrap();
+}
+
+#[track_caller]
+fn check_latched(disk: &FaultDisk, mut journal: Journal, dir: &Path, intact: u64) {
+    disk.heal();
+    assert!(matches!(journal.append(1, b"later"), Err(AppendError::Latched(_))));
+    assert!(matches!(journal.sync(), Err(SyncError::Latched(_))));
+    assert!(matches!(journal.close(), Err(SyncError::Latched(_))));
+    check_records(&open(dir).records, intact);
+}
+
+#[test]
+fn a_failed_write_latches_the_journal_even_when_the_disk_recovers() {
+    let (dir, disk) = (tempfile::tempdir().unwrap(), FaultDisk::default());
+    let mut journal = open_on(&disk, dir.path(), Durability::Checkpoint);
+    journal.append(kind(1), &payload(1)).unwrap();
+    disk.fail(Operation::Write, io::ErrorKind::StorageFull);
+    let error = journal.append(kind(2), &payload(2)).unwrap_err();
+    assert!(matches!(&error, AppendError::Disk(cause) if cause.is_full()), "{error}");
+    check_latched(&disk, journal, dir.path(), 1);
+}
+
+#[test]
+fn a_failed_sync_latches_the_journal_even_when_the_disk_recovers() {
+    let (dir, disk) = (tempfile::tempdir().unwrap(), FaultDisk::default());
+    let mut journal = open_on(&disk, dir.path(), Durability::Checkpoint);
+    journal.append(kind(1), &payload(1)).unwrap();
+    disk.fail(Operation::Sync, io::ErrorKind::Other);
+    assert!(matches!(journal.sync(), Err(SyncError::Disk(_))));
+    assert_eq!(journal.durable_sequence(), 0);
+    check_latched(&disk, journal, dir.path(), 1);
+}
+
+#[test]
+fn a_sync_that_fails_in_the_background_latches_the_journal() {
+    let (dir, disk) = (tempfile::tempdir().unwrap(), FaultDisk::default());
+    let mut journal = open_on(&disk, dir.path(), Durability::Interval(Duration::from_millis(1)));
+    let (failed, has_failed) = mpsc::channel();
+    disk.set_hook(move |operation, _| {
+        if operation == Operation::Sync {
+            failed.send(()).unwrap();
+            return Err(io::Error::other("the disk was told to fail"));
+        }
+        Ok(())
+    });
+    journal.append(kind(1), &payload(1)).unwrap();
+    has_failed.recv().unwrap();
+    // This waits for the failed sync to be recorded, and finds it.
+    assert!(matches!(journal.sync(), Err(SyncError::Latched(_))));
+    check_latched(&disk, journal, dir.path(), 1);
+}
+
+#[test]
+fn a_new_segment_that_can_not_be_made_latches_the_journal() {
+    let (dir, disk) = (tempfile::tempdir().unwrap(), FaultDisk::default());
+    let options = OpenOptions { segment_limit_bytes: 100, ..options() };
+    let mut journal = Journal::open(disk.shared(), dir.path(), options).unwrap().journal;
+    journal.append(kind(1), &payload(1)).unwrap();
+    disk.fail(Operation::Rename, io::ErrorKind::Other);
+    assert!(matches!(journal.append(1, &[0; 50]), Err(AppendError::Disk(_))));
+    check_latched(&disk, journal, dir.path(), 1);
+}
+
+#[test]
+fn a_write_that_the_system_takes_in_parts_is_completed() {
+    let (dir, disk) = (tempfile::tempdir().unwrap(), FaultDisk::default());
+    disk.limit_writes(3);
+    let mut journal = open_on(&disk, dir.path(), Durability::Checkpoint);
+    journal.append(kind(1), &payload(1)).unwrap();
+    drop(journal);
+    check_records(&open(dir.path()).records, 1);
+}
+
+#[test]
+fn whichever_operation_of_opening_fails_the_next_opening_loses_nothing() {
+    let torn = segment_bytes(2, 5);
+    let torn = &torn[..torn.len() - 1];
+    for nth in 0.. {
+        let (dir, disk) = (with_segment(torn), FaultDisk::default());
+        disk.fail_nth(nth);
+        let opened = Journal::open(disk.shared(), dir.path(), options());
+        check_records(&open(dir.path()).records, 4);
+        if opened.is_ok() {
+            assert!(nth > 8, "opening a torn journal takes more than {nth} operations");
+            return;
+        }
+    }
+}

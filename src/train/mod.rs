@@ -16,5 +16,6 @@ pub mod dropout;
 pub mod evaluate;
 pub mod keeper;
 pub mod observe;
+pub mod resume;
 pub mod run;
 pub mod export;

@@ -1,0 +1,179 @@
+//! Taking a run up again: the newest checkpoint that verifies, then the journal.
+
+use super::event::Environment;
+use super::history::History;
+use super::keeper::Keeper;
+use super::saved::{Saved, tensor_name};
+use crate::config::{Class, Difference, Plan, differences, from_toml};
+use crate::data::DataLock;
+use crate::engine::error::EngineError;
+use crate::engine::step::Engine;
+use std::path::Path;
+use thiserror::Error;
+use trainer_runtime::checkpoint::{Checkpoint, ElementError, Name};
+use trainer_runtime::codec::{self, DecodeError};
+use trainer_runtime::disk::DiskError;
+
+/// Why a run can not be taken up. Nothing was changed.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ResumeError {
+    /// Checkpoints are there and none is good.
+    #[error("no checkpoint verifies: {listing}; restore one of these files from a copy, or move the work directory away to start afresh")]
+    NoneVerifies {
+        /// Each with its fault.
+        listing: String,
+    },
+    /// The directory can not be read.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// The opaque part of a checkpoint.
+    #[error("checkpoint {name}: its state can not be decoded: {source}; it was written by another version of this program")]
+    State {
+        /// The checkpoint.
+        name: Name,
+        /// What is wrong.
+        source: DecodeError,
+    },
+    /// A version of that part this program does not know.
+    #[error("checkpoint {name}: its state has version {found}, expected {expected}; use the version of the program that wrote it")]
+    Version {
+        /// The checkpoint.
+        name: Name,
+        /// Found.
+        found: u32,
+        /// Expected.
+        expected: u32,
+    },
+    /// A checkpoint of another model.
+    #[error("checkpoint {name} has no tensor `{tensor}` of shape {shape:?}: it is of another model; restore the model that the run started \
+             with")]
+    Tensor {
+        /// The checkpoint.
+        name: Name,
+        /// The tensor that is missing or has another shape.
+        tensor: String,
+        /// The shape wanted.
+        shape: Vec<usize>,
+    },
+    /// A tensor of another element type.
+    #[error(transparent)]
+    Element(#[from] ElementError),
+    /// The state can not be loaded.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+}
+
+/// What the checkpoints of a run gave.
+#[derive(Debug)]
+pub struct Recovered {
+    /// The newest good one.
+    pub checkpoint: Option<(Name, Checkpoint)>,
+    /// Lines about newer ones that are damaged.
+    pub notices: Vec<String>,
+}
+
+/// Finds the newest checkpoint that verifies and sets newer, damaged ones aside.
+///
+/// # Errors
+/// If there are checkpoints and none verifies.
+pub fn newest_checkpoint(keeper: &Keeper) -> Result<Recovered, ResumeError> {
+    let search = keeper.store().newest_valid()?;
+    let lines: Vec<String> = search.rejected.iter().map(|rejected| rejected.error.to_string()).collect();
+    let Some(checkpoint) = search.newest else {
+        if lines.is_empty() {
+            return Ok(Recovered { checkpoint: None, notices: Vec::new() });
+        }
+        return Err(ResumeError::NoneVerifies { listing: lines.join("; ") });
+    };
+    let meta = checkpoint.meta();
+    let name = Name::new(meta.kind, meta.epoch, meta.step);
+    let mut notices = Vec::new();
+    for (rejected, line) in search.rejected.iter().zip(lines) {
+        let aside = keeper.store().set_aside(rejected.name)?;
+        notices.push(format!("{line}; set aside as {}, falling back to {name}", aside.display()));
+    }
+    Ok(Recovered { checkpoint: Some((name, checkpoint)), notices })
+}
+
+/// Loads a checkpoint into the engine and gives the rest of its state.
+///
+/// # Errors
+/// If the checkpoint is of another model or version.
+pub fn load(engine: &mut Engine, name: Name, checkpoint: &Checkpoint) -> Result<Saved, ResumeError> {
+    let saved: Saved = codec::decode(checkpoint.state()).map_err(|source| ResumeError::State { name, source })?;
+    if saved.version != Saved::VERSION {
+        return Err(ResumeError::Version { name, found: saved.version, expected: Saved::VERSION });
+    }
+    let mut values: Vec<Vec<f32>> = Vec::new();
+    for (role, dims) in engine.layout().tensors() {
+        let wanted = tensor_name(&role);
+        let found = checkpoint.tensor(&wanted).filter(|found| found.shape.iter().map(|dim| *dim as usize).eq(dims.iter().copied()));
+        let found = found.ok_or_else(|| ResumeError::Tensor { name, tensor: wanted, shape: dims.to_vec() })?;
+        values.push(found.to_vec::<f32>()?);
+    }
+    engine.load(|index| values.get(index).map(Vec::as_slice))?;
+    Ok(saved)
+}
+
+/// What differs between the run as it was recorded and as it is asked for now.
+#[derive(Debug, Default)]
+pub struct Changes {
+    /// Settings.
+    pub settings: Vec<Difference>,
+    /// Data files, in words.
+    pub data: Vec<String>,
+    /// Model, in words.
+    pub model: Option<String>,
+    /// Library, device, program, in words.
+    pub environment: Vec<String>,
+}
+
+impl Changes {
+    /// Settings that the steps already computed depend on.
+    #[must_use]
+    pub fn bound(&self) -> Vec<String> {
+        self.settings.iter().filter(|change| change.class == Class::Bound).map(ToString::to_string).collect()
+    }
+
+    /// Whether the steps to come are computed in another way than the recorded ones were.
+    #[must_use]
+    pub fn affects_steps(&self) -> bool {
+        let settings = self.settings.iter().any(|change| change.class != Class::Free);
+        settings || !self.data.is_empty() || self.model.is_some() || !self.environment.is_empty()
+    }
+}
+
+/// Settings that differ from those in force when the run was last worked on.
+#[must_use]
+pub fn changed_settings(history: &History, plan: &Plan) -> Vec<Difference> {
+    let recorded = history.settings.as_deref().and_then(|text| from_toml(text, Path::new("the journal")).ok());
+    recorded.map(|recorded| differences(&recorded.plan, plan)).unwrap_or_default()
+}
+
+/// Data files that differ from those the run started with.
+#[must_use]
+pub fn changed_data(history: &History, now: &DataLock) -> Vec<String> {
+    let recorded = history.data_lock.as_deref().and_then(|text| serde_json::from_str::<DataLock>(text).ok());
+    recorded.map(|recorded| recorded.differences(now).iter().map(ToString::to_string).collect()).unwrap_or_default()
+}
+
+/// Whether another graph or other initial weights are used.
+#[must_use]
+pub fn changed_model(history: &History, crc32: u32) -> Option<String> {
+    let recorded = history.model_crc32.filter(|recorded| *recorded != crc32)?;
+    Some(format!("the model: CRC32 was {recorded:08x}, is {crc32:08x}"))
+}
+
+/// What computes otherwise than before.
+#[must_use]
+pub fn changed_environment(history: &History, now: &Environment) -> Vec<String> {
+    let Some(then) = &history.environment else { return Vec::new() };
+    let pairs = [
+        ("program version", then.program.clone(), now.program.clone()),
+        ("ONNX Runtime version", then.onnxruntime.clone(), now.onnxruntime.clone()),
+        ("device", then.device.clone(), now.device.clone()),
+        ("threads", then.threads.to_string(), now.threads.to_string()),
+    ];
+    pairs.into_iter().filter(|(_, was, is)| was != is).map(|(what, was, is)| format!("{what}: was {was}, is {is}")).collect()
+}

@@ -1,0 +1,404 @@
+//! The loop: epochs of steps, each a transaction that is journaled when it is committed.
+
+use super::best::{Best, Direction};
+use super::dropout::fill_mask;
+use super::early_stopping::{UnknownMonitor, Verdict, monitor_direction};
+use super::evaluate::{EvaluateError, validate};
+use super::event::{EarlyStopped, EpochDone, Event, StepDone, StepRefused};
+use super::keeper::{KeepError, Keeper};
+use super::observe::{Observer, StepProgress};
+use super::prepare::{Prepared, parts, take_part};
+use super::saved::{Saved, StateSnapshot};
+use super::schedule::Schedule;
+use crate::data::{Batch, Batches, Cursor, LoadError, Prefetch};
+use crate::engine::error::{EngineError, ErrorClass};
+use crate::engine::step::{Clipping, StepOutcome};
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use thiserror::Error;
+use trainer_runtime::checkpoint::{EmergencyCause, Kind};
+use trainer_runtime::signals::{Signal, Signals};
+
+/// How a run, or this process's part of it, ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Ending {
+    /// All epochs, or the most steps, are done.
+    Complete,
+    /// A metric no longer improved.
+    StoppedEarly,
+    /// The time is over; running again goes on.
+    TimeIsOver,
+    /// A signal stopped it; the state is saved.
+    Signal(Signal),
+}
+
+/// Why training did not go on. Whatever was durable before still is.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// Storage.
+    #[error(transparent)]
+    Keep(#[from] KeepError),
+    /// Data.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// ONNX Runtime.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// Validation.
+    #[error(transparent)]
+    Evaluate(#[from] EvaluateError),
+    /// Early stopping watches something that is not measured.
+    #[error(transparent)]
+    Monitor(#[from] UnknownMonitor),
+    /// A monitor without a value.
+    #[error("early stopping watches `{monitor}`, which this run does not measure; it measures {measured}: set \
+             `train.early_stopping.monitor`, `metrics` or validation data")]
+    NotMeasured {
+        /// The column watched.
+        monitor: String,
+        /// The columns there are.
+        measured: String,
+    },
+    /// Too many batches gave a loss or gradient that is not finite.
+    #[error("training diverged: {refused} batches in a row gave a loss or gradient that is not finite, the last is batch {batch} of \
+             epoch {epoch} (loss {loss}, gradient norm {gradient_norm}); lower `optimizer.lr`, set `train.clip_norm`, or raise \
+             `train.max_refused_steps`")]
+    Diverged {
+        /// Batches refused in a row.
+        refused: u64,
+        /// Epoch of the last one.
+        epoch: u64,
+        /// Its index in the epoch.
+        batch: u64,
+        /// Its loss.
+        loss: f32,
+        /// Its gradient norm.
+        gradient_norm: f64,
+    },
+    /// A step computed again gave another loss than the journal recorded.
+    #[error("step {step}, computed again after the last checkpoint, gave loss {found} where the journal recorded {recorded}: this is not \
+             the computation that was interrupted; use the machine, library and threads of the run, or accept the difference with \
+             `--allow-changed environment`")]
+    NotReproduced {
+        /// The step.
+        step: u64,
+        /// The loss now.
+        found: f32,
+        /// The loss in the journal.
+        recorded: f32,
+    },
+}
+
+/// What a run needs besides what was prepared.
+pub struct Context<'a> {
+    /// Storage.
+    pub keeper: &'a mut Keeper,
+    /// Requests from outside; `None` if nobody can interrupt.
+    pub signals: Option<&'a Signals>,
+    /// Who is told about progress.
+    pub observer: &'a mut dyn Observer,
+    /// Number of this attempt.
+    pub attempt: u64,
+    /// Steps that the journal has and the state has not: they are computed again and must give the recorded losses.
+    pub recorded: BTreeMap<u64, StepDone>,
+}
+
+/// Trains from `saved` to the end of the run, or until something stops it.
+///
+/// # Errors
+/// See [`RunError`]; a signal is no error.
+pub fn run(prepared: &mut Prepared, saved: Saved, context: Context<'_>) -> Result<Ending, RunError> {
+    let plan = &prepared.plan;
+    let per_epoch = prepared.batches_per_epoch();
+    let total = (plan.train.epochs * per_epoch).min(plan.train.max_steps.unwrap_or(u64::MAX));
+    let schedule = Schedule::new(&plan.schedule, plan.optimizer.lr, per_epoch, total);
+    let direction = plan.train.early_stopping.as_ref().map(monitor_direction).transpose()?;
+    let (loader, sampler) = prepared.train.clone();
+    let cursor = Cursor { epoch: saved.epoch, batch: saved.batch };
+    let ahead = Prefetch::Ahead(NonZeroUsize::MIN.saturating_add(1));
+    let batches = Batches::start(loader, sampler, cursor, plan.train.epochs, ahead);
+    if let Some(signals) = context.signals {
+        let cancel = prepared.engine.cancel();
+        signals.on_request(move |signal| {
+            if signal.asks_to_stop() {
+                cancel.cancel();
+            }
+        });
+    }
+    let layout = Arc::new(prepared.engine.layout().clone());
+    let started = Instant::now();
+    Loop { prepared, saved, context, schedule, direction, batches, layout, started, epoch_started: started }.run()
+}
+
+struct Loop<'a, 'c> {
+    prepared: &'a mut Prepared,
+    saved: Saved,
+    context: Context<'c>,
+    schedule: Schedule,
+    direction: Option<Direction>,
+    batches: Batches,
+    layout: Arc<crate::engine::state::Layout>,
+    started: Instant,
+    epoch_started: Instant,
+}
+
+/// Whether the loop goes on after a piece of work.
+enum Flow {
+    GoOn,
+    End(Ending),
+}
+
+impl Loop<'_, '_> {
+    fn run(mut self) -> Result<Ending, RunError> {
+        let ending = loop {
+            if let Some(ending) = self.reason_to_end() {
+                break ending;
+            }
+            let worked = if self.saved.batch < self.prepared.batches_per_epoch() { self.step() } else { self.end_epoch() };
+            match worked {
+                Ok(Flow::GoOn) => {}
+                Ok(Flow::End(ending)) => break ending,
+                Err(error) if is_cancelled(&error) && self.stop_signal().is_some() => {
+                    self.prepared.engine.abandon();
+                }
+                Err(error) => return Err(error),
+            }
+            self.context.keeper.collect(self.saved.best)?;
+        };
+        self.close(&ending)?;
+        Ok(ending)
+    }
+
+    fn stop_signal(&self) -> Option<Signal> {
+        self.context.signals.and_then(Signals::stop_requested)
+    }
+
+    fn reason_to_end(&self) -> Option<Ending> {
+        let train = &self.prepared.plan.train;
+        if let Some(signal) = self.stop_signal() {
+            return Some(Ending::Signal(signal));
+        }
+        if self.saved.stopped_early {
+            return Some(Ending::StoppedEarly);
+        }
+        let epoch_is_open = self.saved.batch == self.prepared.batches_per_epoch();
+        if self.saved.epoch > train.epochs || (!epoch_is_open && train.max_steps.is_some_and(|most| self.saved.step >= most)) {
+            return Some(Ending::Complete);
+        }
+        let limit = train.max_time_s.map(Duration::from_secs_f64);
+        limit.is_some_and(|limit| self.started.elapsed() >= limit).then_some(Ending::TimeIsOver)
+    }
+
+    fn snapshot(&self) -> Result<StateSnapshot, RunError> {
+        Ok(StateSnapshot { set: self.prepared.engine.snapshot()?, layout: Arc::clone(&self.layout) })
+    }
+
+    /// Makes the state durable before the process ends, whatever the reason.
+    fn close(&mut self, ending: &Ending) -> Result<(), RunError> {
+        self.context.keeper.flush(self.saved.best)?;
+        let kind = match ending {
+            Ending::Signal(signal) => Kind::Emergency(EmergencyCause::Signal(*signal)),
+            _ => Kind::Step,
+        };
+        let snapshot = self.snapshot()?;
+        self.context.keeper.save_now(kind, self.saved.epoch, &self.saved, snapshot)?;
+        self.context.keeper.write_history()?;
+        Ok(())
+    }
+
+    fn step(&mut self) -> Result<Flow, RunError> {
+        let Some(batch) = self.batches.next()? else { return Ok(Flow::End(Ending::Complete)) };
+        let outcome = self.compute(&batch)?;
+        let examples = batch.examples.len();
+        self.batches.recycle(batch);
+        self.saved.batch += 1;
+        if !outcome.applied {
+            return self.refused(&outcome).map(|()| Flow::GoOn);
+        }
+        self.saved.step += 1;
+        self.saved.refused_in_a_row = 0;
+        self.saved.epoch_loss_sum += f64::from(outcome.loss) * outcome.weight;
+        self.saved.epoch_loss_weight += outcome.weight;
+        self.journal_step(&outcome, examples)?;
+        let progress = StepProgress {
+            epoch: self.saved.epoch,
+            epochs: self.prepared.plan.train.epochs,
+            batches_done: self.saved.batch,
+            batches: self.prepared.batches_per_epoch(),
+            step: self.saved.step,
+            loss: outcome.loss,
+            lr: self.saved.last_lr,
+            examples,
+        };
+        self.context.observer.step(&progress);
+        let by_policy = self.prepared.plan.checkpoint.every_steps.is_some_and(|every| self.saved.step.is_multiple_of(every));
+        if by_policy || self.context.signals.is_some_and(Signals::take_save_request) {
+            let snapshot = self.snapshot()?;
+            self.context.keeper.save(Kind::Step, self.saved.epoch, &self.saved, snapshot)?;
+        }
+        Ok(Flow::GoOn)
+    }
+
+    /// Gradients of all parts of a batch, then the update.
+    fn compute(&mut self, batch: &Batch) -> Result<StepOutcome, RunError> {
+        let train = &self.prepared.plan.train;
+        let clipping = Clipping { norm: train.clip_norm, value: train.clip_value };
+        let ranges = parts(batch.examples.len(), train.micro_batch);
+        let seed = self.prepared.plan.seed;
+        let ordinal = (self.saved.epoch - 1) * self.prepared.batches_per_epoch() + self.saved.batch;
+        let engine = &mut self.prepared.engine;
+        let names = &self.prepared.names;
+        for (part, range) in ranges.iter().enumerate() {
+            let mut mask = |node: usize, mask: &crate::graph::step::MaskFeed, memory: &mut [bool]| {
+                fill_mask(seed, ordinal, part as u64, node as u64, mask.ratio, memory);
+            };
+            let computed = if ranges.len() == 1 {
+                engine.gradients(names, &batch.arrays, &mut mask)
+            } else {
+                engine.gradients(names, &take_part(&batch.arrays, range), &mut mask)
+            };
+            let kept = computed.and_then(|()| if part + 1 < ranges.len() { engine.accumulate() } else { Ok(()) });
+            if let Err(error) = kept {
+                engine.abandon();
+                // The batch was not trained; the run can go on with it, now or in another process.
+                let cursor = Cursor { epoch: self.saved.epoch, batch: self.saved.batch };
+                self.restart_batches(cursor);
+                return Err(error.into());
+            }
+        }
+        let step = self.saved.step + 1;
+        let lr = self.schedule.lr(step, &self.saved.plateau);
+        let outcome = engine.commit(step, lr, clipping)?;
+        if outcome.applied {
+            self.saved.last_lr = lr;
+        }
+        Ok(outcome)
+    }
+
+    fn restart_batches(&mut self, cursor: Cursor) {
+        let (loader, sampler) = self.prepared.train.clone();
+        let ahead = Prefetch::Ahead(NonZeroUsize::MIN.saturating_add(1));
+        self.batches = Batches::start(loader, sampler, cursor, self.prepared.plan.train.epochs, ahead);
+    }
+
+    /// Records an applied step, or compares it with what the journal has recorded of it before.
+    fn journal_step(&mut self, outcome: &StepOutcome, examples: usize) -> Result<(), RunError> {
+        let step = self.saved.step;
+        if let Some(recorded) = self.context.recorded.remove(&step) {
+            if recorded.loss_bits != outcome.loss.to_bits() {
+                let recorded = f32::from_bits(recorded.loss_bits);
+                return Err(RunError::NotReproduced { step, found: outcome.loss, recorded });
+            }
+            return Ok(());
+        }
+        let done = StepDone {
+            step,
+            epoch: self.saved.epoch,
+            batch: self.saved.batch - 1,
+            loss_bits: outcome.loss.to_bits(),
+            lr: self.saved.last_lr,
+            gradient_norm: outcome.gradient_norm,
+            examples: examples as u64,
+        };
+        Ok(self.context.keeper.record(Event::StepDone(done))?)
+    }
+
+    fn refused(&mut self, outcome: &StepOutcome) -> Result<(), RunError> {
+        let (epoch, batch) = (self.saved.epoch, self.saved.batch - 1);
+        let (loss, gradient_norm) = (outcome.loss, outcome.gradient_norm);
+        self.saved.refused += 1;
+        self.saved.refused_in_a_row += 1;
+        let line = format!(
+            "batch {batch} of epoch {epoch} was left out: loss {loss}, gradient norm {gradient_norm}; {} in a row",
+            self.saved.refused_in_a_row
+        );
+        self.context.observer.notice(&line);
+        let event = StepRefused { epoch, batch, loss_bits: loss.to_bits(), gradient_norm };
+        self.context.keeper.record(Event::StepRefused(event))?;
+        let refused = self.saved.refused_in_a_row;
+        if refused >= self.prepared.plan.train.max_refused_steps {
+            self.context.keeper.flush(self.saved.best)?;
+            self.context.keeper.sync()?;
+            return Err(RunError::Diverged { refused, epoch, batch, loss, gradient_norm });
+        }
+        Ok(())
+    }
+
+    fn end_epoch(&mut self) -> Result<Flow, RunError> {
+        let validation = validate(self.prepared).map_err(|error| match error {
+            EvaluateError::Engine(error) => RunError::Engine(error),
+            other => RunError::Evaluate(other),
+        })?;
+        let epoch = self.saved.epoch;
+        let train_loss = self.saved.epoch_loss_sum / self.saved.epoch_loss_weight;
+        let measured = |name: &str| {
+            let column = validation.iter().find(|(column, _)| column == name).map(|(_, value)| *value);
+            column.or((name == "train_loss").then_some(train_loss))
+        };
+        let (watched, direction) = match (&self.prepared.plan.train.early_stopping, self.direction) {
+            (Some(plan), Some(direction)) => (plan.monitor.as_str(), direction),
+            _ if validation.is_empty() => ("train_loss", Direction::LowerIsBetter),
+            _ => ("val_loss", Direction::LowerIsBetter),
+        };
+        let Some(value) = measured(watched) else {
+            let columns = validation.iter().map(|(name, _)| name.as_str()).chain(["train_loss"]);
+            let measured = columns.collect::<Vec<_>>().join(", ");
+            return Err(RunError::NotMeasured { monitor: watched.to_owned(), measured });
+        };
+        let best = Best { value, epoch, step: self.saved.step };
+        let is_best = Best::observe(&mut self.saved.best, best, direction);
+        let plateau_loss = measured("val_loss").unwrap_or(train_loss);
+        self.schedule.end_epoch(&mut self.saved.plateau, plateau_loss);
+        self.watch(value, direction)?;
+        let done = EpochDone {
+            epoch,
+            step: self.saved.step,
+            lr: self.saved.last_lr,
+            train_loss,
+            validation,
+            is_best,
+            seconds: self.epoch_started.elapsed().as_secs_f64(),
+            attempt: self.context.attempt,
+        };
+        self.epoch_started = Instant::now();
+        self.context.observer.epoch(&done, self.prepared.plan.train.epochs);
+        // An epoch that an earlier attempt has recorded is not recorded again.
+        if !self.context.keeper.history.epochs.contains_key(&epoch) {
+            self.context.keeper.record(Event::EpochDone(done))?;
+            self.context.keeper.write_history()?;
+        }
+        self.next_epoch();
+        let ends = self.saved.stopped_early || epoch >= self.prepared.plan.train.epochs;
+        if ends || epoch.is_multiple_of(self.prepared.plan.checkpoint.every_epochs) || is_best {
+            let snapshot = self.snapshot()?;
+            self.context.keeper.save(Kind::Epoch, epoch, &self.saved, snapshot)?;
+        }
+        Ok(Flow::GoOn)
+    }
+
+    fn next_epoch(&mut self) {
+        self.saved.epoch += 1;
+        self.saved.batch = 0;
+        self.saved.epoch_loss_sum = 0.0;
+        self.saved.epoch_loss_weight = 0.0;
+    }
+
+    fn watch(&mut self, value: f64, direction: Direction) -> Result<(), RunError> {
+        let Some(plan) = self.prepared.plan.train.early_stopping.clone() else { return Ok(()) };
+        let Verdict::Stop { epochs_without_improvement } = self.saved.early_stopping.end_epoch(&plan, direction, value) else {
+            return Ok(());
+        };
+        self.saved.stopped_early = true;
+        let line = format!("stopping early: {} did not improve for {epochs_without_improvement} epochs", plan.monitor);
+        self.context.observer.notice(&line);
+        let event = EarlyStopped { epoch: self.saved.epoch, monitor: plan.monitor, epochs_without_improvement };
+        Ok(self.context.keeper.record(Event::EarlyStopped(event))?)
+    }
+}
+
+fn is_cancelled(error: &RunError) -> bool {
+    matches!(error, RunError::Engine(error) if error.class == ErrorClass::Cancelled)
+}

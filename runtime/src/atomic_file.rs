@@ -41,6 +41,19 @@ fn write_new(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> Result<(), DiskError
 mod tests {
     use super::write;
     use crate::disk::RealDisk;
+    use crate::disk::fault::FaultDisk;
+
+    #[test]
+    fn the_bytes_are_durable_before_the_name_and_the_name_before_it_returns() {
+        let (dir, disk) = (tempfile::tempdir().unwrap(), FaultDisk::default());
+        write(&disk, &dir.path().join("f"), b"x").unwrap();
+        let directory = format!("SyncDir {}", dir.path().file_name().unwrap().to_string_lossy());
+        let log = disk.take_log();
+        assert_eq!(
+            log[1..],
+            ["Create f.tmp", "Write f.tmp", "Sync f.tmp", "Rename f.tmp", directory.as_str()]
+        );
+    }
 
     #[test]
     fn the_new_contents_replace_the_old_and_nothing_else_is_left() {

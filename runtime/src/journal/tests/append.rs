@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, mpsc};
 use std::time::Duration;
 
@@ -206,4 +207,75 @@ fn whichever_operation_of_opening_fails_the_next_opening_loses_nothing() {
             return;
         }
     }
+}
+
+/// What opening asks of the disk, but for reading and listing.
+#[track_caller]
+fn check_opening(dir: &Path, expected: &[&str]) {
+    let disk = FaultDisk::default();
+    Journal::open(disk.shared(), dir, options()).unwrap();
+    let directory = dir.file_name().unwrap().to_string_lossy().into_owned();
+    let mut log = disk.take_log();
+    log.retain(|entry| !["List", "Map", "Read", "Remove"].iter().any(|looking| entry.starts_with(looking)));
+    let log: Vec<_> = log.iter().map(|entry| entry.replace(&directory, "DIR")).collect();
+    assert_eq!(log, expected);
+}
+
+const CREATES_FIRST: [&str; 5] = [
+    "Create 00000001.wal.tmp",
+    "Write 00000001.wal.tmp",
+    "Sync 00000001.wal.tmp",
+    "Rename 00000001.wal.tmp",
+    "SyncDir DIR",
+];
+
+#[test]
+fn a_new_segment_is_durable_before_it_has_its_name_and_its_name_before_it_is_used() {
+    let dir = tempfile::tempdir().unwrap();
+    check_opening(dir.path(), &[&["CreateDir DIR"], &CREATES_FIRST[..]].concat());
+}
+
+#[test]
+fn what_a_dead_process_left_is_made_durable_before_it_is_counted_as_durable() {
+    let dir = with_segment(&segment_bytes(0, 2));
+    check_opening(dir.path(), &["CreateDir DIR", "Open 00000001.wal", "Sync 00000001.wal", "SyncDir DIR"]);
+}
+
+#[test]
+fn a_torn_tail_is_durable_elsewhere_before_it_is_cut_and_the_cut_is_durable_before_appending_goes_on() {
+    let bytes = segment_bytes(0, 2);
+    let dir = with_segment(&bytes[..bytes.len() - 1]);
+    let aside = "00000001.wal.torn-at-97";
+    let sets_aside = ["Create", "Write", "Sync"].map(|operation| format!("{operation} {aside}"));
+    let mut expected = vec!["CreateDir DIR"];
+    expected.extend(sets_aside.iter().map(String::as_str));
+    expected.extend(["SyncDir DIR", "Open 00000001.wal", "Truncate 00000001.wal", "Sync 00000001.wal"]);
+    let creates_second = CREATES_FIRST.map(|entry| entry.replace("0001", "0002"));
+    expected.extend(creates_second.iter().map(String::as_str));
+    check_opening(dir.path(), &expected);
+}
+
+#[test]
+fn a_sync_does_not_succeed_while_the_failure_of_another_is_not_yet_known() {
+    let (dir, disk) = (tempfile::tempdir().unwrap(), FaultDisk::default());
+    let mut journal = open_on(&disk, dir.path(), Durability::Interval(Duration::from_millis(1)));
+    let (entered, has_entered) = mpsc::channel();
+    let (second, has_second) = mpsc::channel();
+    let (syncs, has_second) = (AtomicUsize::new(0), Mutex::new(has_second));
+    disk.set_hook(move |operation, _| {
+        if operation != Operation::Sync {
+            return Ok(());
+        }
+        if syncs.fetch_add(1, Ordering::SeqCst) > 0 {
+            second.send(()).unwrap();
+            return Ok(());
+        }
+        entered.send(()).unwrap();
+        // Time for the second sync to overtake this one. It must not come, so waiting for it ends by the clock.
+        let _ = has_second.lock().unwrap().recv_timeout(Duration::from_millis(50));
+        Err(io::Error::other("the disk was told to fail"))
+    });
+    journal.append(1, b"a").unwrap();
+    has_entered.recv().unwrap();
+    assert!(matches!(journal.sync(), Err(SyncError::Latched(_))));
 }

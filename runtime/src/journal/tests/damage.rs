@@ -224,6 +224,24 @@ fn frames_that_verify_with_impossible_numbers_are_damage_and_never_a_torn_tail()
 }
 
 #[test]
+fn a_frame_that_was_written_behind_another_than_the_one_before_it_is_damage() {
+    let header = SegmentHeader { run_id: RUN, number: 1, first_sequence: 1, salt: 5, previous_crc: 0 };
+    let head = |sequence, previous_crc| FrameHead {
+        payload_bytes: 1,
+        kind: 1,
+        sequence,
+        watermark: 0,
+        previous_crc,
+    };
+    let mut bytes = header.encode();
+    push_frame(&mut bytes, header.salt, head(1, header.crc()), b"a");
+    let other = push_frame(&mut Vec::new(), header.salt, head(1, header.crc()), b"b");
+    push_frame(&mut bytes, header.salt, head(2, other), b"c");
+    let OpenError::Damaged(damage) = open_error(with_segment(&bytes).path()) else { panic!() };
+    assert!(matches!(damage.fault, FrameFault::Chain { .. }));
+}
+
+#[test]
 fn kind_zero_never_parses_even_when_it_verifies() {
     let contents = read(&RealDisk, with_segment(&forged(&[(0, 1, 0)])).path()).unwrap();
     assert!(contents.records.is_empty());

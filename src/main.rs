@@ -1,27 +1,59 @@
 //! The command `trainer`.
 
-use std::io;
-use std::process::ExitCode;
-
 use clap::Parser as _;
-use trainer::cli::args::{Action, Command};
-use trainer::cli::config::config;
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use trainer::cli::args::{Action, Command, GlobalArgs};
 use trainer::cli::exit::Exit;
+use trainer::cli::failure::{Failure, fail};
+use trainer::cli::{config, doctor, run, setup};
+use trainer::engine::library::{Host, announce};
+use trainer_runtime::signals::Signals;
 
 fn main() -> ExitCode {
     let command = Command::parse();
-    let exit = match &command.action {
-        Action::Config(args) => match config(args, &mut io::stdout(), &mut io::stderr()) {
-            Ok(()) => Exit::Finished,
-            Err(error) => {
-                eprintln!("error: {error}");
-                error.exit()
-            }
-        },
-        Action::Run(_) | Action::Setup(_) | Action::Doctor(_) => {
-            eprintln!("error: this build of the command has only `trainer config`");
-            Exit::Failure
+    let mut logger = env_logger::Builder::new();
+    logger.filter_level(command.global.log_level()).filter_module("onnxruntime", log::LevelFilter::Warn);
+    logger.parse_default_env().format_timestamp(None).format_target(false).init();
+    match dispatch(&command) {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            eprintln!("error: {:#}", failure.error);
+            failure.exit.into()
         }
-    };
-    exit.into()
+    }
+}
+
+fn dispatch(command: &Command) -> Result<Exit, Failure> {
+    let global = &command.global;
+    match &command.action {
+        Action::Run(args) => {
+            // Before any thread is started, so that all of them leave the signals to this one.
+            let signals = Signals::install().map_err(fail(Exit::Failure))?;
+            run::run(args, global, &signals)
+        }
+        Action::Config(args) => match config::config(args, &mut io::stdout(), &mut io::stderr()) {
+            Ok(()) => Ok(Exit::Finished),
+            Err(error) => Err(Failure { exit: error.exit(), error: error.into() }),
+        },
+        Action::Setup(args) => set_up(args.cuda, global),
+        Action::Doctor(args) => examine(args.work_dir.clone(), args.json, global),
+    }
+}
+
+fn set_up(cuda: bool, global: &GlobalArgs) -> Result<Exit, Failure> {
+    let options = setup::Options { cuda, offline: global.offline, ort_lib: global.ort_lib.clone() };
+    let done =
+        setup::run(&options, &Host::of_this_process(), &announce::ToStderr::default(), &mut io::stdout());
+    done.map(|()| Exit::Finished).map_err(|error| Failure { exit: Exit::Failure, error })
+}
+
+fn examine(work_dir: Option<PathBuf>, json: bool, global: &GlobalArgs) -> Result<Exit, Failure> {
+    let work_dir = work_dir.unwrap_or_else(|| PathBuf::from("."));
+    let options =
+        doctor::Options { work_dir, json, offline: global.offline, ort_lib: global.ort_lib.clone() };
+    let report = doctor::run(&options, &Host::of_this_process(), &mut io::stdout());
+    let report = report.map_err(|error| Failure { exit: Exit::Failure, error })?;
+    Ok(if report.ready { Exit::Finished } else { Exit::Failure })
 }

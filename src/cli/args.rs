@@ -79,7 +79,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "DIR")]
     pub work_dir: PathBuf,
     /// Go on although this differs from what the run had
-    #[arg(long, value_name = "WHAT", value_enum)]
+    #[arg(long, value_name = "WHAT", value_enum, value_delimiter = ',')]
     pub allow_changed: Vec<Change>,
     /// Settings.
     #[command(flatten)]
@@ -91,6 +91,12 @@ pub struct RunArgs {
 pub enum Change {
     /// The content of the data files.
     Data,
+    /// The model's graph or its initial weights.
+    Model,
+    /// Settings that the steps already computed depend on.
+    Settings,
+    /// What computes: version of the program or of ONNX Runtime, device.
+    Environment,
 }
 
 /// Arguments of `trainer config`.

@@ -4,7 +4,9 @@
 //! belong here: anything that a Rust program which embeds this library would want, too.
 
 pub mod args;
-pub mod exit;
 pub mod config;
-pub mod setup;
 pub mod doctor;
+pub mod exit;
+pub mod failure;
+pub mod run;
+pub mod setup;

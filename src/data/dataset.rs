@@ -203,10 +203,12 @@ impl Split {
     }
 
     fn holds_label(&self, target: &str, label: i64) -> bool {
-        let mut columns = self.arrays.iter().filter(|found| found.role == Role::Target && found.name == target);
+        let mut columns =
+            self.arrays.iter().filter(|found| found.role == Role::Target && found.name == target);
         columns.any(|found| {
             let row = |example| found.array.row(self.rows.at(example));
-            (0..self.len()).any(|example| stored_integers(found.array.dtype, row(example)).any(|value| value == label))
+            (0..self.len())
+                .any(|example| stored_integers(found.array.dtype, row(example)).any(|value| value == label))
         })
     }
 }

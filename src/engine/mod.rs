@@ -4,6 +4,7 @@
 //! Does not belong here: what a graph means, when to take a step, what is recorded of it.
 
 mod compiled;
+pub mod device;
 pub mod error;
 pub mod library;
 pub mod optimizer;

@@ -71,16 +71,23 @@ impl Observer for Progress {
         let now = Instant::now();
         let (since, first) = *self.first_step.get_or_insert((now, progress.step));
         self.examples += progress.examples as u64;
-        let loss = self.smoothed_loss.map_or(progress.loss, |loss| loss + NEWEST_SHARE * (progress.loss - loss));
+        let loss =
+            self.smoothed_loss.map_or(progress.loss, |loss| loss + NEWEST_SHARE * (progress.loss - loss));
         self.smoothed_loss = Some(loss);
         let seconds = now.duration_since(since).as_secs_f64();
         let steps_done = progress.step - first;
         let mut message = format!("loss {loss:.4}  lr {:.2e}", progress.lr);
         if steps_done > 0 && seconds > 0.0 {
             let epochs_left = progress.epochs.saturating_sub(progress.epoch);
-            let steps_left = epochs_left * progress.batches + progress.batches.saturating_sub(progress.batches_done);
+            let steps_left =
+                epochs_left * progress.batches + progress.batches.saturating_sub(progress.batches_done);
             let left_s = seconds / steps_done as f64 * steps_left as f64;
-            _ = write!(message, "  {:.0} examples/s  {} left", self.examples as f64 / seconds, duration(left_s));
+            _ = write!(
+                message,
+                "  {:.0} examples/s  {} left",
+                self.examples as f64 / seconds,
+                duration(left_s)
+            );
         }
         bar.set_length(progress.batches);
         bar.set_prefix(format!("epoch {}/{}", progress.epoch, progress.epochs));
@@ -92,11 +99,20 @@ impl Observer for Progress {
         if self.verbosity == Verbosity::Quiet {
             return;
         }
-        let mut line = format!("epoch {:>3}/{epochs}  step {:>6}  train_loss {:.4}", epoch.epoch, epoch.step, epoch.train_loss);
+        let mut line = format!(
+            "epoch {:>3}/{epochs}  step {:>6}  train_loss {:.4}",
+            epoch.epoch, epoch.step, epoch.train_loss
+        );
         for (name, value) in &epoch.validation {
             _ = write!(line, "  {name} {value:.4}");
         }
-        _ = write!(line, "  lr {:.2e}  {:.2} s{}", epoch.lr, epoch.seconds, if epoch.is_best { "  best" } else { "" });
+        _ = write!(
+            line,
+            "  lr {:.2e}  {:.2} s{}",
+            epoch.lr,
+            epoch.seconds,
+            if epoch.is_best { "  best" } else { "" }
+        );
         self.line(&line);
     }
 
@@ -123,7 +139,10 @@ mod tests {
 
     #[test]
     fn durations_read_as_a_person_says_them() {
-        assert_eq!([duration(0.4), duration(59.4), duration(200.0), duration(7500.0)], ["0s", "59s", "3m20s", "2h05m"]);
+        assert_eq!(
+            [duration(0.4), duration(59.4), duration(200.0), duration(7500.0)],
+            ["0s", "59s", "3m20s", "2h05m"]
+        );
         assert_eq!(duration(f64::NAN), "0s");
     }
 }

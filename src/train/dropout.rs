@@ -30,7 +30,9 @@ mod tests {
     fn a_mask_is_a_function_of_its_place_and_differs_elsewhere() {
         let base = mask(1, 2, 0, 3, 0.5);
         assert_eq!(base, mask(1, 2, 0, 3, 0.5));
-        for other in [mask(2, 2, 0, 3, 0.5), mask(1, 3, 0, 3, 0.5), mask(1, 2, 1, 3, 0.5), mask(1, 2, 0, 4, 0.5)] {
+        for other in
+            [mask(2, 2, 0, 3, 0.5), mask(1, 3, 0, 3, 0.5), mask(1, 2, 1, 3, 0.5), mask(1, 2, 0, 4, 0.5)]
+        {
             assert_ne!(base, other);
         }
     }

@@ -218,7 +218,9 @@ record! {
 #[non_exhaustive]
 pub enum EventError {
     /// A kind of a newer program.
-    #[error("record {sequence} of the journal is of kind {kind}, which this version does not know; use the version that wrote it")]
+    #[error(
+        "record {sequence} of the journal is of kind {kind}, which this version does not know; use the version that wrote it"
+    )]
     UnknownKind {
         /// Its place in the journal.
         sequence: u64,
@@ -226,7 +228,9 @@ pub enum EventError {
         kind: u16,
     },
     /// A payload that does not decode.
-    #[error("record {sequence} of the journal (kind {kind}) can not be decoded: {source}; it was written by another version")]
+    #[error(
+        "record {sequence} of the journal (kind {kind}) can not be decoded: {source}; it was written by another version"
+    )]
     Payload {
         /// Its place in the journal.
         sequence: u64,
@@ -287,8 +291,19 @@ mod tests {
 
     #[test]
     fn an_event_comes_back_as_it_was() {
-        let step = StepDone { step: 7, epoch: 2, batch: 3, loss_bits: 0x3f80_0000, lr: 0.1, gradient_norm: 2.5, examples: 64 };
-        for event in [Event::StepDone(step), Event::Finished(Finished { step: 9, epoch: 3, reason: "done".to_owned() })] {
+        let step = StepDone {
+            step: 7,
+            epoch: 2,
+            batch: 3,
+            loss_bits: 0x3f80_0000,
+            lr: 0.1,
+            gradient_norm: 2.5,
+            examples: 64,
+        };
+        for event in [
+            Event::StepDone(step),
+            Event::Finished(Finished { step: 9, epoch: 3, reason: "done".to_owned() }),
+        ] {
             let (kind, payload) = event.encode().unwrap();
             assert_eq!(Event::decode(1, kind, &payload).unwrap(), event);
         }
@@ -296,7 +311,8 @@ mod tests {
 
     #[test]
     fn the_bytes_of_a_step_are_those_of_the_format() {
-        let step = StepDone { step: 1, epoch: 1, batch: 0, loss_bits: 2, lr: 1.0, gradient_norm: 0.5, examples: 64 };
+        let step =
+            StepDone { step: 1, epoch: 1, batch: 0, loss_bits: 2, lr: 1.0, gradient_norm: 0.5, examples: 64 };
         let (kind, payload) = Event::StepDone(step).encode().unwrap();
         let hex: String = payload.iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(kind, 4);
@@ -307,7 +323,10 @@ mod tests {
 
     #[test]
     fn an_unknown_kind_and_a_short_payload_are_refused() {
-        assert!(matches!(Event::decode(5, 999, &[]), Err(EventError::UnknownKind { sequence: 5, kind: 999 })));
+        assert!(matches!(
+            Event::decode(5, 999, &[]),
+            Err(EventError::UnknownKind { sequence: 5, kind: 999 })
+        ));
         assert!(matches!(Event::decode(6, 4, &[1]), Err(EventError::Payload { sequence: 6, kind: 4, .. })));
     }
 }

@@ -22,8 +22,10 @@ pub enum ExportError {
     #[error(transparent)]
     Disk(#[from] DiskError),
     /// It does not fit into one ONNX file.
-    #[error("the trained model has {bytes} bytes, more than the 2 GiB that one ONNX file can hold; its weights are in the checkpoints, \
-             as safetensors")]
+    #[error(
+        "the trained model has {bytes} bytes, more than the 2 GiB that one ONNX file can hold; its weights are in the checkpoints, \
+             as safetensors"
+    )]
     TooLarge {
         /// Size of the file it would be.
         bytes: usize,
@@ -35,7 +37,12 @@ pub enum ExportError {
 ///
 /// # Errors
 /// If the model is too large or can not be stored.
-pub fn export(prepared: &Prepared, state: &StateSet, disk: &dyn Disk, path: &Path) -> Result<(), ExportError> {
+pub fn export(
+    prepared: &Prepared,
+    state: &StateSet,
+    disk: &dyn Disk,
+    path: &Path,
+) -> Result<(), ExportError> {
     let mut values = HashMap::new();
     for ((role, dims), slice) in prepared.engine.layout().tensors().zip(state.host_slices()) {
         let (TensorRole::Parameter(name) | TensorRole::State(name)) = role else { continue };

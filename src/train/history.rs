@@ -127,12 +127,33 @@ mod tests {
 
     fn step(number: u64) -> Event {
         let (lr, gradient_norm) = (0.1, 1.0);
-        Event::StepDone(StepDone { step: number, epoch: 1, batch: number - 1, loss_bits: 0, lr, gradient_norm, examples: 4 })
+        Event::StepDone(StepDone {
+            step: number,
+            epoch: 1,
+            batch: number - 1,
+            loss_bits: 0,
+            lr,
+            gradient_norm,
+            examples: 4,
+        })
     }
 
     fn resumed(step: u64, discards_later: bool) -> Event {
-        let environment = Environment { program: String::new(), onnxruntime: String::new(), device: "cpu".to_owned(), threads: 1 };
-        Event::Resumed(Resumed { attempt: 2, step, epoch: 2, batch: 0, checkpoint: None, environment, discards_later })
+        let environment = Environment {
+            program: String::new(),
+            onnxruntime: String::new(),
+            device: "cpu".to_owned(),
+            threads: 1,
+        };
+        Event::Resumed(Resumed {
+            attempt: 2,
+            step,
+            epoch: 2,
+            batch: 0,
+            checkpoint: None,
+            environment,
+            discards_later,
+        })
     }
 
     #[test]

@@ -184,7 +184,13 @@ impl Keeper {
         self.write_file(HISTORY_CSV, self.history.to_csv().as_bytes())
     }
 
-    fn request(&self, kind: Kind, epoch: u64, saved: &Saved, snapshot: StateSnapshot) -> Result<Request, KeepError> {
+    fn request(
+        &self,
+        kind: Kind,
+        epoch: u64,
+        saved: &Saved,
+        snapshot: StateSnapshot,
+    ) -> Result<Request, KeepError> {
         let state = codec::encode(saved)?;
         let snapshot = Arc::new(snapshot);
         Ok(Request { kind, run_id: self.journal.run_id(), epoch, step: saved.step, state, snapshot })
@@ -194,7 +200,13 @@ impl Keeper {
     ///
     /// # Errors
     /// If the journal can not be made durable first, or an earlier checkpoint failed.
-    pub fn save(&mut self, kind: Kind, epoch: u64, saved: &Saved, snapshot: StateSnapshot) -> Result<(), KeepError> {
+    pub fn save(
+        &mut self,
+        kind: Kind,
+        epoch: u64,
+        saved: &Saved,
+        snapshot: StateSnapshot,
+    ) -> Result<(), KeepError> {
         let request = self.request(kind, epoch, saved, snapshot)?;
         let name = request.name();
         self.sync()?;
@@ -213,7 +225,13 @@ impl Keeper {
     ///
     /// # Errors
     /// If it can not be written; checkpoints that are there stay.
-    pub fn save_now(&mut self, kind: Kind, epoch: u64, saved: &Saved, snapshot: StateSnapshot) -> Result<Name, KeepError> {
+    pub fn save_now(
+        &mut self,
+        kind: Kind,
+        epoch: u64,
+        saved: &Saved,
+        snapshot: StateSnapshot,
+    ) -> Result<Name, KeepError> {
         self.flush(saved.best)?;
         if let Some(name) = self.last_durable.filter(|name| name.step == saved.step) {
             // A finished epoch's checkpoint of the same step may still have the epoch's end before it, which costs
@@ -247,7 +265,11 @@ impl Keeper {
         self.take(outcomes, best)
     }
 
-    fn take(&mut self, outcomes: Vec<Result<Receipt, PublishError>>, best: Option<Best>) -> Result<(), KeepError> {
+    fn take(
+        &mut self,
+        outcomes: Vec<Result<Receipt, PublishError>>,
+        best: Option<Best>,
+    ) -> Result<(), KeepError> {
         for outcome in outcomes {
             let receipt = outcome?;
             self.published(&receipt, best)?;
@@ -259,7 +281,12 @@ impl Keeper {
         let name = receipt.name;
         let (step, len_bytes) = (name.step, receipt.len_bytes);
         log::debug!("checkpoint {name}: {len_bytes} bytes in {:.3} s", receipt.seconds);
-        self.record(Event::CheckpointDurable(CheckpointDurable { name: name.to_string(), step, len_bytes, digest: receipt.digest }))?;
+        self.record(Event::CheckpointDurable(CheckpointDurable {
+            name: name.to_string(),
+            step,
+            len_bytes,
+            digest: receipt.digest,
+        }))?;
         self.sync()?;
         if self.waiting_best == Some(name) {
             self.waiting_best = None;

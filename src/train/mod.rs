@@ -4,18 +4,18 @@
 //! holds, and how a run is resumed from both. Does not belong here: running graphs (`engine`), storing bytes
 //! (`trainer_runtime`), printing (`report`, `cli`).
 
-pub mod schedule;
-pub mod metric;
 pub mod best;
-pub mod early_stopping;
-pub mod event;
-pub mod saved;
-pub mod history;
-pub mod prepare;
 pub mod dropout;
+pub mod early_stopping;
 pub mod evaluate;
+pub mod event;
+pub mod export;
+pub mod history;
 pub mod keeper;
+pub mod metric;
 pub mod observe;
+pub mod prepare;
 pub mod resume;
 pub mod run;
-pub mod export;
+pub mod saved;
+pub mod schedule;

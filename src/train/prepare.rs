@@ -3,7 +3,8 @@
 
 use crate::config::{DataSource, LossKind, ModelSource, Plan};
 use crate::data::{
-    BatchPlan, BatchPlanError, BindError, CheckError, DataLock, Dataset, Feed, HostArray, Loader, OpenError, Role, Sampler, Split,
+    BatchPlan, BatchPlanError, BindError, CheckError, DataLock, Dataset, Feed, HostArray, Loader, OpenError,
+    Role, Sampler, Split,
 };
 use crate::engine::error::EngineError;
 use crate::engine::library::Runtime;
@@ -11,13 +12,13 @@ use crate::engine::optimizer::matches_pattern;
 use crate::engine::oracle::RuntimeOracle;
 use crate::engine::session::Place;
 use crate::engine::step::{Engine, UpdateBy};
+use crate::graph::builtin;
 use crate::graph::loss::Ignored;
 use crate::graph::model::Graph;
 use crate::graph::read::{ReadError, read_file};
 use crate::graph::step::{self, Excluded, StepError, StepGraph, StepSpec, Target, Trainable};
 use crate::graph::tensor::{Dtype, ValueType, elements};
 use crate::graph::write::to_bytes;
-use crate::graph::builtin;
 use std::collections::BTreeSet;
 use std::path::Path;
 use thiserror::Error;
@@ -48,20 +49,26 @@ pub enum PrepareError {
     #[error(transparent)]
     Engine(#[from] EngineError),
     /// A target that the settings name and the data do not have, or none where one is needed.
-    #[error("the loss needs one target, found {found}; name it with `loss.target`, or give one under `[data.targets]`")]
+    #[error(
+        "the loss needs one target, found {found}; name it with `loss.target`, or give one under `[data.targets]`"
+    )]
     Target {
         /// What there is.
         found: String,
     },
     /// A builtin network for data that do not say how many outputs it needs.
-    #[error("the builtin networks need integer labels from 0 for `cross_entropy` or a target of known shape, found {found}; set \
-             `model.onnx` to bring a model of your own")]
+    #[error(
+        "the builtin networks need integer labels from 0 for `cross_entropy` or a target of known shape, found {found}; set \
+             `model.onnx` to bring a model of your own"
+    )]
     Outputs {
         /// What there is.
         found: String,
     },
     /// A builtin network with several inputs.
-    #[error("the builtin networks take one input, found {found} under `[data.inputs]`; set `model.onnx` to bring a model of your own")]
+    #[error(
+        "the builtin networks take one input, found {found} under `[data.inputs]`; set `model.onnx` to bring a model of your own"
+    )]
     Inputs {
         /// How many there are.
         found: usize,
@@ -124,7 +131,14 @@ pub fn prepare(plan: Plan, runtime: &Runtime, place: Place) -> Result<Prepared, 
         plan: BatchPlan::new(dataset.train().len(), plan.train.batch_size, plan.data.drop_last)?,
         shuffle_seed: plan.data.shuffle.then_some(plan.seed),
     };
-    let mut builder = Builder { plan: &plan, dataset: &dataset, graph: &graph, trainable: &trainable, target: target.as_ref(), runtime };
+    let mut builder = Builder {
+        plan: &plan,
+        dataset: &dataset,
+        graph: &graph,
+        trainable: &trainable,
+        target: target.as_ref(),
+        runtime,
+    };
     let update = if place == Place::Cpu { UpdateBy::FusedLoop } else { UpdateBy::Session };
     let mut engine = Engine::new(runtime, place, update, &trainable, &plan.optimizer)?;
     let feeds = builder.compile_training(&mut engine, &sampler)?;
@@ -135,13 +149,17 @@ pub fn prepare(plan: Plan, runtime: &Runtime, place: Place) -> Result<Prepared, 
     };
     for loader in std::iter::once(&train).chain(validation.as_ref().map(|(loader, _)| loader)) {
         loader.check_finite()?;
-        if let (LossKind::CrossEntropy, Some(target)) = (plan.loss.kind, target.as_ref().filter(|t| t.dtype == Dtype::I64)) {
+        if let (LossKind::CrossEntropy, Some(target)) =
+            (plan.loss.kind, target.as_ref().filter(|t| t.dtype == Dtype::I64))
+        {
             let classes = feeds.predictions.dims.get(1).copied().unwrap_or(0);
             loader.check_labels(&target.name, classes, plan.loss.ignore_index)?;
         }
     }
     let names: Vec<String> = feeds.feeds.iter().map(|feed| feed.name.clone()).collect();
-    let is_target = |feed: &Feed| feed.role == Role::Target && target.as_ref().is_some_and(|target| target.name == feed.name);
+    let is_target = |feed: &Feed| {
+        feed.role == Role::Target && target.as_ref().is_some_and(|target| target.name == feed.name)
+    };
     Ok(Prepared {
         target_position: feeds.feeds.iter().position(is_target),
         model_crc32: crc32fast::hash(&to_bytes(&graph)),
@@ -188,10 +206,14 @@ fn open_model(plan: &Plan, dataset: &Dataset, target: Option<&Target>) -> Result
         (_, Some(target)) if target.dtype == Dtype::I64 => {
             let largest = dataset.largest_label(&target.name);
             let classes = largest.and_then(|label| usize::try_from(label).ok()).map(|label| label + 1);
-            classes.ok_or_else(|| PrepareError::Outputs { found: format!("{largest:?} as the largest label") })?
+            classes
+                .ok_or_else(|| PrepareError::Outputs { found: format!("{largest:?} as the largest label") })?
         }
         (_, Some(target)) => {
-            let array = dataset.train().arrays().find(|array| array.name == target.name && array.role == Role::Target);
+            let array = dataset
+                .train()
+                .arrays()
+                .find(|array| array.name == target.name && array.role == Role::Target);
             array.map_or(1, |array| elements(&array.shape))
         }
         (_, None) => return Err(PrepareError::Outputs { found: "no target".to_owned() }),
@@ -208,7 +230,9 @@ fn announce(graph: &Graph, trainable: &Trainable) {
             Excluded::Frozen => log::info!("`{name}` is not trained: `model.freeze` names it"),
             Excluded::Scalar => log::debug!("`{name}` is not trained: it is a scalar constant"),
             Excluded::NoPathToLoss => log::warn!("`{name}` is not trained: the loss does not depend on it"),
-            Excluded::ElementType(dtype) => log::warn!("`{name}` is not trained: it is {dtype}, only float32 is trained"),
+            Excluded::ElementType(dtype) => {
+                log::warn!("`{name}` is not trained: it is {dtype}, only float32 is trained")
+            }
         }
     }
 }
@@ -257,7 +281,10 @@ impl Builder<'_> {
         for size in part_sizes(&sampler.plan, self.plan.train.micro_batch) {
             let built = self.with_spec(size, self.dataset.train(), |spec| step::training(spec, &oracle))?;
             self.check_output(&built)?;
-            wanted = Some(Wanted { feeds: data_feeds(&built, self.target), predictions: built.predictions.1.clone() });
+            wanted = Some(Wanted {
+                feeds: data_feeds(&built, self.target),
+                predictions: built.predictions.1.clone(),
+            });
             engine.add_training(built, size)?;
         }
         wanted.ok_or(PrepareError::Batches(BatchPlanError::NoExamples))
@@ -290,7 +317,8 @@ impl Builder<'_> {
 }
 
 fn data_feeds(built: &StepGraph, target: Option<&Target>) -> Vec<Feed> {
-    let is_target = |feed: &step::Feed| feed.input != feed.name && target.is_some_and(|target| target.name == feed.name);
+    let is_target =
+        |feed: &step::Feed| feed.input != feed.name && target.is_some_and(|target| target.name == feed.name);
     built
         .feeds
         .iter()

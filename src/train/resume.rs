@@ -19,7 +19,9 @@ use trainer_runtime::disk::DiskError;
 #[non_exhaustive]
 pub enum ResumeError {
     /// Checkpoints are there and none is good.
-    #[error("no checkpoint verifies: {listing}; restore one of these files from a copy, or move the work directory away to start afresh")]
+    #[error(
+        "no checkpoint verifies: {listing}; restore one of these files from a copy, or move the work directory away to start afresh"
+    )]
     NoneVerifies {
         /// Each with its fault.
         listing: String,
@@ -28,7 +30,9 @@ pub enum ResumeError {
     #[error(transparent)]
     Disk(#[from] DiskError),
     /// The opaque part of a checkpoint.
-    #[error("checkpoint {name}: its state can not be decoded: {source}; it was written by another version of this program")]
+    #[error(
+        "checkpoint {name}: its state can not be decoded: {source}; it was written by another version of this program"
+    )]
     State {
         /// The checkpoint.
         name: Name,
@@ -36,7 +40,9 @@ pub enum ResumeError {
         source: DecodeError,
     },
     /// A version of that part this program does not know.
-    #[error("checkpoint {name}: its state has version {found}, expected {expected}; use the version of the program that wrote it")]
+    #[error(
+        "checkpoint {name}: its state has version {found}, expected {expected}; use the version of the program that wrote it"
+    )]
     Version {
         /// The checkpoint.
         name: Name,
@@ -46,8 +52,10 @@ pub enum ResumeError {
         expected: u32,
     },
     /// A checkpoint of another model.
-    #[error("checkpoint {name} has no tensor `{tensor}` of shape {shape:?}: it is of another model; restore the model that the run started \
-             with")]
+    #[error(
+        "checkpoint {name} has no tensor `{tensor}` of shape {shape:?}: it is of another model; restore the model that the run started \
+             with"
+    )]
     Tensor {
         /// The checkpoint.
         name: Name,
@@ -101,15 +109,19 @@ pub fn newest_checkpoint(keeper: &Keeper) -> Result<Recovered, ResumeError> {
 /// # Errors
 /// If the checkpoint is of another model or version.
 pub fn load(engine: &mut Engine, name: Name, checkpoint: &Checkpoint) -> Result<Saved, ResumeError> {
-    let saved: Saved = codec::decode(checkpoint.state()).map_err(|source| ResumeError::State { name, source })?;
+    let saved: Saved =
+        codec::decode(checkpoint.state()).map_err(|source| ResumeError::State { name, source })?;
     if saved.version != Saved::VERSION {
         return Err(ResumeError::Version { name, found: saved.version, expected: Saved::VERSION });
     }
     let mut values: Vec<Vec<f32>> = Vec::new();
     for (role, dims) in engine.layout().tensors() {
         let wanted = tensor_name(&role);
-        let found = checkpoint.tensor(&wanted).filter(|found| found.shape.iter().map(|dim| *dim as usize).eq(dims.iter().copied()));
-        let found = found.ok_or_else(|| ResumeError::Tensor { name, tensor: wanted, shape: dims.to_vec() })?;
+        let found = checkpoint
+            .tensor(&wanted)
+            .filter(|found| found.shape.iter().map(|dim| *dim as usize).eq(dims.iter().copied()));
+        let found =
+            found.ok_or_else(|| ResumeError::Tensor { name, tensor: wanted, shape: dims.to_vec() })?;
         values.push(found.to_vec::<f32>()?);
     }
     engine.load(|index| values.get(index).map(Vec::as_slice))?;
@@ -147,7 +159,8 @@ impl Changes {
 /// Settings that differ from those in force when the run was last worked on.
 #[must_use]
 pub fn changed_settings(history: &History, plan: &Plan) -> Vec<Difference> {
-    let recorded = history.settings.as_deref().and_then(|text| from_toml(text, Path::new("the journal")).ok());
+    let recorded =
+        history.settings.as_deref().and_then(|text| from_toml(text, Path::new("the journal")).ok());
     recorded.map(|recorded| differences(&recorded.plan, plan)).unwrap_or_default()
 }
 
@@ -155,7 +168,9 @@ pub fn changed_settings(history: &History, plan: &Plan) -> Vec<Difference> {
 #[must_use]
 pub fn changed_data(history: &History, now: &DataLock) -> Vec<String> {
     let recorded = history.data_lock.as_deref().and_then(|text| serde_json::from_str::<DataLock>(text).ok());
-    recorded.map(|recorded| recorded.differences(now).iter().map(ToString::to_string).collect()).unwrap_or_default()
+    recorded
+        .map(|recorded| recorded.differences(now).iter().map(ToString::to_string).collect())
+        .unwrap_or_default()
 }
 
 /// Whether another graph or other initial weights are used.
@@ -175,5 +190,9 @@ pub fn changed_environment(history: &History, now: &Environment) -> Vec<String> 
         ("device", then.device.clone(), now.device.clone()),
         ("threads", then.threads.to_string(), now.threads.to_string()),
     ];
-    pairs.into_iter().filter(|(_, was, is)| was != is).map(|(what, was, is)| format!("{what}: was {was}, is {is}")).collect()
+    pairs
+        .into_iter()
+        .filter(|(_, was, is)| was != is)
+        .map(|(what, was, is)| format!("{what}: was {was}, is {is}"))
+        .collect()
 }

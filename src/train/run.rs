@@ -54,8 +54,10 @@ pub enum RunError {
     #[error(transparent)]
     Monitor(#[from] UnknownMonitor),
     /// A monitor without a value.
-    #[error("early stopping watches `{monitor}`, which this run does not measure; it measures {measured}: set \
-             `train.early_stopping.monitor`, `metrics` or validation data")]
+    #[error(
+        "early stopping watches `{monitor}`, which this run does not measure; it measures {measured}: set \
+             `train.early_stopping.monitor`, `metrics` or validation data"
+    )]
     NotMeasured {
         /// The column watched.
         monitor: String,
@@ -63,9 +65,11 @@ pub enum RunError {
         measured: String,
     },
     /// Too many batches gave a loss or gradient that is not finite.
-    #[error("training diverged: {refused} batches in a row gave a loss or gradient that is not finite, the last is batch {batch} of \
+    #[error(
+        "training diverged: {refused} batches in a row gave a loss or gradient that is not finite, the last is batch {batch} of \
              epoch {epoch} (loss {loss}, gradient norm {gradient_norm}); lower `optimizer.lr`, set `train.clip_norm`, or raise \
-             `train.max_refused_steps`")]
+             `train.max_refused_steps`"
+    )]
     Diverged {
         /// Batches refused in a row.
         refused: u64,
@@ -79,9 +83,11 @@ pub enum RunError {
         gradient_norm: f64,
     },
     /// A step computed again gave another loss than the journal recorded.
-    #[error("step {step}, computed again after the last checkpoint, gave loss {found} where the journal recorded {recorded}: this is not \
+    #[error(
+        "step {step}, computed again after the last checkpoint, gave loss {found} where the journal recorded {recorded}: this is not \
              the computation that was interrupted; use the machine, library and threads of the run, or accept the difference with \
-             `--allow-changed environment`")]
+             `--allow-changed environment`"
+    )]
     NotReproduced {
         /// The step.
         step: u64,
@@ -130,7 +136,8 @@ pub fn run(prepared: &mut Prepared, saved: Saved, context: Context<'_>) -> Resul
     }
     let layout = Arc::new(prepared.engine.layout().clone());
     let started = Instant::now();
-    Loop { prepared, saved, context, schedule, direction, batches, layout, started, epoch_started: started }.run()
+    Loop { prepared, saved, context, schedule, direction, batches, layout, started, epoch_started: started }
+        .run()
 }
 
 struct Loop<'a, 'c> {
@@ -157,7 +164,11 @@ impl Loop<'_, '_> {
             if let Some(ending) = self.reason_to_end() {
                 break ending;
             }
-            let worked = if self.saved.batch < self.prepared.batches_per_epoch() { self.step() } else { self.end_epoch() };
+            let worked = if self.saved.batch < self.prepared.batches_per_epoch() {
+                self.step()
+            } else {
+                self.end_epoch()
+            };
             match worked {
                 Ok(Flow::GoOn) => {}
                 Ok(Flow::End(ending)) => break ending,
@@ -185,7 +196,9 @@ impl Loop<'_, '_> {
             return Some(Ending::StoppedEarly);
         }
         let epoch_is_open = self.saved.batch == self.prepared.batches_per_epoch();
-        if self.saved.epoch > train.epochs || (!epoch_is_open && train.max_steps.is_some_and(|most| self.saved.step >= most)) {
+        if self.saved.epoch > train.epochs
+            || (!epoch_is_open && train.max_steps.is_some_and(|most| self.saved.step >= most))
+        {
             return Some(Ending::Complete);
         }
         let limit = train.max_time_s.map(Duration::from_secs_f64);
@@ -234,7 +247,12 @@ impl Loop<'_, '_> {
             examples,
         };
         self.context.observer.step(&progress);
-        let by_policy = self.prepared.plan.checkpoint.every_steps.is_some_and(|every| self.saved.step.is_multiple_of(every));
+        let by_policy = self
+            .prepared
+            .plan
+            .checkpoint
+            .every_steps
+            .is_some_and(|every| self.saved.step.is_multiple_of(every));
         if by_policy || self.context.signals.is_some_and(Signals::take_save_request) {
             let snapshot = self.snapshot()?;
             self.context.keeper.save(Kind::Step, self.saved.epoch, &self.saved, snapshot)?;
@@ -260,7 +278,8 @@ impl Loop<'_, '_> {
             } else {
                 engine.gradients(names, &take_part(&batch.arrays, range), &mut mask)
             };
-            let kept = computed.and_then(|()| if part + 1 < ranges.len() { engine.accumulate() } else { Ok(()) });
+            let kept =
+                computed.and_then(|()| if part + 1 < ranges.len() { engine.accumulate() } else { Ok(()) });
             if let Err(error) = kept {
                 engine.abandon();
                 // The batch was not trained; the run can go on with it, now or in another process.
@@ -388,13 +407,19 @@ impl Loop<'_, '_> {
 
     fn watch(&mut self, value: f64, direction: Direction) -> Result<(), RunError> {
         let Some(plan) = self.prepared.plan.train.early_stopping.clone() else { return Ok(()) };
-        let Verdict::Stop { epochs_without_improvement } = self.saved.early_stopping.end_epoch(&plan, direction, value) else {
+        let Verdict::Stop { epochs_without_improvement } =
+            self.saved.early_stopping.end_epoch(&plan, direction, value)
+        else {
             return Ok(());
         };
         self.saved.stopped_early = true;
-        let line = format!("stopping early: {} did not improve for {epochs_without_improvement} epochs", plan.monitor);
+        let line = format!(
+            "stopping early: {} did not improve for {epochs_without_improvement} epochs",
+            plan.monitor
+        );
         self.context.observer.notice(&line);
-        let event = EarlyStopped { epoch: self.saved.epoch, monitor: plan.monitor, epochs_without_improvement };
+        let event =
+            EarlyStopped { epoch: self.saved.epoch, monitor: plan.monitor, epochs_without_improvement };
         Ok(self.context.keeper.record(Event::EarlyStopped(event))?)
     }
 }

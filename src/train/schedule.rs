@@ -2,8 +2,8 @@
 //! lost. The one exception, reduction on a plateau, depends on losses and keeps a small state which is saved.
 
 use crate::config::{ScheduleKind, SchedulePlan, ScheduleUnit};
-use trainer_runtime::codec::{Decode, Encode};
 use std::f64::consts::PI;
+use trainer_runtime::codec::{Decode, Encode};
 
 /// `ReduceLROnPlateau` takes a reduction smaller than this for none, as PyTorch does (its `eps`).
 const SMALLEST_REDUCTION: f64 = 1e-8;

@@ -14,6 +14,16 @@ pub struct SetAside {
     pub tail: Tail,
 }
 
+impl std::fmt::Display for SetAside {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "the last record was written in part only; its bytes are set aside in {}",
+            self.path.display()
+        )
+    }
+}
+
 /// Copies the torn bytes into a file of their own, then cuts them from the segment.
 ///
 /// A crash in between leaves the segment as it was, and the next repair makes another copy: nothing is lost, and

@@ -1,0 +1,359 @@
+//! `trainer run`: starts the run of a work directory, or takes it up where it is.
+
+use super::args::{Change, GlobalArgs, RunArgs};
+use super::exit::Exit;
+use super::failure::{Failure, fail};
+use crate::config::{self, Class, Device, Plan};
+use crate::engine::device::choose;
+use crate::engine::library::{Host, Request, Runtime, Threads, Want, load, locate};
+use crate::report::progress::{Progress, Verbosity};
+use crate::train::event::{Environment, Event, Finished, PlanChanged, Resumed, RunStarted, SignalReceived};
+use crate::train::export::{self, export};
+use crate::train::keeper::{DATA_LOCK, KeepError, Keeper, SETTINGS};
+use crate::train::prepare::{Prepared, prepare};
+use crate::train::resume::{
+    Changes, ResumeError, changed_data, changed_environment, changed_model, changed_settings,
+    load as load_checkpoint, newest_checkpoint,
+};
+use crate::train::run::{Context, Ending, run as train};
+use crate::train::saved::Saved;
+use std::path::Path;
+use std::time::Instant;
+use trainer_runtime::lock::WorkDirLock;
+use trainer_runtime::signals::Signals;
+
+/// Runs the command and says how the process should end.
+///
+/// # Errors
+/// Any failure, with the exit code it means.
+pub fn run(args: &RunArgs, global: &GlobalArgs, signals: &Signals) -> Result<Exit, Failure> {
+    let verbosity = if global.quiet { Verbosity::Quiet } else { Verbosity::Normal };
+    let mut progress = Progress::new(verbosity);
+    // Settings that are wrong leave no trace: they are read before anything is made.
+    load_settings(args)?;
+    let _lock = WorkDirLock::acquire(&args.work_dir).map_err(fail(Exit::Locked))?;
+    let loaded = load_settings(args)?;
+    for notice in &loaded.notices {
+        progress.line(&format!("note: {notice}"));
+    }
+    let plan = loaded.plan;
+    let opened = Keeper::open(&args.work_dir, &plan.checkpoint).map_err(|error| match error {
+        KeepError::Open(_) => fail(Exit::Damaged)(error),
+        other => fail(Exit::StorageFailed)(other),
+    })?;
+    let mut keeper = opened.keeper;
+    if let Some(error) = opened.history_error {
+        return Err(fail(Exit::Damaged)(error));
+    }
+    if let Some(set_aside) = &opened.set_aside {
+        progress.line(&format!("journal: {set_aside}"));
+    }
+    let settings = changed_settings(&keeper.history, &plan);
+    refuse_bound(&settings, args)?;
+    if let Some(line) = nothing_to_do(&keeper, &plan, &settings) {
+        println!("{line}");
+        return Ok(Exit::Finished);
+    }
+    let mut attempt = start(args, global, plan, &mut keeper, settings, &mut progress)?;
+    let saved = attempt.saved.clone();
+    let announced = Instant::now();
+    let context = Context {
+        attempt: keeper.history.attempts,
+        recorded: std::mem::take(&mut attempt.recorded),
+        keeper: &mut keeper,
+        signals: Some(signals),
+        observer: &mut progress,
+    };
+    let ending = train(&mut attempt.prepared, saved, context)?;
+    progress.clear();
+    finish(&ending, &attempt.prepared, &mut keeper, &progress, announced)
+}
+
+fn load_settings(args: &RunArgs) -> Result<config::Loaded, Failure> {
+    let recorded = args.work_dir.join(SETTINGS);
+    let recorded = recorded.is_file().then_some(recorded);
+    config::load(&args.settings.sources(recorded.as_deref())).map_err(fail(Exit::Usage))
+}
+
+fn refuse_bound(settings: &[config::Difference], args: &RunArgs) -> Result<(), Failure> {
+    let bound: Vec<String> =
+        settings.iter().filter(|change| change.class == Class::Bound).map(ToString::to_string).collect();
+    if bound.is_empty() || args.allow_changed.contains(&Change::Settings) {
+        return Ok(());
+    }
+    Err(Failure::new(
+        Exit::Changed,
+        format!(
+            "the settings differ from those this run was computed with:\n  {}\nremedy: undo the change, use another --work-dir, or go on with \
+             the new settings from here with `--allow-changed settings`",
+            bound.join("\n  ")
+        ),
+    ))
+}
+
+/// What to say if the run is over and the settings ask for no more.
+fn nothing_to_do(keeper: &Keeper, plan: &Plan, changes: &[config::Difference]) -> Option<String> {
+    let finished = keeper.history.finished.as_ref()?;
+    let lengthened = changes.iter().any(|change| change.key.starts_with("train."));
+    let more_epochs = plan.train.epochs > finished.epoch && lengthened;
+    let dir = keeper.work_dir().display();
+    (!more_epochs).then(|| {
+        format!(
+            "nothing to do: the run in {dir} has finished (epoch {}, step {}: {}); `--epochs N` with a larger N trains on",
+            finished.epoch, finished.step, finished.reason
+        )
+    })
+}
+
+/// A run that is ready to take its next step.
+struct Attempt {
+    prepared: Prepared,
+    saved: Saved,
+    recorded: std::collections::BTreeMap<u64, crate::train::event::StepDone>,
+}
+
+fn start(
+    args: &RunArgs,
+    global: &GlobalArgs,
+    plan: Plan,
+    keeper: &mut Keeper,
+    settings: Vec<config::Difference>,
+    progress: &mut Progress,
+) -> Result<Attempt, Failure> {
+    let host = Host::of_this_process();
+    let runtime = load_library(global, &plan, &host)?;
+    let chosen = choose(plan.device, &runtime, &host).map_err(fail(Exit::Failure))?;
+    let reason = chosen.reason.map_or(String::new(), |reason| format!(" ({reason})"));
+    progress.line(&format!(
+        "ONNX Runtime {} on {}, {} threads{reason}",
+        runtime.version, chosen.place, plan.threads
+    ));
+    let environment = Environment {
+        program: env!("CARGO_PKG_VERSION").to_owned(),
+        onnxruntime: runtime.version.clone(),
+        device: chosen.place.to_string(),
+        threads: plan.threads as u64,
+    };
+    let mut prepared = prepare(plan, &runtime, chosen.place)?;
+    let parameters = prepared.trainable.parameter_elements();
+    let validation = prepared.validation.as_ref().map_or(0, |(loader, _)| loader.len());
+    progress.line(&format!(
+        "{}: {parameters} parameters in {} tensors; {} training and {validation} validation examples, {} steps per epoch",
+        prepared.graph.name,
+        prepared.trainable.parameters.len(),
+        prepared.train.0.len(),
+        prepared.batches_per_epoch()
+    ));
+    let changes = Changes {
+        settings,
+        data: changed_data(&keeper.history, &prepared.data_lock),
+        model: changed_model(&keeper.history, prepared.model_crc32),
+        environment: changed_environment(&keeper.history, &environment),
+    };
+    refuse_changes(&changes, args)?;
+    let recovered = newest_checkpoint(keeper).map_err(|error| match error {
+        ResumeError::NoneVerifies { .. } => fail(Exit::Damaged)(error),
+        other => fail(Exit::StorageFailed)(other),
+    })?;
+    recovered.notices.iter().for_each(|line| progress.line(line));
+    let fingerprint = config::fingerprint(&prepared.plan);
+    let mut saved = Saved::start(fingerprint);
+    let name = recovered.checkpoint.as_ref().map(|(name, _)| *name);
+    if let Some((name, checkpoint)) = &recovered.checkpoint {
+        saved = load_checkpoint(&mut prepared.engine, *name, checkpoint).map_err(fail(Exit::Changed))?;
+        keeper.set_last_durable(*name);
+    }
+    let is_new = keeper.history.settings.is_none();
+    let early_stopping_changed =
+        changes.settings.iter().any(|change| change.key.starts_with("train.early_stopping"));
+    if early_stopping_changed {
+        saved.stopped_early = false;
+    }
+    saved.plan_fingerprint = fingerprint;
+    if is_new {
+        begin(keeper, &prepared, environment, progress, name)?;
+    } else {
+        take_up(keeper, &prepared, &changes, environment, &saved, name, progress)?;
+    }
+    let mut recorded = keeper.history.steps.clone();
+    let recorded = recorded.split_off(&(saved.step + 1));
+    Ok(Attempt { prepared, saved, recorded })
+}
+
+fn load_library(global: &GlobalArgs, plan: &Plan, host: &Host) -> Result<Runtime, Failure> {
+    let want = match plan.device {
+        Device::Cpu => Want::Cpu,
+        Device::Cuda(_) => Want::Cuda,
+        Device::Auto => Want::Either,
+    };
+    let request = Request { explicit: global.ort_lib.clone(), offline: global.offline, want };
+    let located = locate(&request).map_err(fail(Exit::Failure))?;
+    log::debug!(
+        "ONNX Runtime library: {} ({}); cache: {:?}",
+        located.path.display(),
+        located.origin,
+        host.cache_folder()
+    );
+    load(&located, Threads { count: plan.threads, spin: plan.spin }).map_err(fail(Exit::Failure))
+}
+
+fn refuse_changes(changes: &Changes, args: &RunArgs) -> Result<(), Failure> {
+    let mut refused = Vec::new();
+    let mut remedy = Vec::new();
+    let mut check = |lines: &[String], change: Change, word: &'static str| {
+        if !lines.is_empty() && !args.allow_changed.contains(&change) {
+            refused.extend_from_slice(lines);
+            remedy.push(word);
+        }
+    };
+    check(&changes.data, Change::Data, "data");
+    check(changes.model.as_slice(), Change::Model, "model");
+    check(&changes.environment, Change::Environment, "environment");
+    if refused.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::new(
+        Exit::Changed,
+        format!(
+            "this is not what the run was computed with:\n  {}\nremedy: restore what was there, use another --work-dir, or go on from here \
+             with `--allow-changed {}`",
+            refused.join("\n  "),
+            remedy.join(",")
+        ),
+    ))
+}
+
+fn begin(
+    keeper: &mut Keeper,
+    prepared: &Prepared,
+    environment: Environment,
+    progress: &Progress,
+    checkpoint: Option<trainer_runtime::checkpoint::Name>,
+) -> Result<(), Failure> {
+    let settings = config::to_toml(&prepared.plan);
+    let data_lock = serde_json::to_string_pretty(&prepared.data_lock).map_err(fail(Exit::Failure))?;
+    keeper.write_file(SETTINGS, settings.as_bytes())?;
+    keeper.write_file(DATA_LOCK, data_lock.as_bytes())?;
+    let started = RunStarted { settings, environment, data_lock, model_crc32: prepared.model_crc32 };
+    keeper.record(Event::RunStarted(started))?;
+    keeper.sync()?;
+    match checkpoint {
+        None => {
+            progress.line(&format!("Starting run {} in {}", keeper.run_id(), keeper.work_dir().display()))
+        }
+        Some(name) => progress.line(&format!(
+            "the journal is gone and with it the history; going on from checkpoint {name}, which is intact"
+        )),
+    }
+    Ok(())
+}
+
+fn take_up(
+    keeper: &mut Keeper,
+    prepared: &Prepared,
+    changes: &Changes,
+    environment: Environment,
+    saved: &Saved,
+    checkpoint: Option<trainer_runtime::checkpoint::Name>,
+    progress: &Progress,
+) -> Result<(), Failure> {
+    if !changes.settings.is_empty() {
+        let settings = config::to_toml(&prepared.plan);
+        let lines: Vec<String> = changes.settings.iter().map(ToString::to_string).collect();
+        lines.iter().for_each(|line| progress.line(&format!("changed setting: {line}")));
+        keeper.write_file(SETTINGS, settings.as_bytes())?;
+        keeper.record(Event::PlanChanged(PlanChanged { settings, changes: lines }))?;
+    }
+    for line in changes.data.iter().chain(&changes.model).chain(&changes.environment) {
+        progress.line(&format!("accepted change: {line}"));
+    }
+    let from = checkpoint
+        .map_or("the initial weights".to_owned(), |name| format!("checkpoints/{name} (checksums ok)"));
+    let to_repeat = keeper.history.last_step().saturating_sub(saved.step);
+    progress.line(&format!(
+        "Resuming run {} from {from}: {} epochs completed, step {}; next is epoch {}, batch {} of {}, step {}",
+        keeper.run_id(),
+        saved.epoch - 1,
+        saved.step,
+        saved.epoch,
+        saved.batch + 1,
+        prepared.batches_per_epoch(),
+        saved.step + 1
+    ));
+    let ended = match (&keeper.history.finished, &keeper.history.last_signal) {
+        (Some(_), _) => "finished".to_owned(),
+        (None, Some(signal)) => format!("was stopped by {signal}"),
+        (None, None) => "ended without a word (killed, or power lost)".to_owned(),
+    };
+    let repeated = match to_repeat {
+        0 => "no step has to be computed again".to_owned(),
+        steps if changes.affects_steps() => {
+            format!("{steps} recorded steps are discarded, because what computes them changed")
+        }
+        steps => format!("{steps} steps are computed again and compared with the journal"),
+    };
+    progress.line(&format!("The previous attempt {ended}; {repeated}"));
+    let resumed = Resumed {
+        attempt: keeper.history.attempts + 1,
+        step: saved.step,
+        epoch: saved.epoch,
+        batch: saved.batch,
+        checkpoint: checkpoint.map(|name| name.to_string()),
+        environment,
+        discards_later: changes.affects_steps(),
+    };
+    keeper.record(Event::Resumed(resumed))?;
+    keeper.sync()?;
+    Ok(())
+}
+
+fn finish(
+    ending: &Ending,
+    prepared: &Prepared,
+    keeper: &mut Keeper,
+    progress: &Progress,
+    since: Instant,
+) -> Result<Exit, Failure> {
+    let step = keeper.last_durable().map_or(0, |name| name.step);
+    let reason = match ending {
+        Ending::Signal(signal) => {
+            let received = SignalReceived { signal: signal.to_string(), step };
+            keeper.record(Event::SignalReceived(received))?;
+            keeper.sync()?;
+            progress.line(&format!("{signal}: saved step {step}. Run the same command again to go on."));
+            return Ok(Exit::Signal(u8::try_from(signal.number()).unwrap_or(u8::MAX)));
+        }
+        Ending::TimeIsOver => {
+            keeper.sync()?;
+            progress
+                .line(&format!("the time is over: saved step {step}. Run the same command again to go on."));
+            return Ok(Exit::Stopped);
+        }
+        Ending::Complete => "all epochs or steps done",
+        Ending::StoppedEarly => "stopped early",
+    };
+    let path = keeper.work_dir().join(export::FILE_NAME);
+    let state = prepared.engine.snapshot().map_err(fail(Exit::Failure))?;
+    export(prepared, &state, keeper.disk(), &path).map_err(fail(Exit::StorageFailed))?;
+    keeper.link_final()?;
+    let epoch = keeper.history.epochs.keys().next_back().copied().unwrap_or(0);
+    keeper.record(Event::Finished(Finished { step, epoch, reason: reason.to_owned() }))?;
+    keeper.sync()?;
+    println!("{}", summary(keeper, &path, since));
+    Ok(Exit::Finished)
+}
+
+/// The result, for stdout.
+fn summary(keeper: &Keeper, model: &Path, since: Instant) -> String {
+    let mut text = String::from("finished");
+    if let Some(last) = keeper.history.epochs.values().next_back() {
+        text += &format!(": epoch {}, step {}, train_loss {:.4}", last.epoch, last.step, last.train_loss);
+        for (name, value) in &last.validation {
+            text += &format!(", {name} {value:.4}");
+        }
+    }
+    if let Some(best) = keeper.history.epochs.values().rev().find(|epoch| epoch.is_best) {
+        text += &format!("; best epoch {}", best.epoch);
+    }
+    text + &format!("\n{:.1} s of training; model: {}", since.elapsed().as_secs_f64(), model.display())
+}

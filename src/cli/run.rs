@@ -17,6 +17,7 @@ use crate::train::resume::{
 };
 use crate::train::run::{Context, Ending, run as train};
 use crate::train::saved::Saved;
+use std::io::Write as _;
 use std::path::Path;
 use std::time::Instant;
 use trainer_runtime::lock::WorkDirLock;
@@ -51,7 +52,7 @@ pub fn run(args: &RunArgs, global: &GlobalArgs, signals: &Signals) -> Result<Exi
     let settings = changed_settings(&keeper.history, &plan);
     refuse_bound(&settings, args)?;
     if let Some(line) = nothing_to_do(&keeper, &plan, &settings) {
-        println!("{line}");
+        print_result(&line);
         return Ok(Exit::Finished);
     }
     let mut attempt = start(args, global, plan, &mut keeper, settings, &mut progress)?;
@@ -339,8 +340,15 @@ fn finish(
     let epoch = keeper.history.epochs.keys().next_back().copied().unwrap_or(0);
     keeper.record(Event::Finished(Finished { step, epoch, reason: reason.to_owned() }))?;
     keeper.sync()?;
-    println!("{}", summary(keeper, &path, since));
+    print_result(&summary(keeper, &path, since));
     Ok(Exit::Finished)
+}
+
+/// Writes the result to stdout. A reader that has gone away is no failure: the run is complete.
+fn print_result(text: &str) {
+    if let Err(error) = writeln!(std::io::stdout(), "{text}") {
+        log::debug!("the result could not be printed: {error}");
+    }
 }
 
 /// The result, for stdout.

@@ -5,7 +5,7 @@
 //! shape makes further shapes known.
 
 use super::emit::{Emit, Value};
-use super::model::{Graph, Node, Port};
+use super::model::{Graph, Node, Port, attribute};
 use super::tensor::{Dtype, Tensor, ValueType};
 use std::collections::{HashMap, HashSet};
 use thiserror::Error;
@@ -111,6 +111,7 @@ pub fn lower(graph: &Graph, variables: &HashSet<&str>, oracle: &dyn Oracle) -> R
         .inputs
         .extend(moved.iter().map(|(name, tensor)| Port::fixed(name.clone(), tensor.dtype(), tensor.dims())));
     let mut types = infer_all(&graph, oracle)?;
+    replace_cast_like(&mut graph, &types);
     while fold_once(&mut graph, &types, oracle)? {
         types = infer_all(&graph, oracle)?;
     }
@@ -136,6 +137,23 @@ pub fn lower(graph: &Graph, variables: &HashSet<&str>, oracle: &dyn Oracle) -> R
         emit.push(node);
     }
     if unknown.is_empty() { Ok(emit) } else { Err(dynamic(&unknown)) }
+}
+
+/// Turns each `CastLike` into the `Cast` it amounts to, so that it depends on the type of a parameter only, not on the
+/// parameter.
+fn replace_cast_like(graph: &mut Graph, types: &HashMap<String, PartialType>) {
+    let mut dtypes: HashMap<&str, Dtype> = HashMap::new();
+    dtypes.extend(types.iter().filter_map(|(name, kind)| Some((name.as_str(), kind.dtype?))));
+    dtypes.extend(graph.inputs.iter().filter_map(|port| Some((port.name.as_str(), port.dtype?))));
+    dtypes.extend(graph.initializers.iter().map(|(name, tensor)| (name.as_str(), tensor.dtype())));
+    for node in graph.nodes.iter_mut().filter(|node| node.op == "CastLike" && node.domain.is_empty()) {
+        let target = node.inputs.get(1).and_then(|like| dtypes.get(like.as_str()));
+        if let Some(target) = target {
+            "Cast".clone_into(&mut node.op);
+            node.inputs.truncate(1);
+            node.attributes = vec![attribute::int("to", i64::from(target.code()))];
+        }
+    }
 }
 
 fn dynamic(unknown: &[(String, String)]) -> FoldError {

@@ -4,7 +4,7 @@ use crate::train::event::EpochDone;
 use crate::train::observe::{Observer, StepProgress};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::fmt::Write as _;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write as _};
 use std::time::Instant;
 
 /// Shows a run on stderr.
@@ -45,9 +45,11 @@ impl Progress {
 
     /// A line that does not disturb the bar.
     pub fn line(&self, text: &str) {
+        // A reader that has gone away (`2>&1 | head`) is no reason to stop training, and there is nobody left to tell.
+        let write = || _ = writeln!(std::io::stderr(), "{text}");
         match &self.bar {
-            Some(bar) => bar.suspend(|| eprintln!("{text}")),
-            None => eprintln!("{text}"),
+            Some(bar) => bar.suspend(write),
+            None => write(),
         }
     }
 

@@ -5,6 +5,7 @@ use super::library::Runtime;
 use crate::graph::model::Graph;
 use crate::graph::write::to_bytes;
 use ort::ep::CUDA;
+use ort::ep::cuda::ConvAlgorithmSearch;
 use ort::session::Session;
 use ort::session::builder::GraphOptimizationLevel;
 use std::sync::Arc;
@@ -52,7 +53,14 @@ pub fn open(
         .map_err(|error| EngineError::new(work(), &error))?;
     if let Place::Cuda(ordinal) = place {
         let device = i32::try_from(ordinal).unwrap_or(i32::MAX);
-        let provider = CUDA::default().with_device_id(device).build().error_on_failure();
+        // Neither reduced precision nor algorithms chosen by a race: equal runs give equal bits, near those of the CPU.
+        let provider = CUDA::default()
+            .with_device_id(device)
+            .with_tf32(false)
+            .with_conv_algorithm_search(ConvAlgorithmSearch::Default)
+            .build()
+            .error_on_failure();
+        builder = builder.with_deterministic_compute(true).map_err(|error| EngineError::new(work(), &error))?;
         builder =
             builder.with_execution_providers([provider]).map_err(|error| EngineError::new(work(), &error))?;
     }

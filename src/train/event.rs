@@ -319,7 +319,15 @@ mod tests {
         assert_eq!(hex, GOLDEN_STEP);
     }
 
-    const GOLDEN_STEP: &str = "";
+    const GOLDEN_STEP: &str = concat!(
+        "0100000000000000", // step
+        "0100000000000000", // epoch
+        "0000000000000000", // batch
+        "02000000",         // loss_bits
+        "000000000000f03f", // lr
+        "000000000000e03f", // gradient_norm
+        "4000000000000000", // examples
+    );
 
     #[test]
     fn an_unknown_kind_and_a_short_payload_are_refused() {

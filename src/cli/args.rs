@@ -13,9 +13,18 @@ use crate::config::{FlagValue, Sources, Value};
 Example:
   trainer run --work-dir exp     starts a run; the same command again resumes it
 
-Exit codes: 0 finished or nothing to do, 1 failure, 2 wrong usage or settings, 3 work directory in use,
-4 settings or data differ from the run, 5 no checkpoint or journal that verifies, 6 diverged, 7 out of memory,
-74 storage failed, 75 stopped on its own (run again to go on), 128+N stopped by signal N with the state saved.")]
+Exit codes:
+  0      finished, or nothing to do
+  1      failure
+  2      wrong usage or settings
+  3      work directory held by another process
+  4      settings, data or results differ from those of the run
+  5      no checkpoint or journal that verifies
+  6      training diverged
+  7      out of memory
+  74     storage failed
+  75     stopped on its own; run again to go on
+  128+N  stopped by signal N, with the state saved")]
 pub struct Command {
     /// Flags of every subcommand.
     #[command(flatten)]

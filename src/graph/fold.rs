@@ -237,14 +237,14 @@ fn evaluate(
     computed: Vec<Node>,
     oracle: &dyn Oracle,
 ) -> Result<Vec<(String, Tensor)>, OracleError> {
-    let read: HashSet<&String> = graph
+    let read: HashSet<&str> = graph
         .nodes
         .iter()
-        .flat_map(|node| node.inputs.iter())
-        .chain(graph.outputs.iter().map(|port| &port.name))
+        .flat_map(Node::reads)
+        .chain(graph.outputs.iter().map(|port| port.name.as_str()))
         .collect();
     let made = computed.iter().flat_map(|node| node.outputs.iter());
-    let wanted: Vec<String> = made.filter(|name| read.contains(name)).cloned().collect();
+    let wanted: Vec<String> = made.filter(|name| read.contains(name.as_str())).cloned().collect();
     if wanted.is_empty() {
         return Ok(Vec::new());
     }

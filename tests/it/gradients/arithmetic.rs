@@ -47,7 +47,10 @@ fn powers() -> Vec<Case> {
         case("Pow", "a varied exponent alone").fixed(&[2], &[0.5, 3.0]).x(&[2]),
         case("Pow", "0 to the 0 has slope 0").x_of(&[2], &[0.0, -1.0]).fixed(&[], &[0.0]).gives(&[0.0, 0.0]),
         case("Pow", "0 to the 1 has slope 1").x_of(&[1], &[0.0]).fixed(&[2], &[1.0, 3.0]).gives(&[1.0]),
-        case("Pow", "a base of 0 is flat in the exponent").fixed(&[3], &[0.0; 3]).x_of(&[3], &[0.0, 1.0, 2.0]).gives(&[0.0; 3]),
+        case("Pow", "a base of 0 is flat in the exponent")
+            .fixed(&[3], &[0.0; 3])
+            .x_of(&[3], &[0.0, 1.0, 2.0])
+            .gives(&[0.0; 3]),
         case("Pow", "tied").x_within(&[3], 0.5, 2.0).again(0),
     ]
 }

@@ -135,8 +135,11 @@ impl Differentiated {
         let names: Vec<String> = names.collect();
         let outputs = find(&emit, &names);
         // What is folded to a constant is no output of a node, so it is passed through one.
-        let shown: Vec<Value> =
-            outputs.iter().zip(&names).map(|(y, name)| emit.name_output(*y, &format!("shown/{name}"))).collect();
+        let shown: Vec<Value> = outputs
+            .iter()
+            .zip(&names)
+            .map(|(y, name)| emit.name_output(*y, &format!("shown/{name}")))
+            .collect();
         let forward = emit.clone().finish("forward", &inputs, &shown);
         let (loss, weights) = weighted_sum(&mut emit, &outputs, case, dtype);
         let wanted = find(&emit, &inputs_named(&operands.varied));
@@ -150,8 +153,11 @@ impl Differentiated {
         }
         let present = gradients.iter().map(Option::is_some).collect();
         let given: Vec<Value> = gradients.into_iter().flatten().collect();
-        let given: Vec<Value> =
-            given.iter().enumerate().map(|(i, value)| emit.name_output(*value, &format!("grad{i}"))).collect();
+        let given: Vec<Value> = given
+            .iter()
+            .enumerate()
+            .map(|(i, value)| emit.name_output(*value, &format!("grad{i}")))
+            .collect();
         let backward = emit.finish("backward", &inputs, &given);
         Ok(Self { forward, backward, present, varied: operands.varied, fed, weights })
     }
@@ -236,7 +242,11 @@ fn weighted_sum(emit: &mut Emit, outputs: &[Value], case: &Case, dtype: Dtype) -
 
 /// Numbers of a range that depend on the case alone, exact in float32.
 fn drawn(case: &Case, position: usize, count: usize, low: f64, high: f64) -> Vec<f64> {
-    let key = case.op.bytes().chain(case.about.bytes()).fold(7_u64, |key, byte| key * 31 % 1_000_003 + u64::from(byte));
+    let key = case
+        .op
+        .bytes()
+        .chain(case.about.bytes())
+        .fold(7_u64, |key, byte| key * 31 % 1_000_003 + u64::from(byte));
     let mut rng = stream(key, Purpose::Init, position as u64, 0);
     (0..count).map(|_| f64::from((low + (high - low) * f64::from(unit_f32(&mut rng))) as f32)).collect()
 }

@@ -34,12 +34,7 @@ fn general() -> Vec<Case> {
         case("Gemm", "left transposed").x(&[3, 2]).x(&[3, 4]).x(&[4]).int("transA", 1),
         case("Gemm", "right transposed").x(&[2, 3]).x(&[4, 3]).x(&[4]).int("transB", 1),
         case("Gemm", "both transposed").x(&[3, 2]).x(&[4, 3]).x(&[2, 4]).int("transA", 1).int("transB", 1),
-        case("Gemm", "factors")
-            .x(&[2, 3])
-            .x(&[3, 4])
-            .x(&[2, 1])
-            .float("alpha", 0.5)
-            .float("beta", -2.0),
+        case("Gemm", "factors").x(&[2, 3]).x(&[3, 4]).x(&[2, 1]).float("alpha", 0.5).float("beta", -2.0),
         case("Gemm", "factors, both transposed")
             .x(&[3, 2])
             .x(&[4, 3])

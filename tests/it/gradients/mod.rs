@@ -57,7 +57,10 @@ fn every_rule_has_a_case() {
         .filter(|rule| !cases.iter().any(|case| shows(case, rule)))
         .map(|rule| format!("{} (opset {} to {:?})", rule.op, rule.since, rule.until))
         .collect();
-    assert!(missing.is_empty(), "rows of the gradient table without a case in tests/it/gradients: {missing:#?}");
+    assert!(
+        missing.is_empty(),
+        "rows of the gradient table without a case in tests/it/gradients: {missing:#?}"
+    );
 }
 
 #[test]
@@ -65,9 +68,7 @@ fn every_rule_has_a_case_in_the_oldest_and_the_newest_opset_it_covers() {
     let cases = all_cases();
     let missing: Vec<String> = table()
         .flat_map(|rule| [rule.since, rule.until.unwrap_or(case::NEWEST)].map(|opset| (rule, opset)))
-        .filter(|(rule, opset)| {
-            !cases.iter().any(|case| shows(case, rule) && case.opsets.contains(opset))
-        })
+        .filter(|(rule, opset)| !cases.iter().any(|case| shows(case, rule) && case.opsets.contains(opset)))
         .map(|(rule, opset)| format!("{} in opset {opset}", rule.op))
         .collect();
     assert!(missing.is_empty(), "{missing:#?}");

@@ -3,7 +3,11 @@ use super::case::{Case, NEWEST, case};
 pub fn cases() -> Vec<Case> {
     let with_batch_statistics = |about, x: &[usize]| {
         let channels = [x[1]];
-        normalize(about, x).x(&channels).x_within(&channels, 0.5, 2.0).training().opsets(&[13, 14, 15, NEWEST])
+        normalize(about, x)
+            .x(&channels)
+            .x_within(&channels, 0.5, 2.0)
+            .training()
+            .opsets(&[13, 14, 15, NEWEST])
     };
     vec![
         normalize("fixed statistics", &[2, 3, 2, 2])
@@ -18,13 +22,20 @@ pub fn cases() -> Vec<Case> {
             .fixed(&[2], &[0.5, -0.25])
             .fixed(&[2], &[0.5, 1.0])
             .training(),
-        normalize("trained statistics", &[2, 2]).x(&[2]).x_within(&[2], 0.5, 2.0).is_refused("statistics depend on parameters"),
+        normalize("trained statistics", &[2, 2])
+            .x(&[2])
+            .x_within(&[2], 0.5, 2.0)
+            .is_refused("statistics depend on parameters"),
         with_batch_statistics("batch statistics of planes", &[2, 3, 2, 2]),
         with_batch_statistics("batch statistics of rows", &[4, 3]),
         with_batch_statistics("batch statistics of volumes", &[2, 2, 1, 2, 2]),
         with_batch_statistics("batch statistics, large epsilon", &[3, 2, 2]).float("epsilon", 0.5),
         with_batch_statistics("batch statistics of one channel", &[3, 1, 2]),
-        with_batch_statistics("exported in training mode", &[2, 2, 3]).int("training_mode", 1).outputs(3).opsets(&[15, NEWEST]).only_first_output(),
+        with_batch_statistics("exported in training mode", &[2, 2, 3])
+            .int("training_mode", 1)
+            .outputs(3)
+            .opsets(&[15, NEWEST])
+            .only_first_output(),
     ]
 }
 

@@ -33,14 +33,23 @@ fn maxima() -> Vec<Case> {
         max_pool("automatic pads above", &[1, 1, 5, 5], &[2, 2])
             .list("strides", &[2, 2])
             .text("auto_pad", "SAME_UPPER"),
-        max_pool("automatic pads below", &[1, 1, 5, 5], &[3, 3]).text("auto_pad", "SAME_LOWER").opsets(overlapping),
-        max_pool("no automatic pads", &[1, 1, 5, 5], &[2, 2]).list("strides", &[2, 2]).text("auto_pad", "VALID"),
+        max_pool("automatic pads below", &[1, 1, 5, 5], &[3, 3])
+            .text("auto_pad", "SAME_LOWER")
+            .opsets(overlapping),
+        max_pool("no automatic pads", &[1, 1, 5, 5], &[2, 2])
+            .list("strides", &[2, 2])
+            .text("auto_pad", "VALID"),
         max_pool("one axis", &[2, 2, 7], &[3]).list("strides", &[2]).opsets(overlapping),
         max_pool("three axes", &[1, 1, 3, 4, 3], &[2, 2, 2]).opsets(overlapping),
         max_pool("three axes in tiles", &[1, 2, 2, 4, 2], &[2, 2, 2]).list("strides", &[2, 2, 2]),
         max_pool("one element", &[1, 1, 1, 1], &[1, 1]),
-        max_pool("with its positions", &[1, 1, 4, 4], &[2, 2]).list("strides", &[2, 2]).outputs(2).only_first_output(),
-        max_pool("overlapping before opset 16", &[1, 1, 4, 4], &[2, 2]).opsets(&[13, 15]).is_refused("need opset 16"),
+        max_pool("with its positions", &[1, 1, 4, 4], &[2, 2])
+            .list("strides", &[2, 2])
+            .outputs(2)
+            .only_first_output(),
+        max_pool("overlapping before opset 16", &[1, 1, 4, 4], &[2, 2])
+            .opsets(&[13, 15])
+            .is_refused("need opset 16"),
         max_pool("columns first", &[1, 1, 4, 4], &[2, 2])
             .list("strides", &[2, 2])
             .int("storage_order", 1)
@@ -70,6 +79,7 @@ fn ties() -> Vec<Case> {
             .gives(&[0.0, 0.0, 0.0, 0.0, 4.0, 0.0, 0.0, 0.0, 0.0]),
         case("GlobalMaxPool", "the first of equals counts")
             .x_of(&[1, 2, 2, 2], &[3.0, 1.0, 3.0, 2.0, 0.0, 0.0, 0.0, 0.0])
+            .single_curved()
             .gives(&[1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0]),
     ]
 }
@@ -85,14 +95,18 @@ fn means() -> Vec<Case> {
         mean("every window", &[1, 2, 4, 4], &[2, 2]),
         mean("apart", &[1, 1, 7, 7], &[2, 2]).list("strides", &[3, 3]),
         mean("padding left out", &[1, 2, 4, 4], &[3, 3]).list("pads", &[1, 1, 1, 1]),
-        mean("padding counted", &[1, 2, 4, 4], &[3, 3]).list("pads", &[1, 1, 1, 1]).int("count_include_pad", 1),
+        mean("padding counted", &[1, 2, 4, 4], &[3, 3])
+            .list("pads", &[1, 1, 1, 1])
+            .int("count_include_pad", 1),
         mean("padded on each side differently", &[1, 1, 4, 5], &[3, 2]).list("pads", &[0, 1, 2, 0]),
         mean("padded on each side differently, counted, strided", &[1, 1, 4, 5], &[3, 2])
             .list("pads", &[0, 1, 2, 0])
             .list("strides", &[2, 2])
             .int("count_include_pad", 1),
         mean("dilated", &[1, 1, 6, 6], &[2, 2]).list("dilations", &[2, 3]).opsets(&[19, NEWEST]),
-        mean("automatic pads above", &[1, 1, 5, 5], &[2, 2]).list("strides", &[2, 2]).text("auto_pad", "SAME_UPPER"),
+        mean("automatic pads above", &[1, 1, 5, 5], &[2, 2])
+            .list("strides", &[2, 2])
+            .text("auto_pad", "SAME_UPPER"),
         mean("automatic pads below", &[1, 1, 4, 5], &[2, 3]).text("auto_pad", "SAME_LOWER"),
         mean("rounded up without need", &[1, 1, 4, 4], &[2, 2]).list("strides", &[2, 2]).int("ceil_mode", 1),
         mean("rounded up", &[1, 1, 5, 5], &[2, 2])

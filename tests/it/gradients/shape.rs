@@ -43,11 +43,24 @@ fn joins() -> Vec<Case> {
 fn parts() -> Vec<Case> {
     vec![
         case("Split", "equal parts").x(&[4, 3]).outputs(2).opsets(&[13]),
-        case("Split", "equal parts by number").x(&[4, 3]).outputs(2).int("num_outputs", 2).opsets(&[18, NEWEST]),
-        case("Split", "parts by number with a rest").x(&[5, 2]).outputs(2).int("num_outputs", 2).opsets(&[18, NEWEST]),
+        case("Split", "equal parts by number")
+            .x(&[4, 3])
+            .outputs(2)
+            .int("num_outputs", 2)
+            .opsets(&[18, NEWEST]),
+        case("Split", "parts by number with a rest")
+            .x(&[5, 2])
+            .outputs(2)
+            .int("num_outputs", 2)
+            .opsets(&[18, NEWEST]),
         case("Split", "listed parts").x(&[2, 6]).ints(&[1, 3, 2]).outputs(3).int("axis", 1),
         case("Split", "negative axis").x(&[2, 2, 3]).ints(&[2, 1]).outputs(2).int("axis", -1),
-        case("Split", "the first part alone is used").x(&[2, 3]).ints(&[2, 1]).outputs(2).int("axis", 1).only_first_output(),
+        case("Split", "the first part alone is used")
+            .x(&[2, 3])
+            .ints(&[2, 1])
+            .outputs(2)
+            .int("axis", 1)
+            .only_first_output(),
         case("Split", "one part").x(&[2, 3]).ints(&[3]).int("axis", 1),
         case("Slice", "from the middle").x(&[5, 4]).ints(&[1, 0]).ints(&[4, 2]),
         case("Slice", "along listed axes").x(&[2, 3, 4]).ints(&[1]).ints(&[3]).ints(&[2]),
@@ -59,7 +72,12 @@ fn parts() -> Vec<Case> {
         case("Slice", "every second").x(&[5]).ints(&[0]).ints(&[5]).ints(&[0]).ints(&[2]),
         case("Slice", "every third from the middle").x(&[2, 8]).ints(&[1]).ints(&[8]).ints(&[1]).ints(&[3]),
         case("Slice", "backwards").x(&[2, 5]).ints(&[-1]).ints(&[i64::MIN]).ints(&[1]).ints(&[-1]),
-        case("Slice", "backwards by two, along two axes").x(&[4, 5]).ints(&[3, 4]).ints(&[0, 0]).ints(&[0, 1]).ints(&[-1, -2]),
+        case("Slice", "backwards by two, along two axes")
+            .x(&[4, 5])
+            .ints(&[3, 4])
+            .ints(&[0, 0])
+            .ints(&[0, 1])
+            .ints(&[-1, -2]),
     ]
 }
 

@@ -1,7 +1,5 @@
 use super::case::{Case, case};
-use trainer::graph::proto::{
-    GraphProto, NodeProto, TensorTypeProto, TypeProto, TypeValue, ValueInfoProto,
-};
+use trainer::graph::proto::{GraphProto, NodeProto, TensorTypeProto, TypeProto, TypeValue, ValueInfoProto};
 
 pub fn cases() -> Vec<Case> {
     vec![

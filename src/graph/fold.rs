@@ -5,7 +5,7 @@
 //! shape makes further shapes known.
 
 use super::emit::{Emit, Value};
-use super::model::{Graph, Node, Port};
+use super::model::{Graph, Node, Port, attribute};
 use super::tensor::{Dtype, Tensor, ValueType};
 use std::collections::{HashMap, HashSet};
 use thiserror::Error;
@@ -111,6 +111,7 @@ pub fn lower(graph: &Graph, variables: &HashSet<&str>, oracle: &dyn Oracle) -> R
         .inputs
         .extend(moved.iter().map(|(name, tensor)| Port::fixed(name.clone(), tensor.dtype(), tensor.dims())));
     let mut types = infer_all(&graph, oracle)?;
+    resolve_cast_like(&mut graph, &types);
     while fold_once(&mut graph, &types, oracle)? {
         types = infer_all(&graph, oracle)?;
     }
@@ -136,6 +137,22 @@ pub fn lower(graph: &Graph, variables: &HashSet<&str>, oracle: &dyn Oracle) -> R
         emit.push(node);
     }
     if unknown.is_empty() { Ok(emit) } else { Err(dynamic(&unknown)) }
+}
+
+/// Turns `CastLike` into `Cast`, so that a constant converted to the type of an activation does not depend on it.
+fn resolve_cast_like(graph: &mut Graph, types: &HashMap<String, PartialType>) {
+    let given = graph.inputs.iter().filter_map(|port| Some((port.name.clone(), port.dtype?)));
+    let constant = graph.initializers.iter().map(|(name, tensor)| (name.clone(), tensor.dtype()));
+    let known: HashMap<String, Dtype> = given.chain(constant).collect();
+    for node in graph.nodes.iter_mut().filter(|node| node.op == "CastLike" && node.domain.is_empty()) {
+        let Some(like) = node.inputs.get(1) else { continue };
+        let dtype = known.get(like).copied().or_else(|| types.get(like)?.dtype);
+        if let Some(dtype) = dtype {
+            node.op = "Cast".to_owned();
+            node.inputs.truncate(1);
+            node.attributes = vec![attribute::int("to", i64::from(dtype.code()))];
+        }
+    }
 }
 
 fn dynamic(unknown: &[(String, String)]) -> FoldError {

@@ -1,5 +1,8 @@
 //! The integration tests: real processes, real files, real ONNX Runtime. One file per part of the product.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, missing_docs, unreachable_pub)]
 
-mod gradients;
+mod reference_models;
 mod runtime_library;
+
+mod gradients;
+mod models;

@@ -5,4 +5,5 @@ mod reference_models;
 mod runtime_library;
 
 mod gradients;
+mod losses;
 mod models;

@@ -5,5 +5,6 @@ mod reference_models;
 mod runtime_library;
 
 mod gradients;
+mod graph;
 mod losses;
 mod models;

@@ -246,16 +246,12 @@ impl Emit {
         nodes.retain(|node| {
             let used = node.outputs.iter().any(|output| needed.contains(output));
             if used {
-                needed.extend(node.inputs.iter().cloned());
+                needed.extend(node.reads().map(str::to_owned));
             }
             used
         });
         nodes.reverse();
         for node in &mut nodes {
-            // An absent output costs nothing; a present one that nobody reads is computed and stored.
-            let last_used =
-                node.outputs.iter().rposition(|output| needed.contains(output)).map_or(0, |at| at + 1);
-            node.outputs.truncate(last_used);
             node.attributes.retain(|attribute| !attribute.name.starts_with(PRIVATE_ATTRIBUTE));
         }
         let port = |value: &Value| Port::fixed(self.name(*value), self.dtype(*value), self.dims(*value));

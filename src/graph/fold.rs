@@ -111,7 +111,7 @@ pub fn lower(graph: &Graph, variables: &HashSet<&str>, oracle: &dyn Oracle) -> R
         .inputs
         .extend(moved.iter().map(|(name, tensor)| Port::fixed(name.clone(), tensor.dtype(), tensor.dims())));
     let mut types = infer_all(&graph, oracle)?;
-    replace_cast_like(&mut graph, &types);
+    resolve_cast_like(&mut graph, &types);
     while fold_once(&mut graph, &types, oracle)? {
         types = infer_all(&graph, oracle)?;
     }
@@ -139,19 +139,18 @@ pub fn lower(graph: &Graph, variables: &HashSet<&str>, oracle: &dyn Oracle) -> R
     if unknown.is_empty() { Ok(emit) } else { Err(dynamic(&unknown)) }
 }
 
-/// Turns each `CastLike` into the `Cast` it amounts to, so that it depends on the type of a parameter only, not on the
-/// parameter.
-fn replace_cast_like(graph: &mut Graph, types: &HashMap<String, PartialType>) {
-    let mut dtypes: HashMap<&str, Dtype> = HashMap::new();
-    dtypes.extend(types.iter().filter_map(|(name, kind)| Some((name.as_str(), kind.dtype?))));
-    dtypes.extend(graph.inputs.iter().filter_map(|port| Some((port.name.as_str(), port.dtype?))));
-    dtypes.extend(graph.initializers.iter().map(|(name, tensor)| (name.as_str(), tensor.dtype())));
+/// Turns `CastLike` into `Cast`, so that a constant converted to the type of an activation does not depend on it.
+fn resolve_cast_like(graph: &mut Graph, types: &HashMap<String, PartialType>) {
+    let given = graph.inputs.iter().filter_map(|port| Some((port.name.clone(), port.dtype?)));
+    let constant = graph.initializers.iter().map(|(name, tensor)| (name.clone(), tensor.dtype()));
+    let known: HashMap<String, Dtype> = given.chain(constant).collect();
     for node in graph.nodes.iter_mut().filter(|node| node.op == "CastLike" && node.domain.is_empty()) {
-        let target = node.inputs.get(1).and_then(|like| dtypes.get(like.as_str()));
-        if let Some(target) = target {
-            "Cast".clone_into(&mut node.op);
+        let Some(like) = node.inputs.get(1) else { continue };
+        let dtype = known.get(like).copied().or_else(|| types.get(like)?.dtype);
+        if let Some(dtype) = dtype {
+            node.op = "Cast".to_owned();
             node.inputs.truncate(1);
-            node.attributes = vec![attribute::int("to", i64::from(target.code()))];
+            node.attributes = vec![attribute::int("to", i64::from(dtype.code()))];
         }
     }
 }
@@ -255,14 +254,14 @@ fn evaluate(
     computed: Vec<Node>,
     oracle: &dyn Oracle,
 ) -> Result<Vec<(String, Tensor)>, OracleError> {
-    let read: HashSet<&String> = graph
+    let read: HashSet<&str> = graph
         .nodes
         .iter()
-        .flat_map(|node| node.inputs.iter())
-        .chain(graph.outputs.iter().map(|port| &port.name))
+        .flat_map(Node::reads)
+        .chain(graph.outputs.iter().map(|port| port.name.as_str()))
         .collect();
     let made = computed.iter().flat_map(|node| node.outputs.iter());
-    let wanted: Vec<String> = made.filter(|name| read.contains(name)).cloned().collect();
+    let wanted: Vec<String> = made.filter(|name| read.contains(name.as_str())).cloned().collect();
     if wanted.is_empty() {
         return Ok(Vec::new());
     }

@@ -10,6 +10,8 @@ use std::collections::{HashMap, HashSet};
 #[must_use]
 pub fn rewrite(graph: &Graph) -> Graph {
     let mut graph = graph.clone();
+    let read: HashSet<String> =
+        graph.nodes.iter().flat_map(Node::reads).map(str::to_owned).chain(outputs_of(&graph)).collect();
     for node in &mut graph.nodes {
         if !node.domain.is_empty() {
             continue;
@@ -18,6 +20,10 @@ pub fn rewrite(graph: &Graph) -> Graph {
             "BatchNormalization" => {
                 node.outputs.truncate(1);
                 node.attributes.retain(|attribute| attribute.name != "training_mode");
+            }
+            "Dropout" if node.outputs.get(1).is_some_and(|mask| read.contains(mask)) => {
+                // Somebody reads the mask, so the node stays; without its third input it drops nothing.
+                node.inputs.truncate(2);
             }
             "Dropout" => {
                 let kept = Node::new(node.name.clone(), "Identity", vec![], vec![]);
@@ -44,9 +50,12 @@ pub fn with_values(graph: &Graph, values: &HashMap<String, Tensor>) -> Graph {
     graph
 }
 
+fn outputs_of(graph: &Graph) -> impl Iterator<Item = String> + '_ {
+    graph.outputs.iter().map(|port| port.name.clone())
+}
+
 fn drop_unused(graph: &mut Graph) {
     let outputs = graph.outputs.iter().map(|port| port.name.as_str());
-    let used: HashSet<&str> =
-        graph.nodes.iter().flat_map(|node| node.inputs.iter().map(String::as_str)).chain(outputs).collect();
+    let used: HashSet<&str> = graph.nodes.iter().flat_map(Node::reads).chain(outputs).collect();
     graph.initializers.retain(|(name, _)| used.contains(name.as_str()));
 }

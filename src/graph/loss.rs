@@ -4,7 +4,7 @@
 //! when a batch is computed in several parts: sums and weights simply add up.
 
 use super::emit::{Emit, Value};
-use super::tensor::{Dtype, Tensor, elements};
+use super::tensor::{Tensor, elements};
 use crate::config::{LossKind, LossPlan};
 use thiserror::Error;
 
@@ -108,6 +108,7 @@ pub fn build(
         LossKind::CrossEntropy => return cross_entropy_of_labels(emit, plan, output, target, ignored),
         LossKind::Mse | LossKind::L1 | LossKind::BceWithLogits | LossKind::Output => {
             same_shape(emit)?;
+            let target = emit.cast(target, emit.dtype(output));
             element_loss(emit, plan.kind, output, target)
         }
     };
@@ -156,41 +157,43 @@ fn cross_entropy_of_labels(
         let expected = format!("one label per example and position, {expected:?}");
         return Err(LossError::Shapes { loss: "cross_entropy", output: dims, target: found, expected });
     }
+    let mut wide = dims.clone();
+    if let Some(axis) = wide.get_mut(1) {
+        *axis = 1;
+    }
+    let labels = emit.reshape(labels, &wide);
     let counted = (ignored == Ignored::Possible).then(|| {
         let marker = emit.constant(Tensor::from_i64(vec![], &[plan.ignore_index]));
         let out = emit.equal(labels, marker);
         emit.not(out)
     });
-    let safe = counted.map_or(labels, |counted| emit.keep_where(counted, labels));
-    let one_hot = one_hot(emit, safe, &dims, output);
+    let is_label = is_label(emit, labels, &dims);
+    let chosen = counted.map_or(is_label, |counted| emit.and(is_label, counted));
     let weights = class_weights(emit, plan, output);
-    let weighted = weights.map_or(one_hot, |weights| emit.mul(one_hot, weights));
-    let kept = match counted {
-        Some(counted) => {
-            let mut wide = expected.clone();
-            wide.insert(1, 1);
-            let wide = emit.reshape(counted, &wide);
-            Some(emit.cast(wide, emit.dtype(output)))
+    let weight = match (weights, counted) {
+        (None, None) => emit.scalar(elements(&wide) as f64, output),
+        (None, Some(counted)) => {
+            let ones = emit.cast(counted, emit.dtype(output));
+            emit.sum_all(ones)
         }
-        None => None,
+        (Some(weights), _) => {
+            let of_labels = emit.keep_where(chosen, weights);
+            emit.sum_all(of_labels)
+        }
     };
-    let weight = if weights.is_none() && kept.is_none() {
-        emit.scalar(elements(&expected) as f64, output)
-    } else {
-        let counted = kept.map_or(weighted, |kept| emit.mul(weighted, kept));
-        emit.sum_all(counted)
-    };
-    let smoothing = plan.label_smoothing;
-    let mut coefficients = weighted;
-    if smoothing > 0.0 {
-        let sharp = emit.scale(one_hot, 1.0 - smoothing);
-        let smooth = emit.shift(sharp, smoothing / classes as f64);
-        coefficients = weights.map_or(smooth, |weights| emit.mul(smooth, weights));
+    let log_probabilities = emit.log_softmax(output, 1);
+    let weighted = weights.map_or(log_probabilities, |weights| emit.mul(log_probabilities, weights));
+    // Chosen by `Where`, not multiplied by 0 and 1: a class whose logit is -inf, as masks make it, would give NaN.
+    let sharp = emit.keep_where(chosen, weighted);
+    let mut sum = emit.sum_all(sharp);
+    if plan.label_smoothing > 0.0 {
+        let everywhere = counted.map_or(weighted, |counted| emit.keep_where(counted, weighted));
+        let smooth = emit.sum_all(everywhere);
+        let smooth = emit.scale(smooth, plan.label_smoothing / classes as f64);
+        let sharp = emit.scale(sum, 1.0 - plan.label_smoothing);
+        sum = emit.add(sharp, smooth);
     }
-    if let Some(kept) = kept {
-        coefficients = emit.mul(coefficients, kept);
-    }
-    Ok(LossParts { sum: negative_product(emit, output, coefficients), weight })
+    Ok(LossParts { sum: emit.neg(sum), weight })
 }
 
 /// -sum w t' log softmax(output), t' = (1 - s) t + s / classes, over the number of examples and positions
@@ -211,14 +214,10 @@ fn cross_entropy_of_probabilities(
     }
     let positions = elements(emit.dims(output)) / classes.max(1);
     let weight = emit.scalar(positions as f64, output);
-    Ok(LossParts { sum: negative_product(emit, output, coefficients), weight })
-}
-
-fn negative_product(emit: &mut Emit, output: Value, coefficients: Value) -> Value {
     let log_probabilities = emit.log_softmax(output, 1);
     let product = emit.mul(log_probabilities, coefficients);
     let sum = emit.sum_all(product);
-    emit.neg(sum)
+    Ok(LossParts { sum: emit.neg(sum), weight })
 }
 
 fn class_count(emit: &Emit, plan: &LossPlan, output: Value) -> Result<usize, LossError> {
@@ -251,21 +250,14 @@ fn class_weights(emit: &mut Emit, plan: &LossPlan, output: Value) -> Option<Valu
     Some(emit.constant(Tensor::from_f64(dtype, dims, &plan.class_weights)))
 }
 
-fn one_hot(emit: &mut Emit, labels: Value, dims: &[usize], like: Value) -> Value {
+/// Truth values `[batch, classes, ...]`: whether a class is the label, which is given as `[batch, 1, ...]`.
+fn is_label(emit: &mut Emit, labels: Value, dims: &[usize]) -> Value {
     let classes = dims.get(1).copied().unwrap_or(0);
-    let mut wide = dims.to_vec();
-    if let Some(axis) = wide.get_mut(1) {
-        *axis = 1;
-    }
-    let labels = emit.reshape(labels, &wide);
     let mut order_dims = vec![1; dims.len()];
     if let Some(axis) = order_dims.get_mut(1) {
         *axis = classes;
     }
-    let dtype = emit.dtype(labels);
     let order: Vec<f64> = (0..classes).map(|class| class as f64).collect();
-    let order = emit.constant(Tensor::from_f64(dtype, order_dims, &order));
-    let hit = emit.equal(labels, order);
-    let target: Dtype = emit.dtype(like);
-    emit.cast(hit, target)
+    let order = emit.constant(Tensor::from_f64(emit.dtype(labels), order_dims, &order));
+    emit.equal(labels, order)
 }

@@ -1,6 +1,6 @@
 //! The graph of a model as this project edits it: nodes in topological order, values by name.
 
-use super::proto::{AttributeProto, attribute_type};
+use super::proto::{AttributeProto, GraphProto, attribute_type};
 use super::tensor::{Dtype, Tensor};
 use bytes::Bytes;
 
@@ -132,10 +132,33 @@ impl Node {
             .any(|a| a.r#type == attribute_type::GRAPH || a.r#type == attribute_type::GRAPHS)
     }
 
+    /// All values that the node reads: its inputs, and what graphs of its own take from the surrounding one.
+    ///
+    /// Values inside those graphs are among them; ONNX does not let them share a name with a value outside.
+    pub fn reads(&self) -> impl Iterator<Item = &str> {
+        let mut captured = Vec::new();
+        for graph in self.attributes.iter().flat_map(|attribute| attribute.g.iter().chain(&attribute.graphs))
+        {
+            collect_reads(graph, &mut captured);
+        }
+        self.inputs.iter().map(String::as_str).chain(captured).filter(|name| !name.is_empty())
+    }
+
     /// `op`, or `domain.op` outside the standard domain.
     #[must_use]
     pub fn qualified_op(&self) -> String {
         if self.domain.is_empty() { self.op.clone() } else { format!("{}.{}", self.domain, self.op) }
+    }
+}
+
+/// The depth of the recursion is bounded: protobuf messages are decoded to a fixed depth only.
+fn collect_reads<'a>(graph: &'a GraphProto, names: &mut Vec<&'a str>) {
+    names.extend(graph.output.iter().map(|output| output.name.as_str()));
+    for node in &graph.node {
+        names.extend(node.input.iter().map(String::as_str));
+        for inner in node.attribute.iter().flat_map(|attribute| attribute.g.iter().chain(&attribute.graphs)) {
+            collect_reads(inner, names);
+        }
     }
 }
 

@@ -2,17 +2,24 @@
 
 use super::model::{Dim, Graph, Node, Port};
 use super::proto::{
-    DimensionValue, GraphProto, ModelProto, NodeProto, TensorProto, TypeValue, ValueInfoProto, attribute_type,
+    DimensionValue, GraphProto, ModelProto, NodeProto, TensorProto, TypeValue, ValueInfoProto,
 };
 use super::tensor::{Dtype, Tensor, ValueType, elements};
 use bytes::Bytes;
 use prost::Message;
+use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::path::{Component, Path, PathBuf};
 use thiserror::Error;
 
 /// Oldest version of the default operator set that is read: from 13 on, the axes of the shape operators are inputs.
 pub const MIN_OPSET: i64 = 13;
+
+/// `TensorProto.DataLocation` of a tensor whose bytes are in another file.
+const EXTERNAL: i32 = 1;
+
+/// Names that start so are given by this program, to what it adds to a model.
+const RESERVED: &str = "trainer/";
 
 /// Why a file is not a model that can be worked with.
 #[derive(Debug, Error)]
@@ -94,7 +101,7 @@ pub fn read_file(path: &Path) -> Result<Graph, ReadError> {
 /// # Errors
 /// As [`read_file`].
 pub fn read_bytes(path: &Path, bytes: Bytes) -> Result<Graph, ReadError> {
-    let reader = Reader { path };
+    let reader = Reader { path, files: RefCell::default() };
     let model = ModelProto::decode(bytes).map_err(|error| reader.not_onnx(error.to_string()))?;
     let opset_of =
         |domain: &str| model.opset_import.iter().find(|set| set.domain == domain).map(|set| set.version);
@@ -120,6 +127,9 @@ pub fn read_bytes(path: &Path, bytes: Bytes) -> Result<Graph, ReadError> {
 
 struct Reader<'a> {
     path: &'a Path,
+    /// External data by file. Each file is read once, so tensors that share bytes share memory, too, and no number of
+    /// references can take more memory than the files are large.
+    files: RefCell<HashMap<PathBuf, Bytes>>,
 }
 
 impl Reader<'_> {
@@ -151,10 +161,8 @@ impl Reader<'_> {
         let outputs = proto.output.iter().map(|output| self.port(output)).collect::<Result<Vec<_>, _>>()?;
         let mut nodes = Vec::with_capacity(proto.node.len());
         for (position, node) in proto.node.iter().enumerate() {
-            match self.constant(node)? {
-                Some(constant) => initializers.push(constant),
-                None => nodes.push(plain_node(node, position)),
-            }
+            self.check_attributes(node, &node.name)?;
+            nodes.push(plain_node(node, position));
         }
         make_names_unique(&mut nodes);
         let name = if proto.name.is_empty() { "model".to_owned() } else { proto.name.clone() };
@@ -197,31 +205,29 @@ impl Reader<'_> {
         Ok(Port { name: info.name.clone(), dtype: Some(dtype), dims })
     }
 
-    /// The value of a `Constant` node, which from here on is an initializer like any other.
-    fn constant(&self, node: &NodeProto) -> Result<Option<(String, Tensor)>, ReadError> {
-        let (true, [output], [attribute]) = (
-            node.op_type == "Constant" && node.domain.is_empty(),
-            node.output.as_slice(),
-            node.attribute.as_slice(),
-        ) else {
-            return Ok(None);
-        };
-        let floats = |values: &[f32], dims: Vec<usize>| Some(Tensor::from_f32(dims, values));
-        let tensor = match (attribute.name.as_str(), attribute.r#type) {
-            ("value", attribute_type::TENSOR) => {
-                attribute.t.as_ref().map(|proto| self.tensor(proto)).transpose()?
+    /// Tensors inside nodes are passed on as they are, so they must not refer to files: only initializers may.
+    fn check_attributes(&self, node: &NodeProto, what: &str) -> Result<(), ReadError> {
+        for attribute in &node.attribute {
+            for graph in attribute.g.iter().chain(&attribute.graphs) {
+                let is_external = |tensor: &TensorProto| tensor.data_location == EXTERNAL;
+                if graph.initializer.iter().any(is_external) {
+                    return Err(self.external_in_node(what));
+                }
+                graph.node.iter().try_for_each(|inner| self.check_attributes(inner, what))?;
             }
-            ("value_float", attribute_type::FLOAT) => floats(&[attribute.f], vec![]),
-            ("value_floats", attribute_type::FLOATS) => {
-                floats(&attribute.floats, vec![attribute.floats.len()])
+            if attribute.t.iter().chain(&attribute.tensors).any(|tensor| tensor.data_location == EXTERNAL) {
+                return Err(self.external_in_node(what));
             }
-            ("value_int", attribute_type::INT) => Some(Tensor::from_i64(vec![], &[attribute.i])),
-            ("value_ints", attribute_type::INTS) => {
-                Some(Tensor::from_i64(vec![attribute.ints.len()], &attribute.ints))
-            }
-            _ => None,
-        };
-        Ok(tensor.map(|tensor| (output.clone(), tensor)))
+        }
+        Ok(())
+    }
+
+    fn external_in_node(&self, what: &str) -> ReadError {
+        ReadError::Unsupported {
+            path: self.path.to_owned(),
+            what: format!("external data inside node `{what}`"),
+            remedy: "export again with the constants in the file (`external_data=False`)".to_owned(),
+        }
     }
 
     fn tensor(&self, proto: &TensorProto) -> Result<Tensor, ReadError> {
@@ -234,7 +240,7 @@ impl Reader<'_> {
             self.invalid(what(), format!("its shape {:?} has a negative dimension", proto.dims))
         })?;
         let expected_bytes = elements(&dims).saturating_mul(dtype.size_bytes());
-        let bytes = if proto.data_location == 1 {
+        let bytes = if proto.data_location == EXTERNAL {
             self.external(proto, expected_bytes)?
         } else if let Some(raw) = &proto.raw_data {
             raw.clone()
@@ -288,12 +294,35 @@ impl Reader<'_> {
                 file.display()
             )));
         }
-        read_range(&real, offset, length).map_err(io)?.ok_or_else(|| {
+        if !real.metadata().map_err(io)?.is_file() {
+            return Err(fail(format!("{} is not a regular file", file.display())));
+        }
+        let mut files = self.files.borrow_mut();
+        let contents = match files.get(&real) {
+            Some(contents) => contents,
+            None => files.entry(real.clone()).or_insert(Bytes::from(std::fs::read(&real).map_err(io)?)),
+        };
+        let end = offset.saturating_add(length);
+        let range = usize::try_from(offset).ok().zip(usize::try_from(end).ok());
+        let range = range.filter(|(_, end)| *end <= contents.len());
+        let (start, end) = range.ok_or_else(|| {
             fail(format!(
-                "{} ends before byte {}; the file is truncated",
+                "{} has {} bytes and the tensor would end at byte {end}; the file is truncated, export the model again",
                 file.display(),
-                offset.saturating_add(length)
+                contents.len()
             ))
+        })?;
+        Ok(contents.slice(start..end))
+    }
+
+    fn check_name(&self, name: &str) -> Result<(), ReadError> {
+        if !name.starts_with(RESERVED) {
+            return Ok(());
+        }
+        Err(ReadError::Unsupported {
+            path: self.path.to_owned(),
+            what: format!("a value called `{name}`"),
+            remedy: format!("names that start with `{RESERVED}` are kept for the training graph, rename it"),
         })
     }
 
@@ -302,6 +331,7 @@ impl Reader<'_> {
         let mut known: HashSet<&str> = HashSet::new();
         let given = graph.inputs.iter().map(|port| port.name.as_str());
         for name in given.chain(graph.initializers.iter().map(|(name, _)| name.as_str())) {
+            self.check_name(name)?;
             if !known.insert(name) {
                 return Err(self.invalid(format!("value `{name}`"), "it is defined twice, expected once"));
             }
@@ -322,6 +352,7 @@ impl Reader<'_> {
                 }
             }
             for output in node.outputs.iter().filter(|name| !name.is_empty()) {
+                self.check_name(output)?;
                 if !known.insert(output.as_str()) {
                     return Err(self
                         .invalid(what(), format!("its output `{output}` is defined twice, expected once")));
@@ -337,19 +368,6 @@ impl Reader<'_> {
 
 fn folder_of(folder: &Path) -> &Path {
     if folder.as_os_str().is_empty() { Path::new(".") } else { folder }
-}
-
-/// `length` bytes of a file from `offset`, or `None` if it is shorter. The size is checked before anything is allocated.
-fn read_range(path: &Path, offset: u64, length: u64) -> std::io::Result<Option<Bytes>> {
-    use std::io::{Read, Seek, SeekFrom};
-    let mut file = std::fs::File::open(path)?;
-    if offset.checked_add(length).is_none_or(|end| end > file.metadata().map_or(0, |meta| meta.len())) {
-        return Ok(None);
-    }
-    file.seek(SeekFrom::Start(offset))?;
-    let mut bytes = vec![0; usize::try_from(length).map_err(std::io::Error::other)?];
-    file.read_exact(&mut bytes)?;
-    Ok(Some(Bytes::from(bytes)))
 }
 
 /// The elements of a tensor that stores them in a typed field instead of `raw_data`.
@@ -383,13 +401,24 @@ fn plain_node(node: &NodeProto, position: usize) -> Node {
     }
 }
 
+/// Gives later nodes with a name that is taken a number, as `name#2`.
 fn make_names_unique(nodes: &mut [Node]) {
-    let mut seen: HashMap<String, usize> = HashMap::new();
+    let mut taken: HashSet<String> = HashSet::new();
+    let mut numbers: HashMap<String, usize> = HashMap::new();
     for node in nodes {
-        let count = seen.entry(node.name.clone()).or_insert(0);
-        *count += 1;
-        if *count > 1 {
-            node.name = format!("{}#{count}", node.name);
+        if !taken.contains(&node.name) {
+            taken.insert(node.name.clone());
+            continue;
         }
+        // The number goes on from the last one of this name: a file full of equal names must not take forever.
+        let number = numbers.entry(node.name.clone()).or_insert(1);
+        let free = loop {
+            *number += 1;
+            let candidate = format!("{}#{number}", node.name);
+            if taken.insert(candidate.clone()) {
+                break candidate;
+            }
+        };
+        node.name = free;
     }
 }

@@ -8,7 +8,7 @@ use super::loss::{self, Ignored, LossError};
 use super::model::{Dim, Graph, Port};
 use super::tensor::{Dtype, Tensor, ValueType};
 use super::train_form::{self, TrainFormError};
-use crate::config::LossPlan;
+use crate::config::{LossKind, LossPlan};
 use std::collections::{HashMap, HashSet};
 use thiserror::Error;
 
@@ -75,7 +75,8 @@ pub enum StepError {
     },
     /// Nothing to train.
     #[error(
-        "the loss depends on no trainable parameter of the model ({considered} candidates); check `model.freeze` and `loss.output`"
+        "the loss depends on no trainable parameter of the model ({considered} float initializers, none of them trainable); check \
+             `model.freeze` and `loss.output`, and that the model was exported with its weights as initializers"
     )]
     NothingToTrain {
         /// Float initializers that were considered.
@@ -98,7 +99,7 @@ pub struct StepSpec<'a> {
     pub dimensions: &'a std::collections::BTreeMap<String, u64>,
     /// The loss.
     pub loss: &'a LossPlan,
-    /// Name, element type and per-example dimensions of the target; `None` dimensions mean those of the output.
+    /// The target, if the loss has one.
     pub target: Option<&'a Target>,
     /// Whether labels that do not count occur.
     pub ignored: Ignored,
@@ -109,7 +110,8 @@ pub struct StepSpec<'a> {
 pub struct Target {
     /// Name under `[data.targets]`.
     pub name: String,
-    /// `I64` for class labels, `F32` otherwise.
+    /// `I64` for class labels, which have one element per example and position; otherwise the type of the data, in the
+    /// shape of the output.
     pub dtype: Dtype,
 }
 
@@ -179,7 +181,7 @@ pub fn training(spec: &StepSpec<'_>, oracle: &dyn Oracle) -> Result<StepGraph, S
     outputs.push(predictions);
     let mut gradient_names = Vec::with_capacity(parameters.len());
     for (parameter, gradient) in parameters.iter().zip(gradients) {
-        let name = format!("gradient/{}", emit.name(*parameter));
+        let name = format!("trainer/gradient_of/{}", emit.name(*parameter));
         // A parameter whose influence is cut by a piecewise constant operator has gradient zero, as in PyTorch.
         let gradient = gradient.unwrap_or_else(|| emit.zeros_like(*parameter));
         outputs.push(emit.name_output(gradient, &name));
@@ -189,7 +191,7 @@ pub fn training(spec: &StepSpec<'_>, oracle: &dyn Oracle) -> Result<StepGraph, S
     for (state, _) in &spec.trainable.states {
         let updated = form.states.iter().find(|(name, _)| name == state).map(|(_, value)| *value);
         let value = updated.or_else(|| emit.find(state)).expect("states are initializers of the model");
-        let name = format!("state/{state}");
+        let name = format!("trainer/state/{state}");
         outputs.push(emit.name_output(value, &name));
         state_names.push(name);
     }
@@ -367,7 +369,7 @@ fn attach_loss(
     let output = emit.find(&name).expect("the reader checked that outputs are produced");
     let target = spec.target.map(|target| {
         let mut dims = emit.dims(output).to_vec();
-        if target.dtype == Dtype::I64 && dims.len() > 1 {
+        if target.dtype == Dtype::I64 && spec.loss.kind == LossKind::CrossEntropy && dims.len() > 1 {
             dims.remove(1);
         }
         let kind = ValueType::new(target.dtype, dims);

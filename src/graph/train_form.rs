@@ -1,7 +1,8 @@
 //! The training form of a model: batch statistics in BatchNormalization, masks in Dropout.
 //!
 //! PyTorch's exporter writes BatchNormalization in its inference form even for a model in training mode, so every such
-//! node is switched to the statistics of the batch, and its running statistics become state that each step updates.
+//! node is switched to the statistics of the batch, and its running statistics become state that each step updates. A
+//! node whose running statistics are frozen goes on normalising with them, as fine-tuning a frozen backbone wants.
 //! Dropout masks are fed from outside: they are a function of seed, step and node, the same on every device.
 
 use super::emit::{Emit, Value};
@@ -91,10 +92,18 @@ fn batch_normalization(
     running: &mut HashMap<String, Value>,
 ) -> Result<(), TrainFormError> {
     let [x, _, _, mean_name, var_name] = node.inputs.as_slice() else {
+        // Not a valid node; ONNX Runtime refuses it by name.
         emit.push(node);
         return Ok(());
     };
     let (mean_name, var_name) = (mean_name.clone(), var_name.clone());
+    node.outputs.truncate(1);
+    node.attributes.retain(|attribute| attribute.name == "epsilon");
+    let is_frozen = |name: &str| emit.find(name).is_some_and(|value| emit.known(value).is_some());
+    if is_frozen(&mean_name) || is_frozen(&var_name) {
+        emit.push(node);
+        return Ok(());
+    }
     let x = emit.find(x).expect("the reader checked that inputs are defined");
     let axes: Vec<usize> = (0..emit.rank(x)).filter(|axis| *axis != 1).collect();
     let count: usize = axes.iter().filter_map(|axis| emit.dims(x).get(*axis)).product();
@@ -111,10 +120,6 @@ fn batch_normalization(
     let unbiased = emit.scale(var, count as f64 / (count - 1) as f64);
     for (name, statistic) in [(mean_name, mean), (var_name, unbiased)] {
         let Some(current) = running.get(&name).copied().or_else(|| emit.find(&name)) else { continue };
-        if emit.known(current).is_some() {
-            // Frozen statistics stay as they are.
-            continue;
-        }
         let old = emit.scale(current, momentum);
         let new = emit.scale(statistic, 1.0 - momentum);
         let updated = emit.add(old, new);
@@ -122,8 +127,6 @@ fn batch_normalization(
         form.states.retain(|(state, _)| *state != name);
         form.states.push((name, updated));
     }
-    node.outputs.truncate(1);
-    node.attributes.retain(|attribute| attribute.name == "epsilon");
     node.attributes.push(attribute::int(BATCH_STATISTICS, 1));
     for (position, statistic) in [(3, mean), (4, var)] {
         if let Some(input) = node.inputs.get_mut(position) {

@@ -1,2 +1,10 @@
 //! The integration tests: real processes, real files, real ONNX Runtime. One file per part of the product.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, missing_docs, unreachable_pub)]
+
+mod reference_models;
+mod runtime_library;
+
+mod gradients;
+mod graph;
+mod losses;
+mod models;

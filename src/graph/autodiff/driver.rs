@@ -78,8 +78,7 @@ fn dependents(emit: &Emit, forward: &[Node], wanted: &[Value]) -> HashSet<Value>
     let mut dependent: HashSet<Value> = wanted.iter().copied().collect();
     for node in forward {
         let flows = !matches!(find(node, emit.opset()).map(|rule| &rule.gradient), Some(Gradient::Zero(_)));
-        let reads =
-            node.inputs.iter().filter_map(|name| emit.find(name)).any(|value| dependent.contains(&value));
+        let reads = node.reads().filter_map(|name| emit.find(name)).any(|value| dependent.contains(&value));
         if flows && reads {
             let outputs = node.outputs.iter().filter_map(|name| emit.find(name));
             dependent.extend(outputs.filter(|value| emit.dtype(*value).is_float()));
@@ -96,7 +95,7 @@ fn path_to_loss(emit: &Emit, forward: &[Node], dependent: &HashSet<Value>, loss:
         let outputs: Vec<Value> = node.outputs.iter().filter_map(|name| emit.find(name)).collect();
         if outputs.iter().any(|value| reached.contains(value) && dependent.contains(value)) {
             *on_path = true;
-            reached.extend(node.inputs.iter().filter_map(|name| emit.find(name)));
+            reached.extend(node.reads().filter_map(|name| emit.find(name)));
         }
     }
     path

@@ -128,6 +128,18 @@ impl Emit {
     pub fn less(&mut self, a: Value, b: Value) -> Value {
         self.compare("Less", a, b)
     }
+    /// `a >= b`
+    pub fn greater_or_equal(&mut self, a: Value, b: Value) -> Value {
+        self.compare("GreaterOrEqual", a, b)
+    }
+    /// `a <= b`
+    pub fn less_or_equal(&mut self, a: Value, b: Value) -> Value {
+        self.compare("LessOrEqual", a, b)
+    }
+    /// `a` and `b`, both truth values
+    pub fn and(&mut self, a: Value, b: Value) -> Value {
+        self.compare("And", a, b)
+    }
     /// Logical negation
     pub fn not(&mut self, x: Value) -> Value {
         self.same("Not", x)
@@ -249,10 +261,10 @@ impl Emit {
 
     /// Matrix product over the last two axes, the others broadcast; both ranks at least 2
     pub fn matmul(&mut self, a: Value, b: Value) -> Value {
-        let (left, right) = (self.dims(a), self.dims(b));
-        let ([left_batch @ .., rows, _], [right_batch @ .., _, columns]) = (left, right) else {
-            unreachable!("matmul is emitted for matrices only")
-        };
+        let (left_batch, [rows, _]) =
+            self.dims(a).split_last_chunk().expect("a is a matrix or a batch of them");
+        let (right_batch, [_, columns]) =
+            self.dims(b).split_last_chunk().expect("b is a matrix or a batch of them");
         let mut dims = broadcast(left_batch, right_batch).expect("the leading axes broadcast");
         dims.extend([*rows, *columns]);
         let kind = ValueType::new(self.dtype(a), dims);
@@ -302,7 +314,7 @@ impl Emit {
 
     /// Values joined along an axis
     pub fn concat(&mut self, parts: &[Value], axis: usize) -> Value {
-        let [first, rest @ ..] = parts else { unreachable!("concat is emitted for at least one part") };
+        let (first, rest) = parts.split_first().expect("concat is emitted for at least one part");
         if rest.is_empty() {
             return *first;
         }

@@ -96,7 +96,7 @@ fn ancestors<'a>(graph: &'a Graph, output: &'a str) -> HashSet<&'a str> {
     let mut found = HashSet::from([output]);
     for node in graph.nodes.iter().rev() {
         if node.outputs.iter().any(|name| found.contains(name.as_str())) {
-            found.extend(node.inputs.iter().map(String::as_str));
+            found.extend(node.reads());
         }
     }
     found

@@ -101,7 +101,8 @@ fn pow(node: &NodeView, emit: &mut Emit) -> Ruled {
         let kept = emit.zeros_like(grad);
         // Where the base is 0 the slope is kept only for a negative exponent.
         let at_zero = emit.select(negative, grad, kept);
-        emit.select(base_is_zero, at_zero, grad)
+        let grad = emit.select(base_is_zero, at_zero, grad);
+        emit.cast(grad, emit.dtype(node.input(1)))
     });
     Ok(vec![da, db])
 }
@@ -137,16 +138,12 @@ fn clip(node: &NodeView, emit: &mut Emit) -> Ruled {
         return Err(Refusal("its bounds depend on parameters, expected constants".to_owned()));
     }
     let x = node.input(0);
-    let mut grad = node.dy();
-    if let Some(low) = node.optional_input(1) {
-        let below = emit.less(x, low);
-        let inside = emit.not(below);
-        grad = emit.keep_where(inside, grad);
-    }
-    if let Some(high) = node.optional_input(2) {
-        let above = emit.greater(x, high);
-        let inside = emit.not(above);
-        grad = emit.keep_where(inside, grad);
-    }
-    one(grad)
+    let low = node.optional_input(1).map(|low| emit.greater_or_equal(x, low));
+    let high = node.optional_input(2).map(|high| emit.less_or_equal(x, high));
+    let inside = match (low, high) {
+        (Some(low), Some(high)) => emit.and(low, high),
+        (Some(bound), None) | (None, Some(bound)) => bound,
+        (None, None) => return one(node.dy()),
+    };
+    one(emit.keep_where(inside, node.dy()))
 }

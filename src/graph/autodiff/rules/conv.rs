@@ -127,9 +127,7 @@ fn flip_kernel(w: Value, group: usize, emit: &mut Emit) -> Value {
 fn weight_grad(x: Value, w: Value, dy: Value, shape: &ConvShape, emit: &mut Emit) -> Value {
     let (w_dims, dy_dims) = (emit.dims(w).to_vec(), emit.dims(dy).to_vec());
     let (rank, group, window) = (w_dims.len(), shape.group, elements(&shape.kernel));
-    let [outputs, inputs, ..] = *w_dims.as_slice() else {
-        unreachable!("a convolution weight has two channel axes")
-    };
+    let [outputs, inputs] = *w_dims.first_chunk().expect("a convolution weight has two channel axes");
     let batch = dy_dims.first().copied().unwrap_or(1);
     let positions = batch * elements(dy_dims.get(2..).unwrap_or_default());
     let mut channels_first: Vec<usize> = (0..rank).collect();

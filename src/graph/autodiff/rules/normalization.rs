@@ -1,6 +1,6 @@
 //! Normalisation layers.
 
-use super::{NodeView, Rule, Ruled, rule};
+use super::{NodeView, Refusal, Rule, Ruled, rule};
 use crate::graph::emit::{Emit, Value};
 use crate::graph::model::attribute;
 use crate::graph::train_form::BATCH_STATISTICS;
@@ -13,6 +13,10 @@ pub(super) const RULES: &[Rule] = &[rule("BatchNormalization", batch_normalizati
 ///
 /// The training form of a model marks the nodes that normalise with the statistics of the batch.
 fn batch_normalization(node: &NodeView, emit: &mut Emit) -> Ruled {
+    let of_batch = node.node.int(BATCH_STATISTICS).is_some();
+    if !of_batch && (node.needs(3) || node.needs(4)) {
+        return Err(Refusal("its statistics depend on parameters, expected constants".to_owned()));
+    }
     let (dy, x) = (node.dy(), node.input(0));
     let (scale, mean, var) = (node.input(1), node.input(3), node.input(4));
     let epsilon = node.node.float("epsilon").unwrap_or(1e-5);
@@ -39,7 +43,7 @@ fn batch_normalization(node: &NodeView, emit: &mut Emit) -> Ruled {
         }
         let wide_slope = emit.reshape(slope, &per_channel);
         let direct = emit.mul(dy, wide_slope);
-        if node.node.int(BATCH_STATISTICS).is_none() {
+        if !of_batch {
             return direct;
         }
         // -slope * (h * dscale + dbias) / n is again an affine function of the normalised input.

@@ -64,32 +64,69 @@ fn split(node: &NodeView, emit: &mut Emit) -> Ruled {
     Ok(vec![Some(emit.concat(&parts, axis)), None])
 }
 
-/// y = x[start..end]   gives   dx = dy between zeros
+/// y = x[start..end step step]   gives   dx = dy between zeros, with zeros between its elements for a longer step
+///
+/// A negative step gives the elements in reverse, which is undone first.
 fn slice(node: &NodeView, emit: &mut Emit) -> Ruled {
-    let x = node.input(0);
-    let (rank, dims) = (emit.rank(x), emit.dims(x).to_vec());
     let list = |position: usize| node.known(emit, position).and_then(|tensor| tensor.to_i64());
     let (Some(starts), Some(_)) = (list(1), list(2)) else {
         return Err(Refusal("its starts or ends are computed, expected constants".to_owned()));
     };
-    if list(4).is_some_and(|steps| steps.iter().any(|step| *step != 1)) {
-        return Err(Refusal("a step other than 1 has no gradient rule".to_owned()));
-    }
     let axes = list(3).unwrap_or_else(|| (0..starts.len() as i64).collect());
+    let steps = list(4).unwrap_or_else(|| vec![1; starts.len()]);
+    let dims = emit.dims(node.input(0)).to_vec();
+    let rank = dims.len();
+    let mut grad = node.dy();
     let mut pads = vec![0; 2 * rank];
-    for (axis, start) in axes.iter().zip(&starts) {
+    for ((axis, start), step) in axes.iter().zip(&starts).zip(&steps) {
         let axis = from_front(*axis, rank);
         let size = dims.get(axis).copied().unwrap_or(0) as i64;
-        let kept = emit.dims(node.output(0)).get(axis).copied().unwrap_or(0) as i64;
-        let begin = if *start < 0 { start + size } else { *start }.clamp(0, size);
-        let after = size - begin - kept;
+        let kept = emit.dims(grad).get(axis).copied().unwrap_or(0);
+        let Some(reach) = (kept as i64).checked_sub(1).filter(|reach| *reach >= 0).map(|reach| reach * step)
+        else {
+            // Nothing was taken, so nothing comes back.
+            return one(emit.zeros_like(node.input(0)));
+        };
+        let start = if *start < 0 { start.saturating_add(size) } else { *start };
+        let mut begin = start.clamp(0, if *step < 0 { size - 1 } else { size });
+        if *step < 0 {
+            let reversed: Vec<i64> = (0..kept as i64).rev().collect();
+            grad = emit.take(grad, axis, &reversed);
+            begin += reach;
+        }
+        grad = spread_axis(grad, axis, usize::try_from(step.unsigned_abs()).unwrap_or(1), emit);
+        let after = size - begin - reach.abs() - 1;
         for (slot, value) in [(axis, begin), (axis + rank, after)] {
             if let Some(pad) = pads.get_mut(slot) {
                 *pad = usize::try_from(value).unwrap_or(0);
             }
         }
     }
-    one(emit.pad(node.dy(), &pads))
+    one(emit.pad(grad, &pads))
+}
+
+/// `x` with `step - 1` zeros between neighbours along an axis.
+fn spread_axis(x: Value, axis: usize, step: usize, emit: &mut Emit) -> Value {
+    let dims = emit.dims(x).to_vec();
+    let count = dims.get(axis).copied().unwrap_or(0);
+    if step == 1 || count <= 1 {
+        return x;
+    }
+    let mut apart = dims.clone();
+    apart.insert(axis + 1, 1);
+    let apart_rank = apart.len();
+    let split = emit.reshape(x, &apart);
+    let mut pads = vec![0; 2 * apart_rank];
+    if let Some(pad) = pads.get_mut(apart_rank + axis + 1) {
+        *pad = step - 1;
+    }
+    let padded = emit.pad(split, &pads);
+    let mut joined = dims;
+    if let Some(size) = joined.get_mut(axis) {
+        *size = count * step;
+    }
+    let joined = emit.reshape(padded, &joined);
+    emit.slice(joined, &[axis], &[0], &[(count - 1) * step + 1], &[1])
 }
 
 /// y = x repeated   gives   dx = dy summed over the repetitions, which the driver does

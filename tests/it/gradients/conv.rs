@@ -1,0 +1,94 @@
+use super::case::{Case, NEWEST, case};
+
+pub fn cases() -> Vec<Case> {
+    let mut all = [planes(), groups(), other_ranks(), automatic_pads()].concat();
+    for case in &mut all {
+        *case = case.clone().single_linear();
+    }
+    all
+}
+
+/// A convolution of `x` by `w` with a bias.
+fn conv(about: &'static str, x: &[usize], w: &[usize]) -> Case {
+    case("Conv", about).x(x).x(w).x(&[w[0]])
+}
+
+fn planes() -> Vec<Case> {
+    vec![
+        conv("plain", &[2, 2, 4, 4], &[3, 2, 3, 3]).opsets(&[13, 18, 21, NEWEST]),
+        case("Conv", "without bias").x(&[1, 2, 4, 4]).x(&[2, 2, 3, 3]).list("kernel_shape", &[3, 3]),
+        conv("padded", &[1, 2, 3, 4], &[2, 2, 3, 3]).list("pads", &[1, 1, 1, 1]),
+        conv("padded on each side differently", &[1, 1, 3, 4], &[2, 1, 3, 2]).list("pads", &[0, 1, 2, 0]),
+        conv("padded by more than the kernel", &[1, 1, 2, 2], &[1, 1, 2, 2]).list("pads", &[2, 3, 2, 1]),
+        conv("strided", &[1, 2, 5, 5], &[2, 2, 3, 3]).list("strides", &[2, 2]),
+        conv("strided with a rest", &[1, 1, 6, 7], &[2, 1, 3, 2]).list("strides", &[2, 3]),
+        conv("strided and padded", &[2, 1, 5, 4], &[2, 1, 3, 3])
+            .list("strides", &[2, 2])
+            .list("pads", &[1, 1, 1, 1]),
+        conv("strides that differ", &[1, 1, 5, 4], &[1, 1, 3, 2])
+            .list("strides", &[1, 2])
+            .list("pads", &[1, 0, 0, 1]),
+        conv("strides longer than the kernel", &[1, 1, 7, 7], &[1, 1, 2, 2]).list("strides", &[3, 3]),
+        conv("dilated", &[1, 1, 6, 6], &[2, 1, 3, 3]).list("dilations", &[2, 2]),
+        conv("dilated, padded, strided", &[1, 2, 6, 5], &[1, 2, 2, 3])
+            .list("dilations", &[3, 2])
+            .list("pads", &[1, 2, 0, 1])
+            .list("strides", &[2, 1]),
+        conv("a kernel of one element", &[2, 3, 2, 2], &[2, 3, 1, 1]),
+        conv("a kernel of one element, strided", &[1, 2, 3, 3], &[2, 2, 1, 1]).list("strides", &[2, 2]),
+        conv("a kernel as large as the image", &[2, 1, 3, 3], &[2, 1, 3, 3]),
+        conv("one pixel", &[1, 1, 1, 1], &[1, 1, 3, 3]).list("pads", &[1, 1, 1, 1]),
+        conv("no examples", &[0, 1, 3, 3], &[1, 1, 2, 2]).opsets(&[14, NEWEST]),
+    ]
+}
+
+fn groups() -> Vec<Case> {
+    vec![
+        conv("two groups", &[1, 4, 3, 3], &[4, 2, 2, 2]).int("group", 2),
+        conv("groups that widen", &[2, 2, 3, 3], &[6, 1, 2, 2]).int("group", 2).list("pads", &[1, 1, 0, 0]),
+        conv("depthwise", &[1, 3, 4, 4], &[3, 1, 3, 3]).int("group", 3).list("pads", &[1, 1, 1, 1]),
+        conv("depthwise, strided", &[1, 3, 4, 4], &[3, 1, 3, 3])
+            .int("group", 3)
+            .list("pads", &[1, 1, 1, 1])
+            .list("strides", &[2, 2]),
+        conv("groups, dilated and strided", &[1, 4, 5, 5], &[2, 2, 2, 2])
+            .int("group", 2)
+            .list("dilations", &[2, 1])
+            .list("strides", &[1, 2]),
+    ]
+}
+
+fn other_ranks() -> Vec<Case> {
+    vec![
+        conv("one axis", &[2, 2, 6], &[3, 2, 3]).list("pads", &[1, 1]),
+        conv("one axis, strided and dilated", &[1, 2, 9], &[2, 2, 3])
+            .list("strides", &[2])
+            .list("dilations", &[2]),
+        conv("one axis in groups", &[1, 4, 5], &[4, 2, 2]).int("group", 2).list("pads", &[1, 0]),
+        conv("three axes", &[1, 1, 3, 3, 3], &[2, 1, 2, 2, 2]),
+        conv("three axes, strided and padded", &[1, 2, 3, 3, 4], &[1, 2, 2, 3, 2])
+            .list("strides", &[2, 1, 2])
+            .list("pads", &[1, 1, 0, 0, 1, 1]),
+    ]
+}
+
+fn automatic_pads() -> Vec<Case> {
+    ["SAME_UPPER", "SAME_LOWER", "VALID"]
+        .into_iter()
+        .flat_map(|mode| {
+            [
+                conv("automatic pads", &[1, 1, 4, 5], &[1, 1, 2, 3]).text("auto_pad", mode),
+                conv("automatic pads, strided", &[1, 1, 5, 6], &[1, 1, 3, 4])
+                    .text("auto_pad", mode)
+                    .list("strides", &[2, 3]),
+            ]
+        })
+        // With dilations ONNX Runtime runs no other automatic pads than these.
+        .chain([conv("automatic pads, dilated", &[1, 1, 5, 6], &[1, 1, 2, 2])
+            .text("auto_pad", "VALID")
+            .list("dilations", &[2, 3])])
+        .chain([conv("automatic pads that are not", &[1, 1, 3, 3], &[1, 1, 2, 2])
+            .text("auto_pad", "NOTSET")
+            .list("pads", &[1, 0, 0, 1])])
+        .collect()
+}

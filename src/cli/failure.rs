@@ -4,8 +4,8 @@ use super::exit::Exit;
 use crate::engine::error::{EngineError, ErrorClass};
 use crate::train::evaluate::EvaluateError;
 use crate::train::keeper::KeepError;
+use crate::train::outcome::RunError;
 use crate::train::prepare::PrepareError;
-use crate::train::run::RunError;
 
 /// A failure of the command: printed once, as a chain of causes, then the process ends with `exit`.
 #[derive(Debug)]

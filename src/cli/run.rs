@@ -10,12 +10,13 @@ use crate::report::progress::{Progress, Verbosity};
 use crate::train::event::{Environment, Event, Finished, PlanChanged, Resumed, RunStarted, SignalReceived};
 use crate::train::export::{self, export};
 use crate::train::keeper::{DATA_LOCK, KeepError, Keeper, SETTINGS};
+use crate::train::outcome::Ending;
 use crate::train::prepare::{Prepared, prepare};
 use crate::train::resume::{
     Changes, ResumeError, changed_data, changed_environment, changed_model, changed_settings,
     load as load_checkpoint, newest_checkpoint,
 };
-use crate::train::run::{Context, Ending, run as train};
+use crate::train::run::{Context, run as train};
 use crate::train::saved::Saved;
 use std::io::Write as _;
 use std::path::Path;

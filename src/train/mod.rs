@@ -14,6 +14,7 @@ pub mod history;
 pub mod keeper;
 pub mod metric;
 pub mod observe;
+pub mod outcome;
 pub mod prepare;
 pub mod resume;
 pub mod run;

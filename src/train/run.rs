@@ -2,101 +2,24 @@
 
 use super::best::{Best, Direction};
 use super::dropout::fill_mask;
-use super::early_stopping::{UnknownMonitor, Verdict, monitor_direction};
+use super::early_stopping::{Verdict, monitor_direction};
 use super::evaluate::{EvaluateError, validate};
 use super::event::{EarlyStopped, EpochDone, Event, StepDone, StepRefused};
-use super::keeper::{KeepError, Keeper};
+use super::keeper::Keeper;
 use super::observe::{Observer, StepProgress};
+use super::outcome::{Ending, RunError};
 use super::prepare::{Prepared, parts, take_part};
 use super::saved::{Saved, StateSnapshot};
 use super::schedule::Schedule;
-use crate::data::{Batch, Batches, Cursor, LoadError, Prefetch};
-use crate::engine::error::{EngineError, ErrorClass};
+use crate::data::{Batch, Batches, Cursor, Prefetch};
+use crate::engine::error::ErrorClass;
 use crate::engine::step::{Clipping, StepOutcome};
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use thiserror::Error;
 use trainer_runtime::checkpoint::{EmergencyCause, Kind};
 use trainer_runtime::signals::{Signal, Signals};
-
-/// How a run, or this process's part of it, ended.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Ending {
-    /// All epochs, or the most steps, are done.
-    Complete,
-    /// A metric no longer improved.
-    StoppedEarly,
-    /// The time is over; running again goes on.
-    TimeIsOver,
-    /// A signal stopped it; the state is saved.
-    Signal(Signal),
-}
-
-/// Why training did not go on. Whatever was durable before still is.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum RunError {
-    /// Storage.
-    #[error(transparent)]
-    Keep(#[from] KeepError),
-    /// Data.
-    #[error(transparent)]
-    Load(#[from] LoadError),
-    /// ONNX Runtime.
-    #[error(transparent)]
-    Engine(#[from] EngineError),
-    /// Validation.
-    #[error(transparent)]
-    Evaluate(#[from] EvaluateError),
-    /// Early stopping watches something that is not measured.
-    #[error(transparent)]
-    Monitor(#[from] UnknownMonitor),
-    /// A monitor without a value.
-    #[error(
-        "early stopping watches `{monitor}`, which this run does not measure; it measures {measured}: set \
-             `train.early_stopping.monitor`, `metrics` or validation data"
-    )]
-    NotMeasured {
-        /// The column watched.
-        monitor: String,
-        /// The columns there are.
-        measured: String,
-    },
-    /// Too many batches gave a loss or gradient that is not finite.
-    #[error(
-        "training diverged: {refused} batches in a row gave a loss or gradient that is not finite, the last is batch {batch} of \
-             epoch {epoch} (loss {loss}, gradient norm {gradient_norm}); lower `optimizer.lr`, set `train.clip_norm`, or raise \
-             `train.max_refused_steps`"
-    )]
-    Diverged {
-        /// Batches refused in a row.
-        refused: u64,
-        /// Epoch of the last one.
-        epoch: u64,
-        /// Its index in the epoch.
-        batch: u64,
-        /// Its loss.
-        loss: f32,
-        /// Its gradient norm.
-        gradient_norm: f64,
-    },
-    /// A step computed again gave another loss than the journal recorded.
-    #[error(
-        "step {step}, computed again after the last checkpoint, gave loss {found} where the journal recorded {recorded}: this is not \
-             the computation that was interrupted; use the machine, library and threads of the run, or accept the difference with \
-             `--allow-changed environment`"
-    )]
-    NotReproduced {
-        /// The step.
-        step: u64,
-        /// The loss now.
-        found: f32,
-        /// The loss in the journal.
-        recorded: f32,
-    },
-}
 
 /// What a run needs besides what was prepared.
 pub struct Context<'a> {
@@ -175,12 +98,46 @@ impl Loop<'_, '_> {
                 Err(error) if is_cancelled(&error) && self.stop_signal().is_some() => {
                     self.prepared.engine.abandon();
                 }
-                Err(error) => return Err(error),
+                Err(error) => return Err(self.save_before(error)),
             }
             self.context.keeper.collect(self.saved.best)?;
         };
         self.close(&ending)?;
         Ok(ending)
+    }
+
+    /// Makes the last committed state durable because `error` is about to end the run; the error comes back.
+    ///
+    /// Not where storage itself failed, nor where the state is in doubt because a step was not reproduced.
+    fn save_before(&mut self, error: RunError) -> RunError {
+        let cause = match &error {
+            RunError::Engine(error) | RunError::Evaluate(EvaluateError::Engine(error))
+                if error.class == ErrorClass::OutOfMemory =>
+            {
+                EmergencyCause::OutOfMemory
+            }
+            RunError::Engine(_) | RunError::Evaluate(_) | RunError::Load(_) => EmergencyCause::Error,
+            _ => return error,
+        };
+        self.prepared.engine.abandon();
+        let snapshot = match self.snapshot() {
+            Ok(snapshot) => snapshot,
+            Err(second) => {
+                self.context.observer.notice(&format!("the last steps could not be saved: {second}"));
+                return error;
+            }
+        };
+        let line = match self.context.keeper.save_now(
+            Kind::Emergency(cause),
+            self.saved.epoch,
+            &self.saved,
+            snapshot,
+        ) {
+            Ok(name) => format!("saved step {} as checkpoints/{name}", self.saved.step),
+            Err(second) => format!("the last steps could not be saved: {second}"),
+        };
+        self.context.observer.notice(&line);
+        error
     }
 
     fn stop_signal(&self) -> Option<Signal> {

@@ -1,0 +1,86 @@
+//! How a run ends: as it should, on request, or with an error.
+
+use super::early_stopping::UnknownMonitor;
+use super::evaluate::EvaluateError;
+use super::keeper::KeepError;
+use crate::data::LoadError;
+use crate::engine::error::EngineError;
+use thiserror::Error;
+use trainer_runtime::signals::Signal;
+
+/// How a run, or this process's part of it, ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Ending {
+    /// All epochs, or the most steps, are done.
+    Complete,
+    /// A metric no longer improved.
+    StoppedEarly,
+    /// The time is over; running again goes on.
+    TimeIsOver,
+    /// A signal stopped it; the state is saved.
+    Signal(Signal),
+}
+
+/// Why training did not go on. Whatever was durable before still is.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// Storage.
+    #[error(transparent)]
+    Keep(#[from] KeepError),
+    /// Data.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// ONNX Runtime.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// Validation.
+    #[error(transparent)]
+    Evaluate(#[from] EvaluateError),
+    /// Early stopping watches something that is not measured.
+    #[error(transparent)]
+    Monitor(#[from] UnknownMonitor),
+    /// A monitor without a value.
+    #[error(
+        "early stopping watches `{monitor}`, which this run does not measure; it measures {measured}: set \
+             `train.early_stopping.monitor`, `metrics` or validation data"
+    )]
+    NotMeasured {
+        /// The column watched.
+        monitor: String,
+        /// The columns there are.
+        measured: String,
+    },
+    /// Too many batches gave a loss or gradient that is not finite.
+    #[error(
+        "training diverged: {refused} batches in a row gave a loss or gradient that is not finite, the last is batch {batch} of \
+             epoch {epoch} (loss {loss}, gradient norm {gradient_norm}); lower `optimizer.lr`, set `train.clip_norm`, or raise \
+             `train.max_refused_steps`"
+    )]
+    Diverged {
+        /// Batches refused in a row.
+        refused: u64,
+        /// Epoch of the last one.
+        epoch: u64,
+        /// Its index in the epoch.
+        batch: u64,
+        /// Its loss.
+        loss: f32,
+        /// Its gradient norm.
+        gradient_norm: f64,
+    },
+    /// A step computed again gave another loss than the journal recorded.
+    #[error(
+        "step {step}, computed again after the last checkpoint, gave loss {found} where the journal recorded {recorded}: this is not \
+             the computation that was interrupted; use the machine, library and threads of the run, or accept the difference with \
+             `--allow-changed environment`"
+    )]
+    NotReproduced {
+        /// The step.
+        step: u64,
+        /// The loss now.
+        found: f32,
+        /// The loss in the journal.
+        recorded: f32,
+    },
+}

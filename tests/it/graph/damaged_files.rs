@@ -17,7 +17,7 @@ fn read(bytes: &[u8]) -> Result<trainer::graph::model::Graph, trainer::graph::re
 }
 
 fn small_model() -> Vec<u8> {
-    to_bytes(&builtin::build(Builtin::Cnn, &[2, 2], 2, 1))
+    to_bytes(&builtin::build(Builtin::Cnn, "x", &[2, 2], 2, 1))
 }
 
 #[test]

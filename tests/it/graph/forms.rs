@@ -116,7 +116,7 @@ fn an_initializer_that_only_a_branch_reads_stays() {
 /// Builds a network and runs it on a batch.
 #[track_caller]
 fn check_builtin(kind: Builtin, example: &[usize], classes: usize) -> Graph {
-    let graph = builtin::build(kind, example, classes, 7);
+    let graph = builtin::build(kind, "x", example, classes, 7);
     for batch in [1, 3] {
         let logits = &outputs(&graph, batch)[0];
         assert_eq!(logits.dims(), [batch, classes]);
@@ -136,14 +136,14 @@ fn builtin_networks_run_on_every_shape_of_example() {
 
 #[test]
 fn builtin_networks_are_functions_of_their_seed() {
-    let build = |seed| builtin::build(Builtin::Mlp, &[8], 3, seed);
+    let build = |seed| builtin::build(Builtin::Mlp, "x", &[8], 3, seed);
     assert_eq!(build(1), build(1));
     assert_ne!(build(1), build(2));
 }
 
 #[test]
 fn builtin_weights_are_spread_as_pytorch_spreads_them() {
-    let graph = builtin::build(Builtin::Mlp, &[100], 10, 7);
+    let graph = builtin::build(Builtin::Mlp, "x", &[100], 10, 7);
     let (_, weight) = graph.initializers.iter().find(|(name, _)| name == "fc1.weight").unwrap();
     let values = weight.to_f64().unwrap();
     let bound = 0.1;

@@ -414,7 +414,7 @@ fn equal_models_give_equal_graphs() {
 fn builtin_networks_have_training_and_evaluation_graphs() {
     for kind in [Builtin::Mlp, Builtin::Cnn] {
         for example in [&[1, 8, 8][..], &[6]] {
-            let setup = Setup::classifier(builtin::build(kind, example, 3, 1), 4, example);
+            let setup = Setup::classifier(builtin::build(kind, "x", example, 3, 1), 4, example);
             let step = setup.training().unwrap();
             assert_eq!(step.gradients.len(), setup.trainable().unwrap().parameters.len());
             let dims: Vec<usize> = std::iter::once(4).chain(example.iter().copied()).collect();

@@ -26,7 +26,9 @@ pub fn choose(device: Device, runtime: &Runtime, host: &Host) -> Result<Chosen, 
             Ok(Chosen { place: Place::Cuda(ordinal), reason: None })
         }
         Device::Auto => Ok(match probe::cuda(runtime, host, 0) {
-            Ok(()) => Chosen { place: Place::Cuda(0), reason: Some("device auto: CUDA device 0 works".to_owned()) },
+            Ok(()) => {
+                Chosen { place: Place::Cuda(0), reason: Some("device auto: CUDA device 0 works".to_owned()) }
+            }
             Err(error) => {
                 let text = error.to_string();
                 let fact = text.split("; ").next().unwrap_or(&text);

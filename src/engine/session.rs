@@ -60,7 +60,8 @@ pub fn open(
             .with_conv_algorithm_search(ConvAlgorithmSearch::Default)
             .build()
             .error_on_failure();
-        builder = builder.with_deterministic_compute(true).map_err(|error| EngineError::new(work(), &error))?;
+        builder =
+            builder.with_deterministic_compute(true).map_err(|error| EngineError::new(work(), &error))?;
         builder =
             builder.with_execution_providers([provider]).map_err(|error| EngineError::new(work(), &error))?;
     }

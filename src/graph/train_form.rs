@@ -97,6 +97,8 @@ fn batch_normalization(
         return Ok(());
     };
     let (mean_name, var_name) = (mean_name.clone(), var_name.clone());
+    // ONNX's momentum is the part of the old value that stays, 1 minus PyTorch's.
+    let momentum = f64::from(node.float("momentum").unwrap_or(0.9));
     node.outputs.truncate(1);
     node.attributes.retain(|attribute| attribute.name == "epsilon");
     let is_frozen = |name: &str| emit.find(name).is_some_and(|value| emit.known(value).is_some());
@@ -115,8 +117,6 @@ fn batch_normalization(
     let square = emit.mul(centred, centred);
     let wide_var = emit.reduce_mean(square, &axes);
     let (mean, var) = (emit.flatten(wide_mean), emit.flatten(wide_var));
-    // ONNX's momentum is the part of the old value that stays, 1 minus PyTorch's.
-    let momentum = f64::from(node.float("momentum").unwrap_or(0.9));
     let unbiased = emit.scale(var, count as f64 / (count - 1) as f64);
     for (name, statistic) in [(mean_name, mean), (var_name, unbiased)] {
         let Some(current) = running.get(&name).copied().or_else(|| emit.find(&name)) else { continue };

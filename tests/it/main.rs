@@ -8,3 +8,4 @@ mod gradients;
 mod graph;
 mod losses;
 mod models;
+mod updates;

@@ -1,1 +1,431 @@
+use super::{model_of, node, ramp};
+use crate::reference_models::{ReferenceModel, cross_entropy};
+use crate::runtime_library::{oracle, run};
+use std::collections::BTreeMap;
+use trainer::config::{Builtin, LossKind, LossPlan};
+use trainer::graph::builtin;
+use trainer::graph::loss::Ignored;
+use trainer::graph::model::{Dim, Graph, Node, Port, attribute};
+use trainer::graph::step::{
+    Excluded, LOSS_SUM, LOSS_WEIGHT, StepError, StepGraph, StepSpec, Target, Trainable, evaluation,
+    trainable, training,
+};
+use trainer::graph::tensor::{Dtype, Tensor};
 
+/// What a step is built from, with a mean squared error against a target of the output's shape.
+struct Setup {
+    graph: Graph,
+    batch: usize,
+    inputs: Vec<(String, Vec<usize>)>,
+    dimensions: BTreeMap<String, u64>,
+    loss: LossPlan,
+    target: Target,
+}
+
+impl Setup {
+    fn new(graph: Graph, batch: usize, example: &[usize]) -> Self {
+        Self {
+            graph,
+            batch,
+            inputs: vec![("x".to_owned(), example.to_vec())],
+            dimensions: BTreeMap::new(),
+            loss: LossPlan { kind: LossKind::Mse, ..cross_entropy() },
+            target: Target { name: "t".to_owned(), dtype: Dtype::F32 },
+        }
+    }
+
+    fn classifier(graph: Graph, batch: usize, example: &[usize]) -> Self {
+        let target = Target { name: "t".to_owned(), dtype: Dtype::I64 };
+        Self { loss: cross_entropy(), target, ..Self::new(graph, batch, example) }
+    }
+
+    fn trainable(&self) -> Result<Trainable, StepError> {
+        trainable(&self.graph, &self.loss, |name| name.starts_with("frozen"))
+    }
+
+    fn spec<'a>(&'a self, trainable: &'a Trainable) -> StepSpec<'a> {
+        StepSpec {
+            graph: &self.graph,
+            trainable,
+            batch: self.batch,
+            inputs: &self.inputs,
+            dimensions: &self.dimensions,
+            loss: &self.loss,
+            target: Some(&self.target),
+            ignored: Ignored::Never,
+        }
+    }
+
+    fn training(&self) -> Result<StepGraph, StepError> {
+        training(&self.spec(&self.trainable()?), &oracle())
+    }
+
+    fn evaluation(&self) -> Result<StepGraph, StepError> {
+        evaluation(&self.spec(&self.trainable()?), &oracle())
+    }
+
+    /// Initial values of what is trained.
+    fn values(&self) -> Vec<(String, Tensor)> {
+        let trainable = self.trainable().unwrap();
+        trainable.parameters.into_iter().chain(trainable.states).collect()
+    }
+}
+
+/// The outputs of a step by name.
+fn outputs(step: &StepGraph, values: &[(String, Tensor)]) -> BTreeMap<String, Tensor> {
+    let given = run(&step.graph, values);
+    step.graph.outputs.iter().map(|port| port.name.clone()).zip(given).collect()
+}
+
+#[track_caller]
+fn check_close(found: &[f64], expected: &[f64], tolerance: f64) {
+    assert_eq!(found.len(), expected.len());
+    for (found, expected) in found.iter().zip(expected) {
+        assert!((found - expected).abs() <= tolerance, "found {found}, expected {expected}");
+    }
+}
+
+fn linear() -> Vec<Node> {
+    vec![node("Gemm", &["x", "w", "b"], &["y"], vec![])]
+}
+
+#[test]
+fn initializers_are_sorted_into_parameters_states_and_what_is_left_alone() {
+    let nodes = vec![
+        node("Mul", &["x", "frozen_gain"], &["a"], vec![]),
+        node("Mul", &["a", "factor"], &["b"], vec![]),
+        node("Gemm", &["b", "w"], &["c"], vec![]),
+        node("BatchNormalization", &["c", "scale", "bias", "mean", "var"], &["d"], vec![]),
+        node("Cast", &["double"], &["single"], vec![attribute::int("to", 1)]),
+        node("Add", &["d", "single"], &["e"], vec![]),
+        node("Reshape", &["e", "shape"], &["y"], vec![]),
+        node("Add", &["d", "elsewhere"], &["other"], vec![]),
+    ];
+    let two = ramp(&[2]);
+    let initializers = [
+        ("frozen_gain", ramp(&[3])),
+        ("factor", ramp(&[])),
+        ("w", ramp(&[3, 2])),
+        ("scale", two.clone()),
+        ("bias", two.clone()),
+        ("mean", two.clone()),
+        ("var", two.clone()),
+        ("double", Tensor::from_f64(Dtype::F64, [2], &[1.0, 2.0])),
+        ("shape", Tensor::from_i64([2], &[-1, 2])),
+        ("elsewhere", two),
+    ];
+    let setup = Setup::new(model_of(&[None, Some(3)], &initializers, nodes), 4, &[3]);
+    let sorted = setup.trainable().unwrap();
+    let names =
+        |tensors: &[(String, Tensor)]| tensors.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+    assert_eq!(names(&sorted.parameters), ["w", "scale", "bias"]);
+    assert_eq!(names(&sorted.states), ["mean", "var"]);
+    let excluded: Vec<(&str, Excluded)> =
+        sorted.excluded.iter().map(|(name, reason)| (name.as_str(), *reason)).collect();
+    assert_eq!(
+        excluded,
+        [
+            ("frozen_gain", Excluded::Frozen),
+            ("factor", Excluded::Scalar),
+            ("double", Excluded::ElementType(Dtype::F64)),
+            ("elsewhere", Excluded::NoPathToLoss),
+        ]
+    );
+    assert_eq!(sorted.parameter_elements(), 10);
+    let step = setup.training().unwrap();
+    assert_eq!(step.gradients.len(), 3);
+    assert_eq!(step.states.len(), 2);
+}
+
+#[test]
+fn a_constant_inside_the_graph_is_not_trained() {
+    let mut constant = node("Constant", &[], &["c"], vec![]);
+    constant.attributes.push(trainer::graph::proto::AttributeProto {
+        name: "value".to_owned(),
+        t: Some(trainer::graph::write::tensor_proto("", &ramp(&[3]))),
+        r#type: trainer::graph::proto::attribute_type::TENSOR,
+        ..Default::default()
+    });
+    let nodes =
+        vec![constant, node("Mul", &["x", "c"], &["h"], vec![]), node("Mul", &["h", "w"], &["y"], vec![])];
+    let setup = Setup::new(model_of(&[None, Some(3)], &[("w", ramp(&[3]))], nodes), 2, &[3]);
+    assert_eq!(setup.values().len(), 1);
+    setup.training().unwrap();
+}
+
+#[test]
+fn a_model_without_anything_to_train_is_refused() {
+    let model = model_of(
+        &[None, Some(3)],
+        &[("frozen", ramp(&[3]))],
+        vec![node("Mul", &["x", "frozen"], &["y"], vec![])],
+    );
+    let error = Setup::new(model, 2, &[3]).trainable().unwrap_err();
+    assert!(matches!(error, StepError::NothingToTrain { considered: 1 }), "{error}");
+}
+
+#[test]
+fn every_unsupported_operator_is_listed_at_once_by_name_and_operator() {
+    let nodes = vec![
+        node("Mul", &["x", "w"], &["a"], vec![]),
+        node("Sin", &["a"], &["b"], vec![]),
+        node("Relu", &["b"], &["c"], vec![]),
+        node("Cos", &["c"], &["d"], vec![]),
+        node(
+            "MaxPool",
+            &["d"],
+            &["e"],
+            vec![attribute::ints("kernel_shape", &[2]), attribute::int("storage_order", 1)],
+        ),
+        node("Sin", &["x"], &["unrelated"], vec![]),
+        node("Sub", &["e", "unrelated_sum"], &["y"], vec![]),
+    ];
+    let mut graph =
+        model_of(&[None, Some(1), Some(4)], &[("w", ramp(&[4])), ("unrelated_sum", ramp(&[3]))], nodes);
+    graph.nodes[6].inputs[1] = "unrelated_sum".to_owned();
+    let StepError::Gradient(unsupported) = Setup::new(graph, 2, &[1, 4]).training().unwrap_err() else {
+        panic!("the operators have no gradient")
+    };
+    let listed: Vec<(&str, &str)> =
+        unsupported.nodes.iter().map(|node| (node.name.as_str(), node.op.as_str())).collect();
+    assert_eq!(listed, [("node_b", "Sin"), ("node_d", "Cos")]);
+    let message = unsupported.to_string();
+    for word in ["2 nodes", "node_b (Sin)", "node_d (Cos)", "opset 18", "model.freeze"] {
+        assert!(message.contains(word), "`{word}` is missing in: {message}");
+    }
+}
+
+#[test]
+fn an_unsupported_operator_off_the_path_to_the_parameters_does_no_harm() {
+    let nodes = vec![
+        node("Sin", &["x"], &["a"], vec![]),
+        node("Mul", &["a", "w"], &["b"], vec![]),
+        node("Cos", &["b"], &["unused"], vec![]),
+        node("Neg", &["b"], &["y"], vec![]),
+    ];
+    Setup::new(model_of(&[None, Some(3)], &[("w", ramp(&[3]))], nodes), 2, &[3]).training().unwrap();
+}
+
+#[test]
+fn shapes_that_depend_on_data_are_refused_with_the_values_concerned() {
+    let nodes = vec![
+        node("Mul", &["x", "w"], &["a"], vec![]),
+        node("NonZero", &["a"], &["positions"], vec![]),
+        node("Cast", &["positions"], &["y"], vec![attribute::int("to", 1)]),
+    ];
+    let message = Setup::new(model_of(&[None, Some(3)], &[("w", ramp(&[3]))], nodes), 2, &[3])
+        .training()
+        .unwrap_err()
+        .to_string();
+    assert!(message.contains("2 values") && message.contains("`positions`"), "{message}");
+}
+
+#[test]
+fn free_dimensions_are_taken_from_the_data_and_checked_against_the_settings() {
+    let mut graph = model_of(&[None, Some(3)], &[("w", ramp(&[3, 2])), ("b", ramp(&[2]))], linear());
+    let dims = vec![Dim::Symbol("batch".to_owned()), Dim::Symbol("features".to_owned())];
+    graph.inputs[0].dims = Some(dims);
+    let mut setup = Setup::new(graph, 4, &[3]);
+    let step = setup.training().unwrap();
+    assert_eq!(step.feeds[0].kind.dims, [4, 3]);
+    assert_eq!(step.predictions.1.dims, [4, 2]);
+    assert_eq!(step.target.as_ref().unwrap().dims, [4, 2]);
+    setup.dimensions.insert("features".to_owned(), 5);
+    assert!(matches!(setup.training().unwrap_err(), StepError::InputShape { .. }));
+}
+
+#[test]
+fn names_and_shapes_in_the_settings_that_do_not_fit_the_model_are_named() {
+    let model = || model_of(&[None, Some(3)], &[("w", ramp(&[3, 2])), ("b", ramp(&[2]))], linear());
+    let check = |change: fn(&mut Setup), words: &[&str]| {
+        let mut setup = Setup::new(model(), 4, &[3]);
+        change(&mut setup);
+        let message = setup.training().unwrap_err().to_string();
+        for word in words {
+            assert!(message.contains(word), "`{word}` is missing in: {message}");
+        }
+    };
+    check(|setup| setup.inputs[0].0 = "image".to_owned(), &["`image`", "`x`", "data.inputs.image"]);
+    check(|setup| setup.inputs.clear(), &["`x`", "data.inputs.x"]);
+    check(|setup| setup.inputs[0].1 = vec![4], &["`x`", "[batch, 3]", "[4]"]);
+    check(|setup| setup.loss.output = Some("z".to_owned()), &["output `z`", "`y`", "loss.output"]);
+    check(|setup| setup.graph.outputs.push(Port::inferred("h")), &["2 outputs", "loss.output"]);
+}
+
+#[test]
+fn examples_of_the_right_size_in_another_arrangement_are_fed_as_the_model_wants_them() {
+    let nodes =
+        vec![node("Flatten", &["x"], &["flat"], vec![]), node("Gemm", &["flat", "w"], &["y"], vec![])];
+    let setup =
+        Setup::new(model_of(&[None, Some(1), Some(2), Some(2)], &[("w", ramp(&[4, 2]))], nodes), 3, &[4]);
+    assert_eq!(setup.training().unwrap().feeds[0].kind.dims, [3, 1, 2, 2]);
+}
+
+#[test]
+fn an_input_that_nothing_reads_is_not_fed() {
+    let mut graph = model_of(&[None, Some(3)], &[("w", ramp(&[3, 2])), ("b", ramp(&[2]))], linear());
+    graph.inputs.push(Port::fixed("spare", Dtype::F32, &[4, 1]));
+    let mut setup = Setup::new(graph, 4, &[3]);
+    setup.inputs.push(("spare".to_owned(), vec![1]));
+    let step = setup.training().unwrap();
+    assert_eq!(step.feeds.iter().map(|feed| feed.name.as_str()).collect::<Vec<_>>(), ["x", "t"]);
+}
+
+/// `y` is the normalised input, of two channels.
+fn normalizer(prefix: &str) -> Setup {
+    let names = ["scale", "bias", "mean", "var"];
+    let frozen = |name: &str| {
+        if ["mean", "var"].contains(&name) { format!("{prefix}{name}") } else { name.to_owned() }
+    };
+    let names: Vec<String> = names.iter().map(|name| frozen(name)).collect();
+    let two = |values: [f32; 2]| Tensor::from_f32([2], &values);
+    let values = [two([1.0, 2.0]), two([0.5, 0.0]), two([0.25, -1.0]), two([1.0, 4.0])];
+    let initializers: Vec<(&str, Tensor)> = names.iter().map(String::as_str).zip(values).collect();
+    let inputs: Vec<&str> = std::iter::once("x").chain(names.iter().map(String::as_str)).collect();
+    let normalize = node("BatchNormalization", &inputs, &["y"], vec![attribute::float("momentum", 0.7)]);
+    Setup::new(model_of(&[None, Some(2), Some(2)], &initializers, vec![normalize]), 2, &[2, 2])
+}
+
+/// Channel 0 holds 1, 2, 3, 6; channel 1 holds 0, 0, 0, 4.
+fn normalizer_feeds(setup: &Setup) -> Vec<(String, Tensor)> {
+    let x = Tensor::from_f32([2, 2, 2], &[1.0, 2.0, 0.0, 0.0, 3.0, 6.0, 0.0, 4.0]);
+    let t = Tensor::from_f32([2, 2, 2], &[0.0; 8]);
+    let feeds = [("x".to_owned(), x), ("trainer/target/t".to_owned(), t)];
+    setup.values().into_iter().chain(feeds).collect()
+}
+
+#[test]
+fn a_normalization_exported_for_inference_trains_with_batch_statistics_and_moves_the_running_ones_as_pytorch_does()
+ {
+    let setup = normalizer("");
+    let step = setup.training().unwrap();
+    let given = outputs(&step, &normalizer_feeds(&setup));
+    // Means 3 and 1; variances 14/4 and 12/4; unbiased 14/3 and 4. ONNX's momentum 0.7 is PyTorch's 0.3.
+    let normal = |x: f64, mean: f64, var: f64| (x - mean) / (var + 1e-5).sqrt();
+    let first = |x| normal(x, 3.0, 3.5) + 0.5;
+    let second = |x| normal(x, 1.0, 3.0) * 2.0;
+    let expected =
+        [first(1.0), first(2.0), second(0.0), second(0.0), first(3.0), first(6.0), second(0.0), second(4.0)];
+    check_close(&given["trainer/predictions"].to_f64().unwrap(), &expected, 1e-5);
+    assert_eq!(step.states, ["trainer/state/mean", "trainer/state/var"]);
+    let mean = [0.7 * 0.25 + 0.3 * 3.0, 0.7 * -1.0 + 0.3 * 1.0];
+    let var = [0.7 * 1.0 + 0.3 * 14.0 / 3.0, 0.7 * 4.0 + 0.3 * 4.0];
+    check_close(&given["trainer/state/mean"].to_f64().unwrap(), &mean, 1e-6);
+    check_close(&given["trainer/state/var"].to_f64().unwrap(), &var, 1e-6);
+}
+
+#[test]
+fn an_evaluation_uses_the_running_statistics_and_gives_loss_and_predictions() {
+    let setup = normalizer("");
+    let step = setup.evaluation().unwrap();
+    assert!(step.gradients.is_empty() && step.states.is_empty());
+    let given = outputs(&step, &normalizer_feeds(&setup));
+    let first = |x: f64| (x - 0.25) / (1.0_f64 + 1e-5).sqrt() + 0.5;
+    let second = |x: f64| (x + 1.0) / (4.0_f64 + 1e-5).sqrt() * 2.0;
+    let expected =
+        [first(1.0), first(2.0), second(0.0), second(0.0), first(3.0), first(6.0), second(0.0), second(4.0)];
+    check_close(&given["trainer/predictions"].to_f64().unwrap(), &expected, 1e-5);
+    let squares: f64 = expected.iter().map(|x| x * x).sum();
+    check_close(&given[LOSS_SUM].to_f64().unwrap(), &[squares], 1e-4);
+    assert_eq!(given[LOSS_WEIGHT].to_f64().unwrap(), [8.0]);
+}
+
+#[test]
+fn frozen_statistics_are_used_in_training_and_stay_as_they_are() {
+    let frozen = normalizer("frozen_");
+    let step = frozen.training().unwrap();
+    assert!(step.states.is_empty());
+    let predictions = outputs(&step, &normalizer_feeds(&frozen))["trainer/predictions"].clone();
+    let free = normalizer("");
+    let evaluated = outputs(&free.evaluation().unwrap(), &normalizer_feeds(&free));
+    assert_eq!(predictions, evaluated["trainer/predictions"]);
+}
+
+#[test]
+fn batch_statistics_of_a_single_value_are_refused_with_the_node() {
+    let mut setup = normalizer("");
+    setup.batch = 1;
+    setup.inputs[0].1 = vec![2, 1];
+    setup.graph.inputs[0].dims = Some(vec![Dim::Unknown; 3]);
+    let message = setup.training().unwrap_err().to_string();
+    assert!(message.contains("node_y") && message.contains("data.drop_last"), "{message}");
+}
+
+fn dropout(ratio: Option<f32>) -> Setup {
+    let mut inputs = vec!["h"];
+    let mut initializers = vec![("w", ramp(&[4]))];
+    if let Some(ratio) = ratio {
+        inputs.push("ratio");
+        initializers.push(("ratio", Tensor::from_f32([], &[ratio])));
+    }
+    let nodes = vec![node("Mul", &["x", "w"], &["h"], vec![]), node("Dropout", &inputs, &["y"], vec![])];
+    Setup::new(model_of(&[None, Some(4)], &initializers, nodes), 1, &[4])
+}
+
+#[test]
+fn dropout_takes_its_mask_from_outside_and_scales_what_it_keeps() {
+    let setup = dropout(Some(0.75));
+    let step = setup.training().unwrap();
+    assert_eq!(step.masks.len(), 1);
+    assert_eq!((step.masks[0].ratio, step.masks[0].dims.as_slice()), (0.75, &[1, 4][..]));
+    let mut values = setup.values();
+    values.push(("x".to_owned(), Tensor::from_f32([1, 4], &[10.0; 4])));
+    values.push(("trainer/target/t".to_owned(), Tensor::from_f32([1, 4], &[0.0; 4])));
+    values.push((step.masks[0].input.clone(), Tensor::from_f64(Dtype::Bool, [1, 4], &[1.0, 0.0, 0.0, 1.0])));
+    let given = outputs(&step, &values);
+    check_close(&given["trainer/predictions"].to_f64().unwrap(), &[4.0, 0.0, 0.0, -16.0], 1e-5);
+    // d/dw of (x w / 0.25)^2 where kept.
+    let gradient = &given[&step.gradients[0]];
+    check_close(&gradient.to_f64().unwrap(), &[2.0 * 4.0 * 40.0, 0.0, 0.0, 2.0 * -16.0 * 40.0], 1e-2);
+}
+
+#[test]
+fn dropout_without_a_ratio_drops_half_and_a_ratio_out_of_range_is_refused() {
+    assert_eq!(dropout(None).training().unwrap().masks[0].ratio, 0.5);
+    let message = dropout(Some(1.0)).training().unwrap_err().to_string();
+    assert!(message.contains("node_y") && message.contains("ratio 1"), "{message}");
+}
+
+#[test]
+fn a_parameter_cut_off_by_a_step_function_has_gradient_zero() {
+    let nodes = vec![
+        node("Mul", &["x", "w"], &["h"], vec![]),
+        node("Sign", &["h"], &["s"], vec![]),
+        node("Add", &["s", "b"], &["y"], vec![]),
+    ];
+    let setup =
+        Setup::new(model_of(&[None, Some(3)], &[("w", ramp(&[3])), ("b", ramp(&[3]))], nodes), 1, &[3]);
+    let step = setup.training().unwrap();
+    let mut values = setup.values();
+    values.push(("x".to_owned(), ramp(&[1, 3])));
+    values.push(("trainer/target/t".to_owned(), Tensor::from_f32([1, 3], &[0.0; 3])));
+    let given = outputs(&step, &values);
+    assert_eq!(given[&step.gradients[0]], Tensor::from_f32([3], &[0.0; 3]));
+    assert_ne!(given[&step.gradients[1]], Tensor::from_f32([3], &[0.0; 3]));
+}
+
+#[test]
+fn equal_models_give_equal_graphs() {
+    let setup = ReferenceModel::load("cnn-dynamo");
+    assert_eq!(setup.training_graph(4).graph, setup.training_graph(4).graph);
+}
+
+#[test]
+fn builtin_networks_have_training_and_evaluation_graphs() {
+    for kind in [Builtin::Mlp, Builtin::Cnn] {
+        for example in [&[1, 8, 8][..], &[6]] {
+            let setup = Setup::classifier(builtin::build(kind, "x", example, 3, 1), 4, example);
+            let step = setup.training().unwrap();
+            assert_eq!(step.gradients.len(), setup.trainable().unwrap().parameters.len());
+            let dims: Vec<usize> = std::iter::once(4).chain(example.iter().copied()).collect();
+            let mut values = setup.values();
+            values.push(("x".to_owned(), ramp(&dims)));
+            values.push(("trainer/target/t".to_owned(), Tensor::from_i64([4], &[0, 1, 2, 0])));
+            for step in [step, setup.evaluation().unwrap()] {
+                let given = outputs(&step, &values);
+                assert_eq!(given["trainer/predictions"].dims(), [4, 3]);
+                assert!(given[LOSS_SUM].to_f64().unwrap()[0].is_finite());
+            }
+        }
+    }
+}

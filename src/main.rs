@@ -1,7 +1,7 @@
 //! The command `trainer`.
 
 use clap::Parser as _;
-use std::io;
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use trainer::cli::args::{Action, Command, GlobalArgs};
@@ -19,7 +19,8 @@ fn main() -> ExitCode {
     match dispatch(&command) {
         Ok(exit) => exit.into(),
         Err(failure) => {
-            eprintln!("error: {:#}", failure.error);
+            // To a pipe that is closed, nothing can be said, and the exit code still tells.
+            _ = writeln!(io::stderr(), "error: {}", failure.message());
             failure.exit.into()
         }
     }

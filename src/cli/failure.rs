@@ -22,6 +22,21 @@ impl Failure {
     pub fn new(exit: Exit, message: String) -> Self {
         Self { exit, error: anyhow::Error::msg(message) }
     }
+
+    /// The chain of causes on one line. A cause that the message before it has quoted is not told twice.
+    #[must_use]
+    pub fn message(&self) -> String {
+        let mut message = String::new();
+        for cause in self.error.chain().map(ToString::to_string) {
+            if message.is_empty() {
+                message = cause;
+            } else if !message.contains(&cause) {
+                message += ": ";
+                message += &cause;
+            }
+        }
+        message
+    }
 }
 
 /// Turns an error into a failure with this exit code.
@@ -61,4 +76,25 @@ impl From<RunError> for Failure {
 
 fn of_engine(error: &EngineError) -> Exit {
     if error.class == ErrorClass::OutOfMemory { Exit::OutOfMemory } else { Exit::Failure }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Exit, Failure};
+    use anyhow::Context as _;
+
+    #[test]
+    fn a_cause_that_is_quoted_already_is_not_told_twice() {
+        let error = std::io::Error::other("disk gone");
+        let quoted = anyhow::Error::new(error).context("can not read a.toml: disk gone; check the path");
+        assert_eq!(
+            Failure { exit: Exit::Failure, error: quoted }.message(),
+            "can not read a.toml: disk gone; check the path"
+        );
+        let plain = Err::<(), _>(std::io::Error::other("disk gone")).context("can not read a.toml");
+        assert_eq!(
+            Failure { exit: Exit::Failure, error: plain.unwrap_err() }.message(),
+            "can not read a.toml: disk gone"
+        );
+    }
 }

@@ -21,8 +21,13 @@ use crate::train::saved::Saved;
 use std::io::Write as _;
 use std::path::Path;
 use std::time::Instant;
-use trainer_runtime::lock::WorkDirLock;
+use trainer_runtime::lock::{LockError, WorkDirLock};
 use trainer_runtime::signals::Signals;
+
+/// Why a run finished, in its journal and on the screen.
+const ALL_EPOCHS: &str = "all epochs done";
+const ALL_STEPS: &str = "all steps of `train.max_steps` done";
+const STOPPED_EARLY: &str = "stopped early";
 
 /// Runs the command and says how the process should end.
 ///
@@ -33,7 +38,10 @@ pub fn run(args: &RunArgs, global: &GlobalArgs, signals: &Signals) -> Result<Exi
     let mut progress = Progress::new(verbosity);
     // Settings that are wrong leave no trace: they are read before anything is made.
     load_settings(args)?;
-    let _lock = WorkDirLock::acquire(&args.work_dir).map_err(fail(Exit::Locked))?;
+    let _lock = WorkDirLock::acquire(&args.work_dir).map_err(|error| match error {
+        LockError::Held { .. } => fail(Exit::Locked)(error),
+        other => fail(Exit::StorageFailed)(other),
+    })?;
     let loaded = load_settings(args)?;
     for notice in &loaded.notices {
         progress.line(&format!("note: {notice}"));
@@ -99,12 +107,25 @@ fn nothing_to_do(keeper: &Keeper, plan: &Plan, changes: &[config::Difference]) -
     let lengthened = changes.iter().any(|change| change.key.starts_with("train."));
     let more_epochs = plan.train.epochs > finished.epoch && lengthened;
     let dir = keeper.work_dir().display();
+    let (epochs, steps) = (counted(finished.epoch, "epoch"), counted(finished.step, "step"));
+    let remedy = if finished.reason == STOPPED_EARLY {
+        "`--set train.early_stopping.patience=N` with a larger N trains on"
+    } else if plan.train.max_steps.is_some_and(|most| finished.step >= most) {
+        "`--max-steps N` with a larger N trains on"
+    } else {
+        "`--epochs N` with a larger N trains on"
+    };
     (!more_epochs).then(|| {
         format!(
-            "nothing to do: the run in {dir} has finished (epoch {}, step {}: {}); `--epochs N` with a larger N trains on",
-            finished.epoch, finished.step, finished.reason
+            "nothing to do: the run in {dir} has finished ({epochs}, {steps}: {}); {remedy}",
+            finished.reason
         )
     })
+}
+
+/// `1 epoch`, `2 epochs`.
+fn counted(count: u64, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 /// A run that is ready to take its next step.
@@ -126,7 +147,7 @@ fn start(
     let runtime = load_library(global, &plan, &host)?;
     let chosen = choose(plan.device, &runtime, &host).map_err(fail(Exit::Failure))?;
     let reason = chosen.reason.map_or(String::new(), |reason| format!(" ({reason})"));
-    progress.line(&format!(
+    progress.info(&format!(
         "ONNX Runtime {} on {}, {} threads{reason}",
         runtime.version, chosen.place, plan.threads
     ));
@@ -139,7 +160,7 @@ fn start(
     let mut prepared = prepare(plan, &runtime, chosen.place)?;
     let parameters = prepared.trainable.parameter_elements();
     let validation = prepared.validation.as_ref().map_or(0, |(loader, _)| loader.len());
-    progress.line(&format!(
+    progress.info(&format!(
         "{}: {parameters} parameters in {} tensors; {} training and {validation} validation examples, {} steps per epoch",
         prepared.graph.name,
         prepared.trainable.parameters.len(),
@@ -241,7 +262,7 @@ fn begin(
     keeper.sync()?;
     match checkpoint {
         None => {
-            progress.line(&format!("Starting run {} in {}", keeper.run_id(), keeper.work_dir().display()))
+            progress.info(&format!("Starting run {} in {}", keeper.run_id(), keeper.work_dir().display()))
         }
         Some(name) => progress.line(&format!(
             "the journal is gone and with it the history; going on from checkpoint {name}, which is intact"
@@ -272,7 +293,7 @@ fn take_up(
     let from = checkpoint
         .map_or("the initial weights".to_owned(), |name| format!("checkpoints/{name} (checksums ok)"));
     let to_repeat = keeper.history.last_step().saturating_sub(saved.step);
-    progress.line(&format!(
+    progress.info(&format!(
         "Resuming run {} from {from}: {} epochs completed, step {}; next is epoch {}, batch {} of {}, step {}",
         keeper.run_id(),
         saved.epoch - 1,
@@ -294,7 +315,7 @@ fn take_up(
         }
         steps => format!("{steps} steps are computed again and compared with the journal"),
     };
-    progress.line(&format!("The previous attempt {ended}; {repeated}"));
+    progress.info(&format!("The previous attempt {ended}; {repeated}"));
     let resumed = Resumed {
         attempt: keeper.history.attempts + 1,
         step: saved.step,
@@ -322,17 +343,18 @@ fn finish(
             let received = SignalReceived { signal: signal.to_string(), step };
             keeper.record(Event::SignalReceived(received))?;
             keeper.sync()?;
-            progress.line(&format!("{signal}: saved step {step}. Run the same command again to go on."));
+            progress.info(&format!("{signal}: saved step {step}. Run the same command again to go on."));
             return Ok(Exit::Signal(u8::try_from(signal.number()).unwrap_or(u8::MAX)));
         }
         Ending::TimeIsOver => {
             keeper.sync()?;
             progress
-                .line(&format!("the time is over: saved step {step}. Run the same command again to go on."));
+                .info(&format!("the time is over: saved step {step}. Run the same command again to go on."));
             return Ok(Exit::Stopped);
         }
-        Ending::Complete => "all epochs or steps done",
-        Ending::StoppedEarly => "stopped early",
+        Ending::Complete if prepared.plan.train.max_steps.is_some_and(|most| step >= most) => ALL_STEPS,
+        Ending::Complete => ALL_EPOCHS,
+        Ending::StoppedEarly => STOPPED_EARLY,
     };
     let path = keeper.work_dir().join(export::FILE_NAME);
     let state = prepared.engine.snapshot().map_err(fail(Exit::Failure))?;
@@ -341,7 +363,7 @@ fn finish(
     let epoch = keeper.history.epochs.keys().next_back().copied().unwrap_or(0);
     keeper.record(Event::Finished(Finished { step, epoch, reason: reason.to_owned() }))?;
     keeper.sync()?;
-    print_result(&summary(keeper, &path, since));
+    print_result(&summary(keeper, step, &path, since));
     Ok(Exit::Finished)
 }
 
@@ -353,15 +375,16 @@ fn print_result(text: &str) {
 }
 
 /// The result, for stdout.
-fn summary(keeper: &Keeper, model: &Path, since: Instant) -> String {
-    let mut text = String::from("finished");
-    if let Some(last) = keeper.history.epochs.values().next_back() {
-        text += &format!(": epoch {}, step {}, train_loss {:.4}", last.epoch, last.step, last.train_loss);
+fn summary(keeper: &Keeper, step: u64, model: &Path, since: Instant) -> String {
+    let epochs = &keeper.history.epochs;
+    let mut text = format!("finished: {}, {}", counted(epochs.len() as u64, "epoch"), counted(step, "step"));
+    if let Some(last) = epochs.values().next_back() {
+        text += &format!("; train_loss {:.4}", last.train_loss);
         for (name, value) in &last.validation {
             text += &format!(", {name} {value:.4}");
         }
     }
-    if let Some(best) = keeper.history.epochs.values().rev().find(|epoch| epoch.is_best) {
+    if let Some(best) = epochs.values().rev().find(|epoch| epoch.is_best) {
         text += &format!("; best epoch {}", best.epoch);
     }
     text + &format!("\n{:.1} s of training; model: {}", since.elapsed().as_secs_f64(), model.display())

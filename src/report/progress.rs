@@ -43,7 +43,14 @@ impl Progress {
         Self { bar, verbosity, first_step: None, examples: 0, smoothed_loss: None }
     }
 
-    /// A line that does not disturb the bar.
+    /// A line that tells how the run goes; left out where only warnings are wanted.
+    pub fn info(&self, text: &str) {
+        if self.verbosity == Verbosity::Normal {
+            self.line(text);
+        }
+    }
+
+    /// A line that everybody is to see; it does not disturb the bar.
     pub fn line(&self, text: &str) {
         // A reader that has gone away (`2>&1 | head`) is no reason to stop training, and there is nobody left to tell.
         let write = || _ = writeln!(std::io::stderr(), "{text}");

@@ -9,3 +9,9 @@ mod graph;
 mod losses;
 mod models;
 mod updates;
+mod data_files;
+mod networks;
+mod work_dir;
+
+mod pytorch;
+mod resume;

@@ -30,11 +30,20 @@ pub fn choose(device: Device, runtime: &Runtime, host: &Host) -> Result<Chosen, 
                 Chosen { place: Place::Cuda(0), reason: Some("device auto: CUDA device 0 works".to_owned()) }
             }
             Err(error) => {
-                let text = error.to_string();
-                let fact = text.split("; ").next().unwrap_or(&text);
-                Chosen { place: Place::Cpu, reason: Some(format!("device auto, no CUDA: {fact}")) }
+                Chosen { place: Place::Cpu, reason: Some(format!("device auto: {}", why_not_cuda(&error))) }
             }
         }),
+    }
+}
+
+/// The fact in a few words; `trainer doctor` gives the advice that goes with it.
+fn why_not_cuda(error: &CudaUnusable) -> String {
+    match error {
+        CudaUnusable::CpuLibrary { .. } => "this library is for the CPU only".to_owned(),
+        other => {
+            let text = other.to_string();
+            format!("no CUDA, {}", text.split("; ").next().unwrap_or(&text))
+        }
     }
 }
 

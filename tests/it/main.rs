@@ -4,13 +4,13 @@
 mod reference_models;
 mod runtime_library;
 
+mod data_files;
 mod gradients;
 mod graph;
 mod losses;
 mod models;
-mod updates;
-mod data_files;
 mod networks;
+mod updates;
 mod work_dir;
 
 mod pytorch;

@@ -13,21 +13,19 @@ pub(super) const RULES: &[Rule] = &[
     rule("Gelu", gelu).since(20),
 ];
 
-/// y = max(x, 0)   gives   dx = dy where y > 0, else 0 (so 0 at 0, as in PyTorch)
+/// y = max(x, 0)   gives   dx = dy * (y > 0), so 0 at 0, as in PyTorch
 fn relu(node: &NodeView, emit: &mut Emit) -> Ruled {
-    let zero = emit.scalar(0.0, node.dy());
-    let active = emit.greater(node.output(0), zero);
-    one(emit.select(active, node.dy(), zero))
+    let active = emit.unit_step(node.output(0));
+    one(emit.mul(node.dy(), active))
 }
 
-/// y = x > 0 ? x : alpha x   gives   dx = dy * (x > 0 ? 1 : alpha)
+/// y = x > 0 ? x : alpha x   gives   dx = dy * ((1 - alpha) (x > 0) + alpha)
 fn leaky_relu(node: &NodeView, emit: &mut Emit) -> Ruled {
     let alpha = f64::from(node.node.float("alpha").unwrap_or(0.01));
     let dy = node.dy();
-    let zero = emit.scalar(0.0, dy);
-    let positive = emit.greater(node.input(0), zero);
-    let (full, leak) = (emit.scalar(1.0, dy), emit.scalar(alpha, dy));
-    let slope = emit.select(positive, full, leak);
+    let positive = emit.unit_step(node.input(0));
+    let rise = emit.scale(positive, 1.0 - alpha);
+    let slope = emit.shift(rise, alpha);
     one(emit.mul(dy, slope))
 }
 

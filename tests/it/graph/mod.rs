@@ -5,6 +5,7 @@
 
 mod damaged_files;
 mod external_data;
+mod folding;
 mod forms;
 mod reading;
 mod steps;

@@ -8,6 +8,7 @@ use super::proto::AttributeProto;
 use super::tensor::{Dtype, Tensor, ValueType};
 use std::collections::{HashMap, HashSet};
 
+mod elementwise;
 mod ops;
 
 pub use ops::ConvShape;

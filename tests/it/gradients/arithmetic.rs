@@ -76,7 +76,7 @@ fn selections() -> Vec<Case> {
             .fixed(&[], &[-1.0])
             .fixed(&[], &[1.0])
             .gives(&[0.0]),
-        case("Clip", "bounds that are trained").x(&[3]).x(&[]).is_refused("bounds depend on parameters"),
+        case("Clip", "bounds that are trained").x(&[3]).x(&[]).refused("bounds depend on parameters"),
     ]
 }
 

@@ -238,7 +238,7 @@ impl Case {
         self
     }
 
-    pub fn is_refused(mut self, text: &'static str) -> Self {
+    pub fn refused(mut self, text: &'static str) -> Self {
         self.expected = Expected::Refused(text);
         self
     }

@@ -25,7 +25,7 @@ pub fn cases() -> Vec<Case> {
         normalize("trained statistics", &[2, 2])
             .x(&[2])
             .x_within(&[2], 0.5, 2.0)
-            .is_refused("statistics depend on parameters"),
+            .refused("statistics depend on parameters"),
         with_batch_statistics("batch statistics of planes", &[2, 3, 2, 2]),
         with_batch_statistics("batch statistics of rows", &[4, 3]),
         with_batch_statistics("batch statistics of volumes", &[2, 2, 1, 2, 2]),

@@ -22,7 +22,7 @@ fn axes_as_input(op: &'static str) -> Vec<Case> {
         reduce("no axes listed, which is all", &[2, 3]).ints(&[]),
         reduce("no axes listed, which is none", &[2, 3]).ints(&[]).int("noop_with_empty_axes", 1),
         reduce("no axes given, which is none", &[2, 3]).absent().int("noop_with_empty_axes", 1),
-        reduce("computed axes", &[2, 3]).fed_ints(&[1]).is_refused("axes are computed"),
+        reduce("computed axes", &[2, 3]).fed_ints(&[1]).refused("axes are computed"),
     ]
 }
 

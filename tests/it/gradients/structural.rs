@@ -10,7 +10,7 @@ pub fn cases() -> Vec<Case> {
         case("Dropout", "a mask").x(&[2, 6]).fixed(&[], &[0.25]).training(),
         case("Dropout", "the default ratio").x(&[6]).training(),
         case("Dropout", "a ratio of 0").x(&[6]).fixed(&[], &[0.0]).training(),
-        case("Dropout", "not in training form").x(&[6]).is_refused("computed"),
+        case("Dropout", "not in training form").x(&[6]).refused("computed"),
     ]
     .into_iter()
     .chain(control_flow())
@@ -25,20 +25,20 @@ fn control_flow() -> Vec<Case> {
             .graph("then_branch", body(&[], &[("x0", "then")]))
             .graph("else_branch", body(&[], &[("x0", "else")]))
             .single_linear()
-            .is_refused("branches"),
+            .refused("branches"),
         case("Loop", "a carried variable")
             .int_scalar(2)
             .bools(&[], &[true])
             .x(&[2])
             .graph("body", body(&[("i", 7), ("go", 9), ("a", 1)], &[("go", "go_on"), ("a", "b")]))
             .single_linear()
-            .is_refused("loops"),
+            .refused("loops"),
         case("Scan", "over a variable")
             .x(&[3, 2])
             .graph("body", body(&[("a", 1)], &[("a", "b")]))
             .int("num_scan_inputs", 1)
             .single_linear()
-            .is_refused("scans"),
+            .refused("scans"),
     ]
 }
 

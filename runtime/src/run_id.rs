@@ -4,8 +4,9 @@ use std::fmt;
 use std::io;
 use std::str::FromStr;
 
-use bincode::{Decode, Encode};
 use rustix::rand::{GetRandomFlags, getrandom};
+
+use crate::codec::{Decode, Encode};
 
 /// Identifies one run: 16 random bytes, the same in its journal and in all of its checkpoints.
 ///

@@ -148,8 +148,10 @@ fn start(
     let chosen = choose(plan.device, &runtime, &host).map_err(fail(Exit::Failure))?;
     let reason = chosen.reason.map_or(String::new(), |reason| format!(" ({reason})"));
     progress.info(&format!(
-        "ONNX Runtime {} on {}, {} threads{reason}",
-        runtime.version, chosen.place, plan.threads
+        "ONNX Runtime {} on {}, {}{reason}",
+        runtime.version,
+        chosen.place,
+        counted(plan.threads as u64, "thread")
     ));
     let environment = Environment {
         program: env!("CARGO_PKG_VERSION").to_owned(),
@@ -294,9 +296,9 @@ fn take_up(
         .map_or("the initial weights".to_owned(), |name| format!("checkpoints/{name} (checksums ok)"));
     let to_repeat = keeper.history.last_step().saturating_sub(saved.step);
     progress.info(&format!(
-        "Resuming run {} from {from}: {} epochs completed, step {}; next is epoch {}, batch {} of {}, step {}",
+        "Resuming run {} from {from}: {} completed, step {}; next is epoch {}, batch {} of {}, step {}",
         keeper.run_id(),
-        saved.epoch - 1,
+        counted(saved.epoch - 1, "epoch"),
         saved.step,
         saved.epoch,
         saved.batch + 1,
@@ -309,11 +311,11 @@ fn take_up(
         (None, None) => "ended without a word (killed, or power lost)".to_owned(),
     };
     let repeated = match to_repeat {
-        0 => "no step has to be computed again".to_owned(),
+        0 => "no step to be computed again".to_owned(),
         steps if changes.affects_steps() => {
-            format!("{steps} recorded steps are discarded, because what computes them changed")
+            format!("{} discarded, because what computes changed", counted(steps, "recorded step"))
         }
-        steps => format!("{steps} steps are computed again and compared with the journal"),
+        steps => format!("{} to be computed again and compared with the journal", counted(steps, "step")),
     };
     progress.info(&format!("The previous attempt {ended}; {repeated}"));
     let resumed = Resumed {

@@ -1,17 +1,21 @@
 //! The integration tests: real processes, real files, real ONNX Runtime. One file per part of the product.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, missing_docs, unreachable_pub)]
 
+mod data_files;
+mod networks;
 mod reference_models;
 mod runtime_library;
-
-mod data_files;
-mod gradients;
-mod graph;
-mod losses;
-mod models;
-mod networks;
-mod updates;
 mod work_dir;
 
+mod data_formats;
+mod gradients;
+mod graph;
+mod learning;
+mod losses;
+mod main_job;
+mod misuse;
+mod models;
 mod pytorch;
 mod resume;
+mod tidy;
+mod updates;

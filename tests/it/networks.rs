@@ -1,8 +1,10 @@
 //! Small networks as ONNX files, for what the committed ones do not have.
 
+use std::path::Path;
 use trainer::config::Builtin;
 use trainer::graph::builtin::build;
 use trainer::graph::model::{Dim, Graph, Node, Port};
+use trainer::graph::read::read_bytes;
 use trainer::graph::tensor::{Dtype, Tensor};
 use trainer::graph::write::to_bytes;
 
@@ -19,15 +21,31 @@ pub fn cnn_with_dropout() -> Vec<u8> {
     to_bytes(&graph)
 }
 
-/// `y = Gemm(x, weight, bias)` for examples of `inputs` values, beginning with weights of 0.1 and no bias.
-pub fn linear(inputs: usize, outputs: usize) -> Vec<u8> {
+/// `y = Gemm(x, weight, bias)` for examples of `inputs` values; each weight begins as 0.1, the bias as given.
+pub fn linear(inputs: usize, bias: &[f32]) -> Vec<u8> {
+    one_node("Gemm", inputs, bias)
+}
+
+/// A chain of nodes with these names that draw random numbers, which have no gradient, behind a Gemm.
+pub fn random(names: &[&str]) -> Vec<u8> {
+    let mut graph = read_bytes(Path::new("linear.onnx"), linear(2, &[0.0, 0.0]).into()).unwrap();
+    graph.nodes[0].outputs[0] = "value_0".to_owned();
+    for (index, name) in names.iter().enumerate() {
+        let output = if index + 1 == names.len() { "y".to_owned() } else { format!("value_{}", index + 1) };
+        graph.nodes.push(Node::new(*name, "Bernoulli", vec![format!("value_{index}")], vec![output]));
+    }
+    to_bytes(&graph)
+}
+
+/// A network of one node with an operator of this name, which needs not exist.
+pub fn one_node(op: &str, inputs: usize, bias: &[f32]) -> Vec<u8> {
     let port = |name: &str, dim: usize| Port {
         name: name.to_owned(),
         dtype: Some(Dtype::F32),
         dims: Some(vec![Dim::Symbol("batch".to_owned()), Dim::Fixed(dim)]),
     };
     let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-    let weights = vec![0.1; inputs * outputs];
+    let outputs = bias.len();
     to_bytes(&Graph {
         name: "linear".to_owned(),
         ir_version: 8,
@@ -36,9 +54,9 @@ pub fn linear(inputs: usize, outputs: usize) -> Vec<u8> {
         inputs: vec![port("x", inputs)],
         outputs: vec![port("y", outputs)],
         initializers: vec![
-            ("weight".to_owned(), Tensor::from_f32(vec![inputs, outputs], &weights)),
-            ("bias".to_owned(), Tensor::from_f32(vec![outputs], &vec![0.0; outputs])),
+            ("weight".to_owned(), Tensor::from_f32(vec![inputs, outputs], &vec![0.1; inputs * outputs])),
+            ("bias".to_owned(), Tensor::from_f32(vec![outputs], bias)),
         ],
-        nodes: vec![Node::new("gemm", "Gemm", names(&["x", "weight", "bias"]), names(&["y"]))],
+        nodes: vec![Node::new("only", op, names(&["x", "weight", "bias"]), names(&["y"]))],
     })
 }

@@ -129,7 +129,7 @@ fn check_stopped(signal: Signal, code: i32, name: &str) {
     assert_eq!(saved.step, dir.steps().last().unwrap().step, "a step was recorded and not saved");
     ended.check_says(&[&format!("{name}: saved step {}. Run the same command again", saved.step)]);
     let again = dir.finish(&[]);
-    again.check_says(&[&format!("was stopped by {name}; no step has to be computed again")]);
+    again.check_says(&[&format!("was stopped by {name}; no step to be computed again")]);
     dir.result().check_equals(&undisturbed(&[]));
 }
 
@@ -300,7 +300,7 @@ fn without_checkpoints_every_recorded_step_is_computed_again_and_compared() {
     let dir = killed_with_checkpoints();
     remove_checkpoints(&dir);
     let recorded = dir.steps().len();
-    let again = format!("{recorded} steps are computed again and compared with the journal");
+    let again = format!("{recorded} steps to be computed again and compared with the journal");
     dir.finish(&[]).check_says(&["from the initial weights", &again]);
     dir.result().check_equals(&undisturbed(&["checkpoint.every_steps=10"]));
 }

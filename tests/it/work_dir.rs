@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use trainer::train::event::{EpochDone, Event, StepDone};
-use trainer_runtime::checkpoint::{Checkpoint, Link, Name, Store};
+use trainer_runtime::checkpoint::{Checkpoint, Link, Name, STATE_TENSOR, Store};
 use trainer_runtime::disk::RealDisk;
 use trainer_runtime::journal;
 
@@ -91,6 +91,15 @@ impl Result {
         self.check_equals_in_tensors(other);
     }
 
+    /// That the training is equal: the losses and the final tensors. The trainer's own state also has a checksum of the
+    /// settings.
+    #[track_caller]
+    pub fn check_trained_alike(mut self, mut other: Self) {
+        assert_eq!(self.losses, other.losses, "losses of the steps");
+        assert!(self.tensors.remove(STATE_TENSOR).is_some() && other.tensors.remove(STATE_TENSOR).is_some());
+        self.check_equals_in_tensors(&other);
+    }
+
     /// That the final checkpoints are equal.
     #[track_caller]
     pub fn check_equals_in_tensors(&self, other: &Self) {
@@ -133,6 +142,13 @@ impl WorkDir {
         let path = self.folder.path().join(name);
         fs::write(&path, bytes).unwrap();
         path.to_str().unwrap().to_owned()
+    }
+
+    /// Makes an empty folder beside the work directory.
+    pub fn make_folder(&self, name: &str) -> PathBuf {
+        let path = self.folder.path().join(name);
+        fs::create_dir(&path).unwrap();
+        path
     }
 
     /// `trainer run` with the folder's arguments and these.

@@ -7,6 +7,7 @@ use super::state::{Layout, StateSet};
 use crate::data::{HostArray, Values};
 use crate::graph::step::{Feed, LOSS_SUM, LOSS_WEIGHT, MaskFeed, StepGraph};
 use crate::graph::tensor::Dtype;
+use ndarray::ArrayViewD;
 use ort::memory::Allocator;
 use ort::session::{IoBinding, Session};
 use ort::value::Tensor as OrtTensor;
@@ -177,10 +178,9 @@ impl Compiled {
         (first(&sum.1), first(&weight.1))
     }
 
-    /// Predictions of the last run, with their dimensions.
-    pub(super) fn predictions(&self) -> (Vec<usize>, &[f32]) {
-        let (shape, values) = self.predictions.1.extract_tensor();
-        (shape.iter().filter_map(|dim| usize::try_from(*dim).ok()).collect(), values)
+    /// Predictions of the last run.
+    pub(super) fn predictions(&self) -> ArrayViewD<'_, f32> {
+        self.predictions.1.extract_array()
     }
 }
 

@@ -6,9 +6,11 @@
 mod compiled;
 pub mod device;
 pub mod error;
+mod host_update;
 pub mod library;
 pub mod optimizer;
 pub mod oracle;
+mod outcome;
 pub mod probe;
 pub mod session;
 pub mod state;

@@ -6,8 +6,10 @@
 
 use super::compiled::{Compiled, Shared};
 use super::error::EngineError;
+use super::host_update::{add_into, pool, update};
 use super::library::Runtime;
-use super::optimizer::{Decay, MAX_SLOTS, Optimizer, Source, StepScalars, clip_factor, gradient_norm};
+use super::optimizer::{Decay, Optimizer, StepScalars, clip_factor, gradient_norm};
+pub use super::outcome::{Clipping, Evaluated, StepOutcome};
 use super::session::{Cancel, Place};
 use super::state::{Layout, StateSet, tensors};
 use super::update_session::{StepNumbers, UpdateSession};
@@ -16,43 +18,7 @@ use crate::data::HostArray;
 use crate::graph::step::{MaskFeed, StepGraph, Trainable};
 use ort::memory::Allocator;
 use ort::value::Tensor as OrtTensor;
-use rayon::prelude::*;
 use std::sync::Arc;
-
-/// How the gradients of a step are bounded before they are applied.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Clipping {
-    /// Upper bound of the global norm.
-    pub norm: Option<f64>,
-    /// Upper bound of each element's absolute value.
-    pub value: Option<f64>,
-}
-
-/// The outcome of a step.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct StepOutcome {
-    /// Mean loss of the batch before the update.
-    pub loss: f32,
-    /// What the loss sum was divided by.
-    pub weight: f64,
-    /// Global L2 norm of the mean gradient, before clipping.
-    pub gradient_norm: f64,
-    /// Whether the update was applied; it is not if loss or norm are not finite.
-    pub applied: bool,
-}
-
-/// The outcome of evaluating one batch.
-#[derive(Debug)]
-pub struct Evaluated<'a> {
-    /// Sum of the loss.
-    pub loss_sum: f32,
-    /// Weight of that sum.
-    pub weight: f32,
-    /// Dimensions of the predictions.
-    pub shape: Vec<usize>,
-    /// The predictions.
-    pub predictions: &'a [f32],
-}
 
 /// The state of a training and the sessions that change it.
 #[derive(Debug)]
@@ -407,8 +373,7 @@ impl Engine {
         };
         compiled.run(&self.current, &mut shared, &self.cancel)?;
         let (loss_sum, weight) = compiled.loss();
-        let (shape, predictions) = compiled.predictions();
-        Ok(Evaluated { loss_sum, weight, shape, predictions })
+        Ok(Evaluated { loss_sum, weight, predictions: compiled.predictions() })
     }
 }
 
@@ -419,75 +384,4 @@ fn batch_of(arrays: &[HostArray]) -> usize {
 fn not_compiled(what: &str, batch: usize) -> EngineError {
     let message = format!("no {what} graph was compiled for a batch of {batch}");
     EngineError { work: "choosing a session".to_owned(), class: super::error::ErrorClass::Other, message }
-}
-
-fn pool(threads: usize) -> Result<rayon::ThreadPool, EngineError> {
-    rayon::ThreadPoolBuilder::new()
-        .num_threads(threads)
-        .thread_name(|i| format!("optimizer-{i}"))
-        .build()
-        .map_err(|error| {
-            let class = super::error::ErrorClass::Other;
-            EngineError {
-                work: "starting the optimizer's threads".to_owned(),
-                class,
-                message: error.to_string(),
-            }
-        })
-}
-
-/// `sum = gradient` for the first part, `sum += gradient` for the others.
-fn add_into(pool: &rayon::ThreadPool, is_first: bool, sum: &mut [f32], gradient: &[f32]) {
-    const CHUNK: usize = 1 << 14;
-    pool.install(|| {
-        sum.par_chunks_mut(CHUNK).zip(gradient.par_chunks(CHUNK)).for_each(|(sum, gradient)| {
-            if is_first {
-                sum.copy_from_slice(gradient);
-            } else {
-                sum.iter_mut().zip(gradient).for_each(|(sum, gradient)| *sum += gradient);
-            }
-        });
-    });
-}
-
-/// Runs the optimizer over all parameters: in place, or from `source` into `target`.
-fn update(
-    optimizer: &Optimizer,
-    pool: &rayon::ThreadPool,
-    scalars: &StepScalars,
-    decays: &[Decay],
-    gradients: &[OrtTensor<f32>],
-    source: Option<&StateSet>,
-    target: &mut StateSet,
-) {
-    let StateSet { parameters, slots, .. } = target;
-    let mut slots = slots.iter_mut().map(|slot| slot.iter_mut());
-    let mut lanes: [Option<std::slice::IterMut<'_, OrtTensor<f32>>>; MAX_SLOTS] =
-        std::array::from_fn(|_| slots.next());
-    let mut updates = Vec::with_capacity(parameters.len());
-    for (index, ((parameter, gradient), decay)) in
-        parameters.iter_mut().zip(gradients).zip(decays).enumerate()
-    {
-        let lane_slices = lanes.each_mut().map(|lane| match lane.as_mut().and_then(Iterator::next) {
-            Some(tensor) => tensor.extract_tensor_mut().1,
-            None => &mut [],
-        });
-        let (parameter, gradient) = (parameter.extract_tensor_mut().1, gradient.extract_tensor().1);
-        let made = match source {
-            None => optimizer.update_in_place(parameter, gradient, lane_slices, *decay),
-            Some(set) => {
-                let slot = |slot: usize| {
-                    set.slots
-                        .get(slot)
-                        .and_then(|slot| slot.get(index))
-                        .map_or(&[][..], |tensor| tensor.extract_tensor().1)
-                };
-                let from = set.parameters.get(index).map_or(&[][..], |tensor| tensor.extract_tensor().1);
-                let source = Source { parameter: from, slots: std::array::from_fn(slot) };
-                optimizer.update_into(source, parameter, gradient, lane_slices, *decay)
-            }
-        };
-        updates.push(made.expect("gradients and slots were allocated with the shape of their parameter"));
-    }
-    pool.install(|| optimizer.apply(&mut updates, scalars));
 }

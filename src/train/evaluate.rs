@@ -44,9 +44,10 @@ pub fn validate(prepared: &mut Prepared) -> Result<Vec<(String, f64)>, EvaluateE
             Values::F32(values) => Some(Targets::Real(values)),
             _ => None,
         });
-        if let Some(targets) = targets {
+        // A tensor of ONNX Runtime is contiguous and row-major, so there always is a slice.
+        if let (Some(targets), Some(predictions)) = (targets, evaluated.predictions.as_slice()) {
             for metric in &mut metrics {
-                metric.add(evaluated.predictions, &evaluated.shape, targets)?;
+                metric.add(predictions, evaluated.predictions.shape(), targets)?;
             }
         }
         batches.recycle(batch);

@@ -7,9 +7,9 @@ use crate::config::{self, Class, Device, Plan};
 use crate::engine::device::choose;
 use crate::engine::library::{Host, Request, Runtime, Threads, Want, load, locate};
 use crate::report::progress::{Progress, Verbosity};
-use crate::train::event::{Environment, Event, Finished, PlanChanged, Resumed, RunStarted, SignalReceived};
+use crate::train::event::{Environment, Event, Finished, SignalReceived};
 use crate::train::export::{self, export};
-use crate::train::keeper::{DATA_LOCK, KeepError, Keeper, SETTINGS};
+use crate::train::keeper::{KeepError, Keeper, SETTINGS};
 use crate::train::outcome::Ending;
 use crate::train::prepare::{Prepared, prepare};
 use crate::train::resume::{
@@ -23,6 +23,10 @@ use std::path::Path;
 use std::time::Instant;
 use trainer_runtime::lock::{LockError, WorkDirLock};
 use trainer_runtime::signals::Signals;
+
+mod record;
+
+use record::{begin, take_up};
 
 /// Why a run finished, in its journal and on the screen.
 const ALL_EPOCHS: &str = "all epochs done";
@@ -101,9 +105,12 @@ fn refuse_bound(settings: &[config::Difference], args: &RunArgs) -> Result<(), F
     ))
 }
 
-/// What to say if the run is over and the settings ask for no more.
+/// What to say if the run is over, its model is there, and the settings ask for no more.
 fn nothing_to_do(keeper: &Keeper, plan: &Plan, changes: &[config::Difference]) -> Option<String> {
     let finished = keeper.history.finished.as_ref()?;
+    if !keeper.work_dir().join(export::FILE_NAME).is_file() {
+        return None;
+    }
     let lengthened = changes.iter().any(|change| change.key.starts_with("train."));
     let more_epochs = plan.train.epochs > finished.epoch && lengthened;
     let dir = keeper.work_dir().display();
@@ -178,6 +185,7 @@ fn start(
     refuse_changes(&changes, args)?;
     let recovered = newest_checkpoint(keeper).map_err(|error| match error {
         ResumeError::NoneVerifies { .. } => fail(Exit::Damaged)(error),
+        ResumeError::Foreign { .. } => fail(Exit::Changed)(error),
         other => fail(Exit::StorageFailed)(other),
     })?;
     recovered.notices.iter().for_each(|line| progress.line(line));
@@ -189,6 +197,11 @@ fn start(
         keeper.set_last_durable(*name);
     }
     let is_new = keeper.history.settings.is_none();
+    if let Some(name) = name.filter(|_| is_new && saved.plan_fingerprint != fingerprint)
+        && !args.allow_changed.contains(&Change::Settings)
+    {
+        return Err(fail(Exit::Changed)(ResumeError::OtherSettings { name }));
+    }
     let early_stopping_changed =
         changes.settings.iter().any(|change| change.key.starts_with("train.early_stopping"));
     if early_stopping_changed {
@@ -196,7 +209,7 @@ fn start(
     }
     saved.plan_fingerprint = fingerprint;
     if is_new {
-        begin(keeper, &prepared, environment, progress, name)?;
+        begin(keeper, &prepared, environment, progress, name.map(|name| (name, &saved)))?;
     } else {
         take_up(keeper, &prepared, &changes, environment, &saved, name, progress)?;
     }
@@ -246,90 +259,6 @@ fn refuse_changes(changes: &Changes, args: &RunArgs) -> Result<(), Failure> {
             remedy.join(",")
         ),
     ))
-}
-
-fn begin(
-    keeper: &mut Keeper,
-    prepared: &Prepared,
-    environment: Environment,
-    progress: &Progress,
-    checkpoint: Option<trainer_runtime::checkpoint::Name>,
-) -> Result<(), Failure> {
-    let settings = config::to_toml(&prepared.plan);
-    let data_lock = serde_json::to_string_pretty(&prepared.data_lock).map_err(fail(Exit::Failure))?;
-    keeper.write_file(SETTINGS, settings.as_bytes())?;
-    keeper.write_file(DATA_LOCK, data_lock.as_bytes())?;
-    let started = RunStarted { settings, environment, data_lock, model_crc32: prepared.model_crc32 };
-    keeper.record(Event::RunStarted(started))?;
-    keeper.sync()?;
-    match checkpoint {
-        None => {
-            progress.info(&format!("Starting run {} in {}", keeper.run_id(), keeper.work_dir().display()))
-        }
-        Some(name) => progress.line(&format!(
-            "the journal is gone and with it the history; going on from checkpoint {name}, which is intact"
-        )),
-    }
-    Ok(())
-}
-
-fn take_up(
-    keeper: &mut Keeper,
-    prepared: &Prepared,
-    changes: &Changes,
-    environment: Environment,
-    saved: &Saved,
-    checkpoint: Option<trainer_runtime::checkpoint::Name>,
-    progress: &Progress,
-) -> Result<(), Failure> {
-    if !changes.settings.is_empty() {
-        let settings = config::to_toml(&prepared.plan);
-        let lines: Vec<String> = changes.settings.iter().map(ToString::to_string).collect();
-        lines.iter().for_each(|line| progress.line(&format!("changed setting: {line}")));
-        keeper.write_file(SETTINGS, settings.as_bytes())?;
-        keeper.record(Event::PlanChanged(PlanChanged { settings, changes: lines }))?;
-    }
-    for line in changes.data.iter().chain(&changes.model).chain(&changes.environment) {
-        progress.line(&format!("accepted change: {line}"));
-    }
-    let from = checkpoint
-        .map_or("the initial weights".to_owned(), |name| format!("checkpoints/{name} (checksums ok)"));
-    let to_repeat = keeper.history.last_step().saturating_sub(saved.step);
-    progress.info(&format!(
-        "Resuming run {} from {from}: {} completed, step {}; next is epoch {}, batch {} of {}, step {}",
-        keeper.run_id(),
-        counted(saved.epoch - 1, "epoch"),
-        saved.step,
-        saved.epoch,
-        saved.batch + 1,
-        prepared.batches_per_epoch(),
-        saved.step + 1
-    ));
-    let ended = match (&keeper.history.finished, &keeper.history.last_signal) {
-        (Some(_), _) => "finished".to_owned(),
-        (None, Some(signal)) => format!("was stopped by {signal}"),
-        (None, None) => "ended without a word (killed, or power lost)".to_owned(),
-    };
-    let repeated = match to_repeat {
-        0 => "no step to be computed again".to_owned(),
-        steps if changes.affects_steps() => {
-            format!("{} discarded, because what computes changed", counted(steps, "recorded step"))
-        }
-        steps => format!("{} to be computed again and compared with the journal", counted(steps, "step")),
-    };
-    progress.info(&format!("The previous attempt {ended}; {repeated}"));
-    let resumed = Resumed {
-        attempt: keeper.history.attempts + 1,
-        step: saved.step,
-        epoch: saved.epoch,
-        batch: saved.batch,
-        checkpoint: checkpoint.map(|name| name.to_string()),
-        environment,
-        discards_later: changes.affects_steps(),
-    };
-    keeper.record(Event::Resumed(resumed))?;
-    keeper.sync()?;
-    Ok(())
 }
 
 fn finish(

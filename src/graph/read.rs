@@ -10,10 +10,11 @@ use prost::Message;
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
-use thiserror::Error;
 
+mod error;
 mod external;
 
+pub use error::ReadError;
 use external::EXTERNAL;
 
 /// Oldest version of the default operator set that is read: from 13 on, the axes of the shape operators are inputs.
@@ -21,72 +22,6 @@ pub const MIN_OPSET: i64 = 13;
 
 /// Names that start so are given by this program, to what it adds to a model.
 const RESERVED: &str = "trainer/";
-
-/// Why a file is not a model that can be worked with.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum ReadError {
-    /// The file can not be read.
-    #[error("can not read the model {path}: {source}; check `model.onnx`")]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// The bytes are no ONNX model.
-    #[error(
-        "{path} is not an ONNX model: {reason}; expected a file written by `torch.onnx.export` or another ONNX exporter"
-    )]
-    NotOnnx {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with the bytes.
-        reason: String,
-    },
-    /// The default operator set is too old or absent.
-    #[error(
-        "{path} uses opset {found}, expected {MIN_OPSET} or newer; export the model again with a newer opset_version"
-    )]
-    Opset {
-        /// The file.
-        path: PathBuf,
-        /// The version found; 0 if none is declared.
-        found: i64,
-    },
-    /// The graph breaks a rule of ONNX.
-    #[error(
-        "{path}: {what}: {problem}; the file is damaged or was written by a faulty tool, export the model again"
-    )]
-    Invalid {
-        /// The file.
-        path: PathBuf,
-        /// The node, value or initializer concerned.
-        what: String,
-        /// Found and expected.
-        problem: String,
-    },
-    /// A feature of ONNX that this program does not handle.
-    #[error("{path}: {what} is not supported; {remedy}")]
-    Unsupported {
-        /// The file.
-        path: PathBuf,
-        /// The feature and where it stands.
-        what: String,
-        /// What to do.
-        remedy: String,
-    },
-    /// External data that can not be used.
-    #[error("{path}: external data of initializer `{initializer}`: {problem}")]
-    ExternalData {
-        /// The model file.
-        path: PathBuf,
-        /// The initializer.
-        initializer: String,
-        /// Found, expected and remedy.
-        problem: String,
-    },
-}
 
 /// Reads the model in `path`, external data included.
 ///

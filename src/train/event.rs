@@ -32,6 +32,8 @@ pub enum Event {
     EarlyStopped(EarlyStopped),
     /// Kind 11: the run is complete.
     Finished(Finished),
+    /// Kind 12: the data or the model are others from here on.
+    InputsChanged(InputsChanged),
 }
 
 macro_rules! record {
@@ -96,6 +98,18 @@ record! {
     PlanChanged {
         /// Effective settings from here on, as TOML.
         settings: String,
+        /// Each change in words.
+        changes: Vec<String>,
+    }
+}
+
+record! {
+    /// Changed data files or another model, accepted by the user.
+    InputsChanged {
+        /// Fingerprints of the data files from here on, as JSON.
+        data_lock: String,
+        /// CRC32 of the model's graph with its initial weights from here on.
+        model_crc32: u32,
         /// Each change in words.
         changes: Vec<String>,
     }
@@ -259,6 +273,7 @@ impl Event {
             Self::SignalReceived(event) => (9, codec::encode(event)?),
             Self::EarlyStopped(event) => (10, codec::encode(event)?),
             Self::Finished(event) => (11, codec::encode(event)?),
+            Self::InputsChanged(event) => (12, codec::encode(event)?),
         })
     }
 
@@ -279,6 +294,7 @@ impl Event {
             9 => codec::decode(payload).map(Self::SignalReceived),
             10 => codec::decode(payload).map(Self::EarlyStopped),
             11 => codec::decode(payload).map(Self::Finished),
+            12 => codec::decode(payload).map(Self::InputsChanged),
             kind => return Err(EventError::UnknownKind { sequence, kind }),
         };
         event.map_err(|source| EventError::Payload { sequence, kind, source })

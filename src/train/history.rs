@@ -1,7 +1,7 @@
 //! The history of a run, folded from its journal: it can not be lost, doubled or forked by a resume.
 
 use super::event::{Environment, EpochDone, Event, EventError, Finished, StepDone};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use trainer_runtime::journal::Record;
 
@@ -24,6 +24,8 @@ pub struct History {
     pub epochs: BTreeMap<u64, EpochDone>,
     /// The end of the run, if it has ended and was not taken up again.
     pub finished: Option<Finished>,
+    /// Names of the checkpoints from which the run was taken up.
+    pub taken_up_from: BTreeSet<String>,
     /// How the last attempt ended, if it said so.
     pub last_signal: Option<String>,
 }
@@ -56,12 +58,17 @@ impl History {
                 self.environment = Some(resumed.environment);
                 self.finished = None;
                 self.last_signal = None;
+                self.taken_up_from.extend(resumed.checkpoint);
                 if resumed.discards_later {
                     self.steps.retain(|step, _| *step <= resumed.step);
                     self.epochs.retain(|_, epoch| epoch.step <= resumed.step && epoch.epoch < resumed.epoch);
                 }
             }
             Event::PlanChanged(changed) => self.settings = Some(changed.settings),
+            Event::InputsChanged(changed) => {
+                self.data_lock = Some(changed.data_lock);
+                self.model_crc32 = Some(changed.model_crc32);
+            }
             Event::StepDone(step) => _ = self.steps.insert(step.step, step),
             Event::EpochDone(epoch) => _ = self.epochs.insert(epoch.epoch, epoch),
             Event::Finished(finished) => self.finished = Some(finished),

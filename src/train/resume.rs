@@ -10,6 +10,7 @@ use crate::engine::error::EngineError;
 use crate::engine::step::Engine;
 use std::path::Path;
 use thiserror::Error;
+use trainer_runtime::RunId;
 use trainer_runtime::checkpoint::{Checkpoint, ElementError, Name};
 use trainer_runtime::codec::{self, DecodeError};
 use trainer_runtime::disk::DiskError;
@@ -25,6 +26,28 @@ pub enum ResumeError {
     NoneVerifies {
         /// Each with its fault.
         listing: String,
+    },
+    /// A checkpoint of another run lies among those of this one.
+    #[error(
+        "checkpoint {name} is of run {found}, and the journal is of run {expected}: move the checkpoint out of the folder, or, to go on \
+             from it, move the journal out of the work directory"
+    )]
+    Foreign {
+        /// The checkpoint.
+        name: Name,
+        /// The run it says it is of.
+        found: RunId,
+        /// The run of the journal.
+        expected: RunId,
+    },
+    /// Without a journal, the checkpoint alone tells which settings it was computed with.
+    #[error(
+        "the journal is gone, and checkpoint {name} was computed with other settings than these: give the settings of that run, or go \
+             on with the new ones with `--allow-changed settings`"
+    )]
+    OtherSettings {
+        /// The checkpoint.
+        name: Name,
     },
     /// The directory can not be read.
     #[error(transparent)]
@@ -84,7 +107,7 @@ pub struct Recovered {
 /// Finds the newest checkpoint that verifies and sets newer, damaged ones aside.
 ///
 /// # Errors
-/// If there are checkpoints and none verifies.
+/// If there are checkpoints and none verifies, or the newest is of another run.
 pub fn newest_checkpoint(keeper: &Keeper) -> Result<Recovered, ResumeError> {
     let search = keeper.store().newest_valid()?;
     let lines: Vec<String> = search.rejected.iter().map(|rejected| rejected.error.to_string()).collect();
@@ -96,6 +119,12 @@ pub fn newest_checkpoint(keeper: &Keeper) -> Result<Recovered, ResumeError> {
     };
     let meta = checkpoint.meta();
     let name = Name::new(meta.kind, meta.epoch, meta.step);
+    let (found, expected) = (meta.run_id, keeper.run_id());
+    // A run whose journal was lost goes on under a new identity from a checkpoint that has the old one.
+    let is_known = found == expected || keeper.history.taken_up_from.contains(&name.to_string());
+    if keeper.history.settings.is_some() && !is_known {
+        return Err(ResumeError::Foreign { name, found, expected });
+    }
     let mut notices = Vec::new();
     for (rejected, line) in search.rejected.iter().zip(lines) {
         let aside = keeper.store().set_aside(rejected.name)?;

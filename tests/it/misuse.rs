@@ -206,6 +206,9 @@ fn changed_data_are_refused_with_both_fingerprints_unless_they_are_allowed() {
     assert_eq!(line.matches(" bytes").count(), 2, "{line}");
     let ended = dir.finish(&[longer[0], "--allow-changed", "data"]);
     ended.check_says(&["accepted change: ", &data]);
+    // What was accepted is what the run has from then on.
+    dir.finish(&["train.epochs=3"]);
+    assert_eq!(dir.epochs().len(), 3);
 }
 
 #[test]
@@ -216,6 +219,8 @@ fn a_changed_model_is_refused_unless_it_is_allowed() {
     let longer = ["train.epochs=2"];
     dir.run(&longer).check_code(4).check_says(&["the model: CRC32 was ", "--allow-changed model"]);
     dir.finish(&[longer[0], "--allow-changed", "model"]);
+    dir.finish(&["train.epochs=3"]);
+    assert_eq!(dir.epochs().len(), 3);
 }
 
 #[test]

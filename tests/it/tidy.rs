@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 /// Most lines of a source file, without its tests. A file that can not be split sensibly stands in [`LONGER`].
 const MAX_LINES: usize = 420;
 
+/// Most lines of a file of tests, which is read one test at a time.
+const MAX_TEST_LINES: usize = 500;
+
 /// Longer files, each with the reason why it is one.
-const LONGER: [(&str, &str); 2] = [
-    ("src/engine/step.rs", "the engine and its transaction: one invariant, which every method must see"),
-    ("src/train/run.rs", "the loop, with the error that each part of it can end in"),
-];
+const LONGER: [(&str, &str); 1] =
+    [("src/engine/step.rs", "the engine and its transaction: one invariant, which every method must see")];
 
 /// What each part of the library may use of the others. Data flows one way: config -> data -> graph -> engine ->
 /// train; `report` shows the events of training; `cli` wires all; `random` and `system` use nothing.
@@ -62,10 +63,11 @@ fn sources() -> Vec<(String, String)> {
 fn no_source_file_is_longer_than_one_can_overlook() {
     for (name, text) in sources() {
         let lines = without_tests(&text).lines().count();
+        let limit = if name.contains("tests") { MAX_TEST_LINES } else { MAX_LINES };
         let reason = LONGER.iter().find(|(longer, _)| *longer == name);
         match reason {
-            None => assert!(lines <= MAX_LINES, "{name} has {lines} lines, more than {MAX_LINES}"),
-            Some(_) => assert!(lines > MAX_LINES, "{name} has become short: take it off the list"),
+            None => assert!(lines <= limit, "{name} has {lines} lines, more than {limit}"),
+            Some(_) => assert!(lines > limit, "{name} has become short: take it off the list"),
         }
     }
     assert!(LONGER.iter().all(|(name, _)| root().join(name).is_file()), "the list names a file that is gone");

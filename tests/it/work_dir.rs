@@ -9,6 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use trainer::train::event::{EpochDone, Event, StepDone};
+use trainer::train::history::History;
 use trainer_runtime::checkpoint::{Checkpoint, Link, Name, STATE_TENSOR, Store};
 use trainer_runtime::disk::RealDisk;
 use trainer_runtime::journal;
@@ -201,6 +202,14 @@ impl WorkDir {
         let Ok(contents) = journal::read(&*disk, &self.path().join("journal")) else { return Vec::new() };
         let decoded = contents.records.iter();
         decoded.map(|record| Event::decode(record.sequence, record.kind, &record.payload).unwrap()).collect()
+    }
+
+    /// What the records come to.
+    #[track_caller]
+    pub fn folded(&self) -> History {
+        let mut history = History::default();
+        self.events().into_iter().for_each(|event| history.add(event));
+        history
     }
 
     /// The updates in the order in which they were recorded.

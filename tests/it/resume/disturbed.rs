@@ -1,40 +1,16 @@
-//! A run that was disturbed ends as one that was not, bit for bit; and what is damaged is said, never read over.
+//! Processes that are killed, stopped or limited.
 
+use super::{STEPS_PER_EPOCH, send, three_epochs, undisturbed};
 use crate::networks::cnn_with_dropout;
-use crate::work_dir::{Ended, Result, WorkDir};
-use rustix::process::{Pid, Signal, kill_process};
+use crate::work_dir::{Ended, WorkDir};
+use rustix::process::Signal;
 use std::fs;
-use std::io::Write as _;
-use std::path::Path;
-use std::process::Child;
+use std::process::Stdio;
+use std::time::Duration;
 use trainer::train::event::Event;
 use trainer::train::saved::Saved;
 use trainer_runtime::checkpoint::{Kind, Link, Name};
 use trainer_runtime::codec;
-use trainer_runtime::disk::RealDisk;
-use trainer_runtime::journal::{Journal, OpenOptions, read};
-
-/// Three epochs of 45 steps of the builtin convolutional network: about half a second.
-const THREE_EPOCHS: [&str; 2] = ["train.batch_size=32", "train.epochs=3"];
-const STEPS_PER_EPOCH: u64 = 45;
-
-fn three_epochs(more: &[&str]) -> WorkDir {
-    let mut dir = WorkDir::new(&THREE_EPOCHS);
-    dir.add(more);
-    dir
-}
-
-/// What the run comes to when nothing disturbs it.
-#[track_caller]
-fn undisturbed(more: &[&str]) -> Result {
-    let dir = three_epochs(more);
-    dir.finish(&[]);
-    dir.result()
-}
-
-fn send(signal: Signal, child: &Child) {
-    kill_process(Pid::from_child(child), signal).unwrap();
-}
 
 /// Kills a run at each of these steps, then lets it end.
 #[track_caller]
@@ -209,140 +185,59 @@ fn a_step_limit_finishes_the_run_and_a_larger_one_goes_on() {
     dir.result().check_equals(&undisturbed(&settings));
 }
 
-/// A run that was killed in its second epoch, with checkpoints every ten steps.
-fn killed_with_checkpoints() -> WorkDir {
-    let dir = three_epochs(&["checkpoint.every_steps=10"]);
-    dir.kill_at_step(75, &[]);
-    dir
-}
-
-fn flip_byte(path: &Path) {
-    let mut bytes = fs::read(path).unwrap();
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 1;
-    fs::write(path, bytes).unwrap();
-}
-
+/// Whatever is killed and whenever: while it starts, trains, validates, saves or ends.
 #[test]
-fn a_damaged_checkpoint_is_announced_and_set_aside_and_the_one_before_is_taken() {
-    let dir = killed_with_checkpoints();
-    let names = dir.checkpoints();
-    let [.., older, newest] = names[..] else { panic!("{names:?}") };
-    flip_byte(&dir.store().path(newest));
-    let aside = format!("{newest}.damaged");
-    dir.finish(&[]).check_says(&[
-        &dir.store().path(newest).display().to_string(),
-        &aside,
-        &format!("falling back to {older}"),
-        &format!("Resuming run {} from checkpoints/{older} (checksums ok)", run_id(&dir)),
-    ]);
-    assert!(dir.path().join("checkpoints").join(aside).exists(), "the damaged file was deleted");
-    dir.result().check_equals(&undisturbed(&["checkpoint.every_steps=10"]));
-}
-
-fn run_id(dir: &WorkDir) -> String {
-    let contents = read(&*RealDisk::shared(), &dir.path().join("journal")).unwrap();
-    contents.run_id.unwrap().to_string()
-}
-
-#[test]
-fn a_run_whose_checkpoints_are_all_damaged_is_refused_and_left_alone() {
-    let dir = killed_with_checkpoints();
-    let names = dir.checkpoints();
-    names.iter().for_each(|name| flip_byte(&dir.store().path(*name)));
-    let records = dir.events().len();
-    let ended = dir.run(&[]).check_code(5).check_says(&["no checkpoint verifies"]);
-    for name in &names {
-        assert!(ended.stderr.contains(&name.to_string()), "{name} is not in {}", ended.stderr);
-    }
-    assert_eq!((dir.checkpoints(), dir.events().len()), (names, records));
-}
-
-#[test]
-fn a_torn_end_of_the_journal_is_announced_and_set_aside() {
-    let dir = killed_with_checkpoints();
-    let bytes = fs::read(dir.segment()).unwrap();
-    fs::write(dir.segment(), &bytes[..bytes.len() - 5]).unwrap();
-    let recorded = dir.steps().len();
-    dir.finish(&[]).check_says(&["journal: ", "Resuming run"]);
-    assert!(dir.steps().len() > recorded);
-    dir.result().check_equals(&undisturbed(&["checkpoint.every_steps=10"]));
-}
-
-#[test]
-fn rubbish_behind_the_last_record_is_announced_and_set_aside() {
-    let dir = killed_with_checkpoints();
-    let mut segment = fs::OpenOptions::new().append(true).open(dir.segment()).unwrap();
-    segment.write_all(&[7; 100]).unwrap();
-    drop(segment);
-    dir.finish(&[]).check_says(&["journal: "]);
-    dir.result().check_equals(&undisturbed(&["checkpoint.every_steps=10"]));
-}
-
-#[test]
-fn damage_inside_the_journal_is_refused_with_its_place() {
-    let dir = killed_with_checkpoints();
-    flip_byte(&dir.segment());
-    let segment = dir.segment().display().to_string();
-    dir.run(&[]).check_code(5).check_says(&[&segment, "is damaged at byte ", "in record "]);
-}
-
-#[test]
-fn without_a_journal_the_checkpoints_suffice_and_the_loss_of_the_history_is_said() {
-    let dir = killed_with_checkpoints();
-    fs::remove_dir_all(dir.path().join("journal")).unwrap();
-    dir.finish(&[]).check_says(&["the journal is gone and with it the history; going on from checkpoint"]);
-    dir.result().check_equals_in_tensors(&undisturbed(&["checkpoint.every_steps=10"]));
-}
-
-#[test]
-fn without_checkpoints_every_recorded_step_is_computed_again_and_compared() {
-    let dir = killed_with_checkpoints();
-    remove_checkpoints(&dir);
-    let recorded = dir.steps().len();
-    let again = format!("{recorded} steps to be computed again and compared with the journal");
-    dir.finish(&[]).check_says(&["from the initial weights", &again]);
-    dir.result().check_equals(&undisturbed(&["checkpoint.every_steps=10"]));
-}
-
-fn remove_checkpoints(dir: &WorkDir) {
-    fs::remove_dir_all(dir.path().join("checkpoints")).unwrap();
-}
-
-/// Writes the journal anew with another loss for one step, as a machine that computes otherwise would have.
-fn change_recorded_loss(dir: &WorkDir, step: u64) {
-    let (disk, journal, changed) =
-        (RealDisk::shared(), dir.path().join("journal"), dir.path().join("changed"));
-    let mut opened = Journal::open(disk, &changed, OpenOptions::default()).unwrap();
-    for mut event in dir.events() {
-        if let Event::StepDone(done) = &mut event
-            && done.step == step
-        {
-            done.loss_bits += 1;
+fn a_run_killed_or_stopped_at_any_moment_ends_as_an_undisturbed_one() {
+    let dir = three_epochs(&[]);
+    for attempt in 0..40_u64 {
+        let mut command = dir.command(&[]);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        // Moments from the first instruction to a good part of the run, in no order.
+        std::thread::sleep(Duration::from_millis(attempt * 37 % 211));
+        if attempt % 3 == 2 {
+            send(Signal::TERM, &child);
+        } else {
+            child.kill().unwrap();
         }
-        let (kind, payload) = event.encode().unwrap();
-        opened.journal.append(kind, &payload).unwrap();
+        let ended = Ended::of_child(child);
+        assert!(ended.killed_by.is_some() || [Some(0), Some(143)].contains(&ended.code), "{ended:?}");
     }
-    opened.journal.sync().unwrap();
-    drop(opened);
-    fs::remove_dir_all(&journal).unwrap();
-    fs::rename(&changed, &journal).unwrap();
-}
-
-#[test]
-fn a_step_that_does_not_give_the_recorded_loss_again_stops_the_run() {
-    let dir = killed_with_checkpoints();
-    remove_checkpoints(&dir);
-    change_recorded_loss(&dir, 33);
-    for _ in 0..2 {
-        dir.run(&[]).check_code(4).check_says(&["step 33, computed again", "the journal recorded"]);
-    }
-}
-
-#[test]
-fn a_changed_recorded_loss_before_the_checkpoint_changes_nothing() {
-    let dir = killed_with_checkpoints();
-    change_recorded_loss(&dir, 33);
     dir.finish(&[]);
-    dir.result().check_equals_in_tensors(&undisturbed(&["checkpoint.every_steps=10"]));
+    dir.result().check_equals(&undisturbed(&[]));
+}
+
+/// Lengthens a run with a schedule that spans it: the steps after the checkpoint are computed anew, at other rates.
+#[test]
+fn steps_that_a_change_discards_are_computed_anew_whenever_the_run_is_killed() {
+    let lengthened = |kills: &[u64], later: &[u64]| {
+        let dir = three_epochs(&[]);
+        kills.iter().for_each(|step| dir.kill_at_step(*step, &[]));
+        later.iter().for_each(|step| dir.kill_at_step(*step, &["train.epochs=4"]));
+        dir.finish(&["train.epochs=4"]);
+        let losses: Vec<(u64, u32)> =
+            dir.folded().steps.values().map(|step| (step.step, step.loss_bits)).collect();
+        assert_eq!(losses.len() as u64, 4 * STEPS_PER_EPOCH);
+        (dir.store().load_link(Link::Final).unwrap(), losses)
+    };
+    let (once, losses_once) = lengthened(&[50], &[]);
+    let (often, losses_often) = lengthened(&[50, 80], &[100, 150]);
+    assert_eq!(losses_once, losses_often);
+    for (once, often) in once.iter().zip(often.iter()) {
+        assert!(once.name == often.name && once.bytes == often.bytes, "tensor {} differs", once.name);
+    }
+}
+
+#[test]
+fn few_checkpoints_are_kept_and_the_best_among_them() {
+    let dir =
+        WorkDir::new(&["model.builtin=mlp", "--epochs", "25", "--lr", "0.02", "checkpoint.keep_last=2"]);
+    dir.finish(&[]);
+    let best = dir.store().load_link(Link::Best).unwrap().meta().clone();
+    let val_loss = |epoch: &trainer::train::event::EpochDone| epoch.validation[0].1;
+    let epochs = dir.epochs();
+    let lowest = epochs.iter().min_by(|a, b| val_loss(a).total_cmp(&val_loss(b))).unwrap();
+    assert_eq!((best.kind, best.epoch, best.step), (Kind::Epoch, lowest.epoch, lowest.step));
+    assert!(lowest.epoch < 24, "the best epoch is one of the last: nothing was tested");
+    let kept: Vec<u64> = dir.checkpoints().iter().map(|name| name.step).collect();
+    assert_eq!(kept, [lowest.step, 24 * 23, 25 * 23]);
 }

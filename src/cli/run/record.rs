@@ -1,0 +1,137 @@
+//! The records with which a process begins a run or takes it up, and what it says of them.
+
+use super::counted;
+use crate::cli::exit::Exit;
+use crate::cli::failure::{Failure, fail};
+use crate::config;
+use crate::report::progress::Progress;
+use crate::train::event::{Environment, Event, InputsChanged, PlanChanged, Resumed, RunStarted};
+use crate::train::keeper::{DATA_LOCK, Keeper, SETTINGS};
+use crate::train::prepare::Prepared;
+use crate::train::resume::Changes;
+use crate::train::saved::Saved;
+use trainer_runtime::checkpoint::Name;
+
+/// Records the beginning of a run; `found` is a checkpoint that outlived its journal.
+pub(super) fn begin(
+    keeper: &mut Keeper,
+    prepared: &Prepared,
+    environment: Environment,
+    progress: &Progress,
+    found: Option<(Name, &Saved)>,
+) -> Result<(), Failure> {
+    let settings = config::to_toml(&prepared.plan);
+    let data_lock = serde_json::to_string_pretty(&prepared.data_lock).map_err(fail(Exit::Failure))?;
+    keeper.write_file(SETTINGS, settings.as_bytes())?;
+    keeper.write_file(DATA_LOCK, data_lock.as_bytes())?;
+    if let Some((name, saved)) = found {
+        // Before the run's first record: a process that dies between the two leaves what is taken for no journal.
+        let environment = environment.clone();
+        keeper.record(Event::Resumed(resumed(1, Some(name), saved, environment, false)))?;
+    }
+    let started = RunStarted { settings, environment, data_lock, model_crc32: prepared.model_crc32 };
+    keeper.record(Event::RunStarted(started))?;
+    keeper.sync()?;
+    match found {
+        None => {
+            progress.info(&format!("Starting run {} in {}", keeper.run_id(), keeper.work_dir().display()))
+        }
+        Some((name, _)) => progress.line(&format!(
+            "the journal is gone and with it the history; going on from checkpoint {name}, which is intact"
+        )),
+    }
+    Ok(())
+}
+
+/// Records that another process takes the run up, and says from where.
+pub(super) fn take_up(
+    keeper: &mut Keeper,
+    prepared: &Prepared,
+    changes: &Changes,
+    environment: Environment,
+    saved: &Saved,
+    checkpoint: Option<Name>,
+    progress: &Progress,
+) -> Result<(), Failure> {
+    let from = checkpoint
+        .map_or("the initial weights".to_owned(), |name| format!("checkpoints/{name} (checksums ok)"));
+    let to_repeat = keeper.history.last_step().saturating_sub(saved.step);
+    let next = if saved.epoch > prepared.plan.train.epochs {
+        "all epochs are done".to_owned()
+    } else {
+        let (epoch, batch, batches) = (saved.epoch, saved.batch + 1, prepared.batches_per_epoch());
+        format!("next is epoch {epoch}, batch {} of {batches}, step {}", batch.min(batches), saved.step + 1)
+    };
+    progress.info(&format!(
+        "Resuming run {} from {from}: {} completed, step {}; {next}",
+        keeper.run_id(),
+        counted(saved.epoch - 1, "epoch"),
+        saved.step,
+    ));
+    let ended = match (&keeper.history.finished, &keeper.history.last_signal) {
+        (Some(_), _) => "finished".to_owned(),
+        (None, Some(signal)) => format!("was stopped by {signal}"),
+        (None, None) => "ended without a word (killed, or power lost)".to_owned(),
+    };
+    let repeated = match to_repeat {
+        0 => "no step to be computed again".to_owned(),
+        steps if changes.affects_steps() => {
+            format!("{} discarded, because what computes changed", counted(steps, "recorded step"))
+        }
+        steps => format!("{} to be computed again and compared with the journal", counted(steps, "step")),
+    };
+    progress.info(&format!("The previous attempt {ended}; {repeated}"));
+    // What discards steps comes before what it is discarded for: a process that dies between the two leaves a
+    // journal in which the change is still to be made, and never old steps that pass for new ones.
+    let attempt = keeper.history.attempts + 1;
+    let resumed = resumed(attempt, checkpoint, saved, environment, changes.affects_steps());
+    keeper.record(Event::Resumed(resumed))?;
+    record_changes(keeper, prepared, changes, progress)?;
+    keeper.sync()?;
+    Ok(())
+}
+
+fn resumed(
+    attempt: u64,
+    checkpoint: Option<Name>,
+    saved: &Saved,
+    environment: Environment,
+    discards_later: bool,
+) -> Resumed {
+    Resumed {
+        attempt,
+        step: saved.step,
+        epoch: saved.epoch,
+        batch: saved.batch,
+        checkpoint: checkpoint.map(|name| name.to_string()),
+        environment,
+        discards_later,
+    }
+}
+
+/// Says and records what is no longer as it was; from here on, it is what the run has.
+fn record_changes(
+    keeper: &mut Keeper,
+    prepared: &Prepared,
+    changes: &Changes,
+    progress: &Progress,
+) -> Result<(), Failure> {
+    if !changes.settings.is_empty() {
+        let settings = config::to_toml(&prepared.plan);
+        let lines: Vec<String> = changes.settings.iter().map(ToString::to_string).collect();
+        lines.iter().for_each(|line| progress.line(&format!("changed setting: {line}")));
+        keeper.write_file(SETTINGS, settings.as_bytes())?;
+        keeper.record(Event::PlanChanged(PlanChanged { settings, changes: lines }))?;
+    }
+    let inputs: Vec<String> = changes.data.iter().chain(&changes.model).cloned().collect();
+    for line in inputs.iter().chain(&changes.environment) {
+        progress.line(&format!("accepted change: {line}"));
+    }
+    if !inputs.is_empty() {
+        let data_lock = serde_json::to_string_pretty(&prepared.data_lock).map_err(fail(Exit::Failure))?;
+        keeper.write_file(DATA_LOCK, data_lock.as_bytes())?;
+        let model_crc32 = prepared.model_crc32;
+        keeper.record(Event::InputsChanged(InputsChanged { data_lock, model_crc32, changes: inputs }))?;
+    }
+    Ok(())
+}

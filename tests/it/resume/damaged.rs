@@ -1,0 +1,187 @@
+//! Work directories from which something is gone, or in which something is not what it was.
+
+use super::{three_epochs, undisturbed};
+use crate::work_dir::WorkDir;
+use std::fs;
+use std::io::Write as _;
+use std::path::Path;
+use trainer::train::event::Event;
+use trainer_runtime::disk::RealDisk;
+use trainer_runtime::journal::{Journal, OpenOptions, read};
+
+/// A run that was killed in its second epoch, with checkpoints every ten steps.
+fn killed_with_checkpoints() -> WorkDir {
+    let dir = three_epochs(&["checkpoint.every_steps=10"]);
+    dir.kill_at_step(75, &[]);
+    dir
+}
+
+fn flip_byte(path: &Path) {
+    let mut bytes = fs::read(path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn a_damaged_checkpoint_is_announced_and_set_aside_and_the_one_before_is_taken() {
+    let dir = killed_with_checkpoints();
+    let names = dir.checkpoints();
+    let [.., older, newest] = names[..] else { panic!("{names:?}") };
+    flip_byte(&dir.store().path(newest));
+    let aside = format!("{newest}.damaged");
+    dir.finish(&[]).check_says(&[
+        &dir.store().path(newest).display().to_string(),
+        &aside,
+        &format!("falling back to {older}"),
+        &format!("Resuming run {} from checkpoints/{older} (checksums ok)", run_id(&dir)),
+    ]);
+    assert!(dir.path().join("checkpoints").join(aside).exists(), "the damaged file was deleted");
+    dir.result().check_equals(&undisturbed(&["checkpoint.every_steps=10"]));
+}
+
+fn run_id(dir: &WorkDir) -> String {
+    let contents = read(&*RealDisk::shared(), &dir.path().join("journal")).unwrap();
+    contents.run_id.unwrap().to_string()
+}
+
+#[test]
+fn a_run_whose_checkpoints_are_all_damaged_is_refused_and_left_alone() {
+    let dir = killed_with_checkpoints();
+    let names = dir.checkpoints();
+    names.iter().for_each(|name| flip_byte(&dir.store().path(*name)));
+    let records = dir.events().len();
+    let ended = dir.run(&[]).check_code(5).check_says(&["no checkpoint verifies"]);
+    for name in &names {
+        assert!(ended.stderr.contains(&name.to_string()), "{name} is not in {}", ended.stderr);
+    }
+    assert_eq!((dir.checkpoints(), dir.events().len()), (names, records));
+}
+
+#[test]
+fn a_torn_end_of_the_journal_is_announced_and_set_aside() {
+    let dir = killed_with_checkpoints();
+    let bytes = fs::read(dir.segment()).unwrap();
+    fs::write(dir.segment(), &bytes[..bytes.len() - 5]).unwrap();
+    let recorded = dir.steps().len();
+    dir.finish(&[]).check_says(&["journal: ", "Resuming run"]);
+    assert!(dir.steps().len() > recorded);
+    dir.result().check_equals(&undisturbed(&["checkpoint.every_steps=10"]));
+}
+
+#[test]
+fn rubbish_behind_the_last_record_is_announced_and_set_aside() {
+    let dir = killed_with_checkpoints();
+    let mut segment = fs::OpenOptions::new().append(true).open(dir.segment()).unwrap();
+    segment.write_all(&[7; 100]).unwrap();
+    drop(segment);
+    dir.finish(&[]).check_says(&["journal: "]);
+    dir.result().check_equals(&undisturbed(&["checkpoint.every_steps=10"]));
+}
+
+#[test]
+fn damage_inside_the_journal_is_refused_with_its_place() {
+    let dir = killed_with_checkpoints();
+    flip_byte(&dir.segment());
+    let segment = dir.segment().display().to_string();
+    dir.run(&[]).check_code(5).check_says(&[&segment, "is damaged at byte ", "in record "]);
+}
+
+#[test]
+fn without_a_journal_the_checkpoints_suffice_and_the_loss_of_the_history_is_said() {
+    let dir = killed_with_checkpoints();
+    fs::remove_dir_all(dir.path().join("journal")).unwrap();
+    dir.finish(&[]).check_says(&["the journal is gone and with it the history; going on from checkpoint"]);
+    dir.result().check_equals_in_tensors(&undisturbed(&["checkpoint.every_steps=10"]));
+}
+
+#[test]
+fn without_checkpoints_every_recorded_step_is_computed_again_and_compared() {
+    let dir = killed_with_checkpoints();
+    remove_checkpoints(&dir);
+    let recorded = dir.steps().len();
+    let again = format!("{recorded} steps to be computed again and compared with the journal");
+    dir.finish(&[]).check_says(&["from the initial weights", &again]);
+    dir.result().check_equals(&undisturbed(&["checkpoint.every_steps=10"]));
+}
+
+fn remove_checkpoints(dir: &WorkDir) {
+    fs::remove_dir_all(dir.path().join("checkpoints")).unwrap();
+}
+
+/// Writes the journal anew with what `edit` makes of each record; `None` leaves it out.
+fn rewrite_journal(dir: &WorkDir, edit: impl Fn(Event) -> Option<Event>) {
+    let (journal, changed) = (dir.path().join("journal"), dir.path().join("changed"));
+    let run_id = read(&*RealDisk::shared(), &journal).unwrap().run_id;
+    let options = OpenOptions { run_id, ..OpenOptions::default() };
+    let mut opened = Journal::open(RealDisk::shared(), &changed, options).unwrap();
+    for event in dir.events().into_iter().filter_map(edit) {
+        let (kind, payload) = event.encode().unwrap();
+        opened.journal.append(kind, &payload).unwrap();
+    }
+    opened.journal.sync().unwrap();
+    drop(opened);
+    fs::remove_dir_all(&journal).unwrap();
+    fs::rename(&changed, &journal).unwrap();
+}
+
+/// Records another loss for a step, as a machine that computes otherwise would have.
+fn change_recorded_loss(dir: &WorkDir, step: u64) {
+    rewrite_journal(dir, |mut event| {
+        if let Event::StepDone(done) = &mut event
+            && done.step == step
+        {
+            done.loss_bits += 1;
+        }
+        Some(event)
+    });
+}
+
+#[test]
+fn a_step_that_does_not_give_the_recorded_loss_again_stops_the_run() {
+    let dir = killed_with_checkpoints();
+    remove_checkpoints(&dir);
+    change_recorded_loss(&dir, 33);
+    for _ in 0..2 {
+        dir.run(&[]).check_code(4).check_says(&["step 33, computed again", "the journal recorded"]);
+    }
+}
+
+#[test]
+fn a_checkpoint_of_another_run_is_refused() {
+    let dir = killed_with_checkpoints();
+    let other = three_epochs(&["--seed", "9"]);
+    other.finish(&[]);
+    let foreign = other.checkpoints().pop().unwrap();
+    fs::copy(other.store().path(foreign), dir.store().path(foreign)).unwrap();
+    let words = [&format!("checkpoint {foreign} is of run {}", run_id(&other)), &run_id(&dir)];
+    dir.run(&[]).check_code(4).check_says(&words.map(String::as_str));
+    fs::remove_file(dir.store().path(foreign)).unwrap();
+    dir.finish(&[]);
+    dir.result().check_equals(&undisturbed(&["checkpoint.every_steps=10"]));
+}
+
+#[test]
+fn without_a_journal_other_settings_are_refused_and_the_new_journal_carries_on() {
+    let dir = killed_with_checkpoints();
+    fs::remove_dir_all(dir.path().join("journal")).unwrap();
+    dir.run(&["--seed", "9"]).check_code(4).check_says(&["the journal is gone", "other settings"]);
+    let step = dir.checkpoints().pop().unwrap().step;
+    dir.kill_at_step(step + 1, &["checkpoint.every_steps=1000"]);
+    dir.finish(&["checkpoint.every_steps=10"]).check_says(&["Resuming run"]);
+    dir.result().check_equals_in_tensors(&undisturbed(&["checkpoint.every_steps=10"]));
+}
+
+#[test]
+fn a_process_that_died_before_it_said_that_it_finished_is_made_up_for() {
+    let dir = three_epochs(&[]);
+    dir.finish(&[]);
+    let (result, model) = (dir.result(), fs::read(dir.path().join("model.onnx")).unwrap());
+    rewrite_journal(&dir, |event| (!matches!(event, Event::Finished(_))).then_some(event));
+    dir.finish(&[]).check_says(&["all epochs are done"]);
+    dir.result().check_equals(&result);
+    fs::remove_file(dir.path().join("model.onnx")).unwrap();
+    assert!(dir.finish(&[]).stdout.starts_with("finished: 3 epochs"));
+    assert_eq!(fs::read(dir.path().join("model.onnx")).unwrap(), model);
+    assert!(dir.finish(&[]).stdout.starts_with("nothing to do"));
+}

@@ -7,7 +7,7 @@
 //! and multiplied with the gradient of the output as a matrix.
 
 use super::{NodeView, Refusal, Rule, Ruled, rule};
-use crate::graph::emit::{ConvShape, Emit, Value};
+use crate::graph::emit::{ConvShape, Emit, Processor, Value};
 use crate::graph::model::Node;
 use crate::graph::tensor::elements;
 
@@ -127,10 +127,13 @@ fn flip_kernel(w: Value, group: usize, emit: &mut Emit) -> Value {
 
 fn weight_grad(x: Value, w: Value, dy: Value, shape: &ConvShape, emit: &mut Emit) -> Value {
     let is_empty = emit.dims(x).contains(&0);
+    // A kernel of one element needs no shifted inputs, so there is nothing to save.
+    let has_windows = elements(&shape.kernel) > 1;
     // A dilation of the last axis would leave gaps between the positions that are wanted, and those in the gaps would be
     // computed in vain.
     let is_dense = shape.dilations.last() == Some(&1) || shape.kernel.last() == Some(&1);
-    if is_dense && !is_empty {
+    // Libraries for graphics processors are made for small kernels.
+    if has_windows && is_dense && !is_empty && emit.processor() == Processor::Cpu {
         folded_weight_grad(x, w, dy, shape, emit)
     } else {
         stacked_weight_grad(x, w, dy, shape, emit)

@@ -155,12 +155,7 @@ fn folded_weight_grad(x: Value, w: Value, dy: Value, shape: &ConvShape, emit: &m
     let x_dims = emit.dims(x).to_vec();
     let batch = x_dims.first().copied().unwrap_or(1);
 
-    // [N, g C/g, i...] -> [g, N, i..., C/g] -> [1, g N, i..., i_last C/g]
-    let mut by_group = vec![batch, group, inputs];
-    by_group.extend(x_dims.iter().skip(2));
-    let x = emit.reshape(x, &by_group);
-    let order: Vec<usize> = [1, 0].into_iter().chain(3..3 + axes).chain([2]).collect();
-    let x = emit.transpose(x, &order);
+    let x = channels_last_by_group(x, group, emit);
     let fold_last = |sizes: &[usize]| {
         let mut folded = sizes.to_vec();
         if let Some(last) = folded.last_mut() {
@@ -196,6 +191,22 @@ fn folded_weight_grad(x: Value, w: Value, dy: Value, shape: &ConvShape, emit: &m
     let dw = emit.reshape(dw, &unfolded);
     let channels_second: Vec<usize> = [0, axes + 1].into_iter().chain(1..=axes).collect();
     emit.transpose(dw, &channels_second)
+}
+
+/// `[N, g C/g, i...]` as `[g, N, i..., C/g]`, or `[N, i..., C]` for one group.
+fn channels_last_by_group(x: Value, group: usize, emit: &mut Emit) -> Value {
+    let rank = emit.rank(x);
+    if group == 1 {
+        // Only one axis moves, for which ONNX Runtime has a kernel of its own.
+        let order: Vec<usize> = [0].into_iter().chain(2..rank).chain([1]).collect();
+        return emit.transpose(x, &order);
+    }
+    let mut by_group = emit.dims(x).to_vec();
+    let channels = by_group.get(1).copied().unwrap_or(group);
+    by_group.splice(1..2, [group, channels / group]);
+    let x = emit.reshape(x, &by_group);
+    let order: Vec<usize> = [1, 0].into_iter().chain(3..=rank).chain([2]).collect();
+    emit.transpose(x, &order)
 }
 
 /// The input without the elements at the end of each axis that strides leave unread, and the pads that remain there.

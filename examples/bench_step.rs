@@ -69,6 +69,7 @@ fn main() -> anyhow::Result<()> {
     let result = serde_json::json!({
         "name": "trainer",
         "median_ms": median(times.iter().map(|time| time.step_ms)),
+        "min_ms": times.iter().map(|time| time.step_ms).min_by(f64::total_cmp),
         "gradients_ms": median(times.iter().map(|time| time.gradients_ms)),
         "update_ms": median(times.iter().map(|time| time.update_ms)),
         "peak_rss_mb": peak_rss_mb()?,

@@ -20,6 +20,7 @@ ORTT_PYTHON = os.environ.get("ORTT_PYTHON", ENV / "ortt/bin/python")
 
 CONTENDERS = {
     OURS: [ROOT / "target/release/examples/bench_step"],
+    "trainer-no-spin": [ROOT / "target/release/examples/bench_step", "--no-spin"],
     "pytorch": [TORCH_PYTHON, BENCH / "bench_torch.py"],
     "pytorch-fused": [TORCH_PYTHON, BENCH / "bench_torch.py", "--fused"],
     "ort-training": [ORTT_PYTHON, BENCH / "bench_ortt.py"],
@@ -39,6 +40,7 @@ class Results:
     """What one contender reported, a value per round."""
 
     median_ms: list[float] = field(default_factory=list)
+    min_ms: list[float] = field(default_factory=list)
     peak_rss_mb: list[float] = field(default_factory=list)
     first_loss: list[float] = field(default_factory=list)
     last_loss: list[float] = field(default_factory=list)
@@ -86,14 +88,21 @@ def check_losses(model, results):
 def print_table(model, results, rounds, steps, threads):
     base_name = OURS if OURS in results else next(iter(results))
     base = statistics.median(results[base_name].median_ms)
+    base_min = min(results[base_name].min_ms)
     print(f"\n### {model}: batch 64, AdamW, {threads} threads, {rounds} rounds of {steps} steps\n")
-    print(f"| | step, ms | spread over rounds, ms | times {base_name} | peak memory, MB |")
-    print("|---|---:|---:|---:|---:|")
+    columns = ["", "step, ms", "spread over rounds, ms", f"times {base_name}"]
+    columns += ["fastest step, ms", f"times {base_name}", "peak memory, MB"]
+    print("| " + " | ".join(columns) + " |")
+    print("|---|---:|---:|---:|---:|---:|---:|")
     for name, found in results.items():
         median = statistics.median(found.median_ms)
         spread = f"{min(found.median_ms):.2f} to {max(found.median_ms):.2f}"
         peak = max(found.peak_rss_mb)
-        print(f"| {name} | {median:.2f} | {spread} | {median / base:.2f} | {peak:.0f} |")
+        fastest = min(found.min_ms)
+        print(
+            f"| {name} | {median:.2f} | {spread} | {median / base:.2f} "
+            f"| {fastest:.2f} | {fastest / base_min:.2f} | {peak:.0f} |"
+        )
 
 
 def processor():

@@ -43,6 +43,7 @@ def report(name, args, step):
     result = {
         "name": name,
         "median_ms": statistics.median(times_ms),
+        "min_ms": min(times_ms),
         "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6,
         "first_loss": losses[0],
         "last_loss": losses[-1],

@@ -17,10 +17,22 @@ pub use ops::ConvShape;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Value(u32);
 
+/// The processor whose kernels a graph is written for. Where an operator's gradient has several forms, this chooses the
+/// fastest; all of them compute the same.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Processor {
+    /// The CPU execution provider.
+    #[default]
+    Cpu,
+    /// An execution provider for graphics processors.
+    Gpu,
+}
+
 /// A graph under construction.
 #[derive(Debug, Clone)]
 pub struct Emit {
     opset: i64,
+    processor: Processor,
     other_opsets: Vec<(String, i64)>,
     names: Vec<String>,
     kinds: Vec<ValueType>,
@@ -45,6 +57,7 @@ impl Emit {
     pub fn new(opset: i64, other_opsets: Vec<(String, i64)>) -> Self {
         Self {
             opset,
+            processor: Processor::default(),
             other_opsets,
             names: Vec::new(),
             kinds: Vec::new(),
@@ -62,6 +75,17 @@ impl Emit {
     #[must_use]
     pub fn opset(&self) -> i64 {
         self.opset
+    }
+
+    /// The processor to write for.
+    #[must_use]
+    pub fn processor(&self) -> Processor {
+        self.processor
+    }
+
+    /// Writes for this processor from now on.
+    pub fn set_processor(&mut self, processor: Processor) {
+        self.processor = processor;
     }
 
     /// Names what is emitted from now on: `trainer/<scope>/<operator>_<number>`, for messages of ONNX Runtime.

@@ -1,7 +1,7 @@
 //! The graphs that a run executes: one that gives loss and gradients, one that evaluates.
 
 use super::autodiff::{Unsupported, backward};
-use super::emit::{Emit, Value};
+use super::emit::{Emit, Processor, Value};
 use super::fold::{FoldError, Oracle, lower};
 use super::inference_form;
 use super::loss::{self, Ignored, LossError};
@@ -103,6 +103,8 @@ pub struct StepSpec<'a> {
     pub target: Option<&'a Target>,
     /// Whether labels that do not count occur.
     pub ignored: Ignored,
+    /// Where the graph will run.
+    pub processor: Processor,
 }
 
 /// The target of the loss.
@@ -276,7 +278,8 @@ fn start(spec: &StepSpec<'_>, mut graph: Graph, oracle: &dyn Oracle) -> Result<S
         });
     }
     let variables: HashSet<&str> = spec.trainable.names().collect();
-    let emit = lower(&graph, &variables, oracle)?;
+    let mut emit = lower(&graph, &variables, oracle)?;
+    emit.set_processor(spec.processor);
     Ok(Started { emit, feeds })
 }
 

@@ -13,6 +13,7 @@ use crate::engine::oracle::RuntimeOracle;
 use crate::engine::session::Place;
 use crate::engine::step::{Engine, UpdateBy};
 use crate::graph::builtin;
+use crate::graph::emit::Processor;
 use crate::graph::loss::Ignored;
 use crate::graph::model::Graph;
 use crate::graph::read::{ReadError, read_file};
@@ -138,6 +139,7 @@ pub fn prepare(plan: Plan, runtime: &Runtime, place: Place) -> Result<Prepared, 
         trainable: &trainable,
         target: target.as_ref(),
         runtime,
+        place,
     };
     let update = if place == Place::Cpu { UpdateBy::FusedLoop } else { UpdateBy::Session };
     let mut engine = Engine::new(runtime, place, update, &trainable, &plan.optimizer)?;
@@ -250,6 +252,7 @@ struct Builder<'a> {
     trainable: &'a Trainable,
     target: Option<&'a Target>,
     runtime: &'a Runtime,
+    place: Place,
 }
 
 impl Builder<'_> {
@@ -271,6 +274,7 @@ impl Builder<'_> {
             loss: &self.plan.loss,
             target: self.target,
             ignored: if possible { Ignored::Possible } else { Ignored::Never },
+            processor: if self.place == Place::Cpu { Processor::Cpu } else { Processor::Gpu },
         })
     }
 

@@ -8,6 +8,7 @@ use trainer::config::{ArrayMap, DataPlan, DataSource, LossKind, LossPlan, Optimi
 use trainer::data::{Dataset, Dtype as DataDtype, Feed, HostArray, Loader, Role};
 use trainer::engine::session::Place;
 use trainer::engine::step::{Engine, UpdateBy};
+use trainer::graph::emit::Processor;
 use trainer::graph::loss::Ignored;
 use trainer::graph::model::Graph;
 use trainer::graph::read::read_file;
@@ -83,6 +84,7 @@ impl ReferenceModel {
             loss: &self.loss,
             target: Some(&target),
             ignored: Ignored::Never,
+            processor: Processor::Cpu,
         };
         training(&spec, &oracle()).unwrap()
     }

@@ -51,6 +51,10 @@ fn groups() -> Vec<Case> {
             .int("group", 3)
             .list("pads", &[1, 1, 1, 1])
             .list("strides", &[2, 2]),
+        conv("groups, dilated along the last axis", &[2, 4, 3, 5], &[4, 2, 2, 3])
+            .int("group", 2)
+            .list("dilations", &[1, 2])
+            .list("pads", &[1, 1, 0, 0]),
         conv("groups, dilated and strided", &[1, 4, 5, 5], &[2, 2, 2, 2])
             .int("group", 2)
             .list("dilations", &[2, 1])

@@ -4,6 +4,7 @@ use crate::runtime_library::{oracle, run};
 use std::collections::BTreeMap;
 use trainer::config::{Builtin, LossKind, LossPlan};
 use trainer::graph::builtin;
+use trainer::graph::emit::Processor;
 use trainer::graph::loss::Ignored;
 use trainer::graph::model::{Dim, Graph, Node, Port, attribute};
 use trainer::graph::step::{
@@ -53,6 +54,7 @@ impl Setup {
             loss: &self.loss,
             target: Some(&self.target),
             ignored: Ignored::Never,
+            processor: Processor::Cpu,
         }
     }
 
@@ -427,5 +429,26 @@ fn builtin_networks_have_training_and_evaluation_graphs() {
                 assert!(given[LOSS_SUM].to_f64().unwrap()[0].is_finite());
             }
         }
+    }
+}
+
+#[test]
+fn graphs_written_for_other_processors_compute_the_same() {
+    let example = [1, 8, 8];
+    let setup = Setup::classifier(builtin::build(Builtin::Cnn, "x", &example, 3, 1), 4, &example);
+    let trainable = setup.trainable().unwrap();
+    let mut values = setup.values();
+    values.push(("x".to_owned(), ramp(&[4, 1, 8, 8])));
+    values.push(("trainer/target/t".to_owned(), Tensor::from_i64([4], &[0, 1, 2, 0])));
+    let [on_cpu, on_gpu] = [Processor::Cpu, Processor::Gpu].map(|processor| {
+        let spec = StepSpec { processor, ..setup.spec(&trainable) };
+        training(&spec, &oracle()).unwrap()
+    });
+    assert_ne!(on_cpu.graph.nodes, on_gpu.graph.nodes, "the forms differ");
+    let (found, expected) = (outputs(&on_gpu, &values), outputs(&on_cpu, &values));
+    for (name, expected) in &expected {
+        let expected = expected.to_f64().unwrap();
+        let largest = expected.iter().fold(0.0_f64, |largest, value| largest.max(value.abs()));
+        check_close(&found[name].to_f64().unwrap(), &expected, 1e-5 * largest);
     }
 }

@@ -1,12 +1,13 @@
 //! Convolution in one, two and three dimensions.
 //!
 //! The gradient of the data is a convolution with the flipped kernel where the stride is 1 (a transposed convolution
-//! costs twice as much), otherwise a transposed convolution. The gradient of the weight is a product of matrices: the
-//! input, shifted once for each element of the kernel, against the gradient of the output. Written as one convolution
-//! with a kernel as large as the image it would be several times slower.
+//! costs twice as much), otherwise a transposed convolution. The gradient of the weight is a convolution as well, of the
+//! input with the gradient of the output as its kernel, which is as large as the image; [`folded_weight_grad`] says what
+//! makes that fast. Where its form does not apply, the input is stacked, shifted once for each element of the kernel,
+//! and multiplied with the gradient of the output as a matrix.
 
 use super::{NodeView, Refusal, Rule, Ruled, rule};
-use crate::graph::emit::{ConvShape, Emit, Value};
+use crate::graph::emit::{ConvShape, Emit, Processor, Value};
 use crate::graph::model::Node;
 use crate::graph::tensor::elements;
 
@@ -125,6 +126,106 @@ fn flip_kernel(w: Value, group: usize, emit: &mut Emit) -> Value {
 }
 
 fn weight_grad(x: Value, w: Value, dy: Value, shape: &ConvShape, emit: &mut Emit) -> Value {
+    let is_empty = emit.dims(x).contains(&0);
+    // A kernel of one element needs no shifted inputs, so there is nothing to save.
+    let has_windows = elements(&shape.kernel) > 1;
+    // A dilation of the last axis would leave gaps between the positions that are wanted, and those in the gaps would be
+    // computed in vain.
+    let is_dense = shape.dilations.last() == Some(&1) || shape.kernel.last() == Some(&1);
+    // Libraries for graphics processors are made for small kernels.
+    if has_windows && is_dense && !is_empty && emit.processor() == Processor::Cpu {
+        folded_weight_grad(x, w, dy, shape, emit)
+    } else {
+        stacked_weight_grad(x, w, dy, shape, emit)
+    }
+}
+
+/// `dW[m, c, k] = sum dY[n, m, o] X[n, c, s o + d k]` as one convolution in which examples are channels: dY is its
+/// kernel, strides and dilations change places, and position k of its output is element k of the gradient.
+///
+/// The channels of X become part of its last axis, next to each other: `X[n, h, (w, c)]`. With strides and pads of that
+/// axis times the number of channels, a kernel that moves by one goes from channel to channel and then on to the next
+/// position, so the output is `dW[m, kh, (kw, c)]`: one product with `K C` columns, and columns are gathered from runs of
+/// adjacent floats. With the channels as a batch it would be `C` products with `K` columns, several times slower; with
+/// the shifted inputs written out first, twice as slow.
+fn folded_weight_grad(x: Value, w: Value, dy: Value, shape: &ConvShape, emit: &mut Emit) -> Value {
+    let (w_dims, group, axes) = (emit.dims(w).to_vec(), shape.group, shape.kernel.len());
+    let [outputs, inputs] = *w_dims.first_chunk().expect("a convolution weight has two channel axes");
+    let (x, end_pads) = without_unread_end(x, dy, shape, emit);
+    let x_dims = emit.dims(x).to_vec();
+    let batch = x_dims.first().copied().unwrap_or(1);
+
+    let x = channels_last_by_group(x, group, emit);
+    let fold_last = |sizes: &[usize]| {
+        let mut folded = sizes.to_vec();
+        if let Some(last) = folded.last_mut() {
+            *last *= inputs;
+        }
+        folded
+    };
+    let mut folded = vec![1, group * batch];
+    folded.extend(fold_last(x_dims.get(2..).unwrap_or_default()));
+    let x = emit.reshape(x, &folded);
+
+    let mut outputs_first: Vec<usize> = (0..axes + 2).collect();
+    outputs_first.swap(0, 1);
+    let kernel = emit.transpose(dy, &outputs_first);
+    let begin_pads = shape.pads.get(..axes).unwrap_or_default();
+    let mut strides = shape.dilations.clone();
+    if let Some(last) = strides.last_mut() {
+        *last = 1;
+    }
+    let swapped = ConvShape {
+        kernel: emit.dims(kernel).get(2..).unwrap_or_default().to_vec(),
+        strides,
+        dilations: fold_last(&shape.strides),
+        pads: [fold_last(begin_pads), fold_last(&end_pads)].concat(),
+        group,
+    };
+    let dw = emit.conv(x, kernel, &swapped);
+
+    // [1, M, k..., k_last C/g] -> [M, k..., C/g] -> [M, C/g, k...]
+    let mut unfolded = vec![outputs];
+    unfolded.extend(&shape.kernel);
+    unfolded.push(inputs);
+    let dw = emit.reshape(dw, &unfolded);
+    let channels_second: Vec<usize> = [0, axes + 1].into_iter().chain(1..=axes).collect();
+    emit.transpose(dw, &channels_second)
+}
+
+/// `[N, g C/g, i...]` as `[g, N, i..., C/g]`, or `[N, i..., C]` for one group.
+fn channels_last_by_group(x: Value, group: usize, emit: &mut Emit) -> Value {
+    let rank = emit.rank(x);
+    if group == 1 {
+        // Only one axis moves, for which ONNX Runtime has a kernel of its own.
+        let order: Vec<usize> = [0].into_iter().chain(2..rank).chain([1]).collect();
+        return emit.transpose(x, &order);
+    }
+    let mut by_group = emit.dims(x).to_vec();
+    let channels = by_group.get(1).copied().unwrap_or(group);
+    by_group.splice(1..2, [group, channels / group]);
+    let x = emit.reshape(x, &by_group);
+    let order: Vec<usize> = [1, 0].into_iter().chain(3..=rank).chain([2]).collect();
+    emit.transpose(x, &order)
+}
+
+/// The input without the elements at the end of each axis that strides leave unread, and the pads that remain there.
+fn without_unread_end(x: Value, dy: Value, shape: &ConvShape, emit: &mut Emit) -> (Value, Vec<usize>) {
+    let axes = shape.kernel.len();
+    let spatial = emit.dims(x).get(2..).unwrap_or_default().to_vec();
+    let output = emit.dims(dy).get(2..).unwrap_or_default().to_vec();
+    let unread =
+        missing_at_end(shape, &spatial, &output).expect("a convolution never reads beyond the padded input");
+    let pads = shape.pads.get(axes..).unwrap_or_default();
+    let end_pads = pads.iter().zip(&unread).map(|(pad, unread)| pad.saturating_sub(*unread)).collect();
+    let cropped = pads.iter().zip(&unread).map(|(pad, unread)| unread.saturating_sub(*pad));
+    let ends: Vec<usize> = spatial.iter().zip(cropped).map(|(size, cropped)| size - cropped).collect();
+    let sliced_axes: Vec<usize> = (2..2 + axes).collect();
+    (emit.slice(x, &sliced_axes, &vec![0; axes], &ends, &vec![1; axes]), end_pads)
+}
+
+/// The same for any dilation: `[M, N o] x [K C, N o]'`, with the shifted inputs written out.
+fn stacked_weight_grad(x: Value, w: Value, dy: Value, shape: &ConvShape, emit: &mut Emit) -> Value {
     let (w_dims, dy_dims) = (emit.dims(w).to_vec(), emit.dims(dy).to_vec());
     let (rank, group, window) = (w_dims.len(), shape.group, elements(&shape.kernel));
     let [outputs, inputs] = *w_dims.first_chunk().expect("a convolution weight has two channel axes");

@@ -2,7 +2,7 @@
 
 use super::conv::{missing_at_end, window_shape};
 use super::{NodeView, Refusal, Rule, Ruled, one, refused, rule};
-use crate::graph::emit::{ConvShape, Emit, Value};
+use crate::graph::emit::{ConvShape, Emit, Processor, Value};
 use crate::graph::model::attribute;
 use crate::graph::tensor::{Dtype, Tensor, ValueType, elements};
 
@@ -41,6 +41,13 @@ fn max_pool(node: &NodeView, emit: &mut Emit) -> Ruled {
     let positions = ValueType::new(Dtype::I64, emit.dims(dy));
     let indices = emit.second_output(&node.node.name, positions);
     let dims = emit.dims(x).to_vec();
+    let spatial = dims.get(2..).unwrap_or_default();
+    let output = emit.dims(dy).get(2..).unwrap_or_default().to_vec();
+    // MaxUnpool exists on the CPU, for float32; without an output shape of its own it gives back what tiles exactly.
+    let fits = emit.processor() == Processor::Cpu && emit.dtype(x) == Dtype::F32;
+    if fits && tiles_exactly(&shape, spatial, &output) {
+        return one(unpool(dy, indices, &shape, dims, emit));
+    }
     let (indices, updates) = (emit.flatten(indices), emit.flatten(dy));
     let zero = emit.scalar(0.0, x);
     let zeros = emit.expand(zero, &[elements(&dims)]);
@@ -51,6 +58,14 @@ fn max_pool(node: &NodeView, emit: &mut Emit) -> Ruled {
     let kind = ValueType::new(emit.dtype(x), vec![elements(&dims)]);
     let scattered = emit.op("ScatterElements", &[zeros, indices, updates], attributes, kind);
     one(emit.reshape(scattered, &dims))
+}
+
+/// The elements of `y` at their positions among zeros, one in each window.
+fn unpool(y: Value, positions: Value, shape: &ConvShape, dims: Vec<usize>, emit: &mut Emit) -> Value {
+    let sizes: Vec<i64> = shape.kernel.iter().map(|size| *size as i64).collect();
+    let attributes = vec![attribute::ints("kernel_shape", &sizes), attribute::ints("strides", &sizes)];
+    let kind = ValueType::new(emit.dtype(y), dims);
+    emit.op("MaxUnpool", &[y, positions], attributes, kind)
 }
 
 /// y = the mean of each window   gives   dx = dy / count, spread over the window

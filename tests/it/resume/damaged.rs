@@ -12,7 +12,7 @@ use trainer_runtime::journal::{Journal, OpenOptions, read};
 /// A run that was killed in its second epoch, with checkpoints every ten steps.
 fn killed_with_checkpoints() -> WorkDir {
     let dir = three_epochs(&["checkpoint.every_steps=10"]);
-    dir.kill_at_step(75, &[]);
+    dir.kill_at_step(65, &[]);
     dir
 }
 

@@ -97,7 +97,7 @@ fn plateaus_and_early_stopping_are_remembered_over_a_resume() {
 #[track_caller]
 fn check_stopped(signal: Signal, code: i32, name: &str) {
     let dir = three_epochs(&[]);
-    let child = dir.start_until_step(60, &[]);
+    let child = dir.start_until_step(50, &[]);
     send(signal, &child);
     let ended = Ended::of_child(child).check_code(code);
     let saved = dir.checkpoints().into_iter().next_back().unwrap();
@@ -124,7 +124,7 @@ fn a_signal_during_validation_is_obeyed_at_once_and_the_validation_repeated() {
     let settings = ["train.eval_batch_size=1"];
     let dir = three_epochs(&settings);
     let mut in_validation = 0;
-    for epoch in 1..=3 {
+    for epoch in 1..=2 {
         let child = dir.start_until_step(epoch * STEPS_PER_EPOCH, &[]);
         send(Signal::TERM, &child);
         Ended::of_child(child).check_code(143);
@@ -140,7 +140,7 @@ fn a_signal_during_validation_is_obeyed_at_once_and_the_validation_repeated() {
 #[test]
 fn sigusr1_saves_and_the_run_goes_on() {
     let dir = three_epochs(&[]);
-    let child = dir.start_until_step(20, &[]);
+    let child = dir.start_until_step(1, &[]);
     send(Signal::USR1, &child);
     Ended::of_child(child).check_code(0);
     let saved = dir.events().into_iter().find_map(|event| match event {
@@ -154,7 +154,7 @@ fn sigusr1_saves_and_the_run_goes_on() {
 
 #[test]
 fn a_time_limit_ends_the_process_with_75_and_the_next_goes_on() {
-    let dir = three_epochs(&["--max-time", "0.15"]);
+    let dir = three_epochs(&["--max-time", "0.1"]);
     let mut stops = 0;
     let last = loop {
         let ended = dir.run(&[]);

@@ -116,8 +116,13 @@ fn record_changes(
     changes: &Changes,
     progress: &Progress,
 ) -> Result<(), Failure> {
-    if !changes.settings.is_empty() {
-        let settings = config::to_toml(&prepared.plan);
+    let settings = config::to_toml(&prepared.plan);
+    if changes.settings.is_empty() {
+        if !keeper.work_dir().join(SETTINGS).is_file() {
+            progress.line(&format!("{SETTINGS} was gone from the work directory; it is written again"));
+            keeper.write_file(SETTINGS, settings.as_bytes())?;
+        }
+    } else {
         let lines: Vec<String> = changes.settings.iter().map(ToString::to_string).collect();
         lines.iter().for_each(|line| progress.line(&format!("changed setting: {line}")));
         keeper.write_file(SETTINGS, settings.as_bytes())?;

@@ -23,8 +23,7 @@ fn window_of(node: &NodeView, emit: &Emit) -> Result<ConvShape, Refusal> {
 /// y = the largest x of each window   gives   dx = dy at the position it came from, which MaxPool itself reports
 ///
 /// The first of equal elements counts, as in PyTorch. Where windows overlap, a position may receive several gradients;
-/// ScatterElements adds them up in a fixed order. MaxUnpool would be faster on the CPU where windows do not overlap, but
-/// is an operator of the CPU alone.
+/// ScatterElements adds them up in a fixed order.
 fn max_pool(node: &NodeView, emit: &mut Emit) -> Ruled {
     if node.node.int("storage_order").unwrap_or(0) != 0 {
         return Err(Refusal("storage_order is 1, expected 0".to_owned()));

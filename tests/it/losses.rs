@@ -196,6 +196,8 @@ fn ignored_labels_count_neither_in_the_sum_nor_in_the_weight() {
     check_loss(&case(weighted(0.1)), Some(2.217_318_704_937_215));
     let inside = LossPlan { ignore_index: 2, ..cross_entropy() };
     check_loss(&case(inside).with_labels(&[2, 1, 0]), None);
+    let inside = LossPlan { ignore_index: 1, ..weighted(0.1) };
+    check_loss(&case(inside).with_labels(&[2, 1, 0]), None);
 }
 
 impl Case {

@@ -2,7 +2,7 @@
 
 use super::super::model::attribute;
 use super::super::tensor::{Dtype, ValueType};
-use super::{Emit, Value, broadcast};
+use super::{Emit, Processor, Value, broadcast};
 
 impl Emit {
     fn same(&mut self, op: &str, x: Value) -> Value {
@@ -149,9 +149,11 @@ impl Emit {
     ///
     /// In float32 it is a HardSigmoid so steep that every number from the smallest normal one on gives 1: ONNX Runtime
     /// computes that with vector instructions on all threads, but `Where` and conversions of truth values with one
-    /// thread, element by element, which takes two to three times as long on the CPU.
+    /// thread, element by element, which takes two to three times as long on the CPU. Opset 22 defines the operator anew;
+    /// the kernels of graphics processors may stop before that.
     pub fn unit_step(&mut self, x: Value) -> Value {
-        if self.dtype(x) != Dtype::F32 {
+        let has_kernel = self.processor() == Processor::Cpu || self.opset() < 22;
+        if self.dtype(x) != Dtype::F32 || !has_kernel {
             let zero = self.scalar(0.0, x);
             let positive = self.greater(x, zero);
             return self.cast(positive, self.dtype(x));

@@ -1,4 +1,4 @@
-use super::{model_of, node, ramp};
+use super::{branch, model_of, node, ramp, truth};
 use crate::reference_models::{NAMES, ReferenceModel};
 use crate::runtime_library::run;
 use std::collections::HashMap;
@@ -6,9 +6,8 @@ use trainer::config::Builtin;
 use trainer::graph::builtin;
 use trainer::graph::inference_form::{rewrite, with_values};
 use trainer::graph::model::{Dim, Graph, Port, attribute};
-use trainer::graph::proto::{AttributeProto, GraphProto, NodeProto, ValueInfoProto, attribute_type};
 use trainer::graph::read::read_bytes;
-use trainer::graph::tensor::{Dtype, Tensor, ValueType, elements};
+use trainer::graph::tensor::{Dtype, Tensor, elements};
 use trainer::graph::write::to_bytes;
 
 fn input(graph: &Graph, batch: usize) -> Vec<(String, Tensor)> {
@@ -23,10 +22,6 @@ fn input(graph: &Graph, batch: usize) -> Vec<(String, Tensor)> {
 fn outputs(graph: &Graph, batch: usize) -> Vec<Tensor> {
     let written = read_bytes("model.onnx".as_ref(), to_bytes(graph).into()).unwrap();
     run(&written, &input(graph, batch))
-}
-
-fn truth(value: bool) -> Tensor {
-    Tensor::new(ValueType::new(Dtype::Bool, vec![]), vec![u8::from(value)]).unwrap()
 }
 
 #[test]
@@ -88,23 +83,7 @@ fn free_dimensions_stay_free() {
 
 #[test]
 fn an_initializer_that_only_a_branch_reads_stays() {
-    let branch = |from: &str, name: &str| AttributeProto {
-        name: name.to_owned(),
-        g: Some(GraphProto {
-            name: name.to_owned(),
-            node: vec![NodeProto {
-                op_type: "Identity".to_owned(),
-                input: vec![from.to_owned()],
-                output: vec![format!("{name}.out")],
-                ..Default::default()
-            }],
-            output: vec![ValueInfoProto { name: format!("{name}.out"), r#type: None }],
-            ..Default::default()
-        }),
-        r#type: attribute_type::GRAPH,
-        ..Default::default()
-    };
-    let choice = node("If", &["go"], &["w"], vec![branch("w1", "then_branch"), branch("w2", "else_branch")]);
+    let choice = node("If", &["go"], &["w"], vec![branch("then_branch", "w1"), branch("else_branch", "w2")]);
     let constants = [("go", truth(false)), ("w1", ramp(&[3])), ("w2", Tensor::from_f32([3], &[2.0; 3]))];
     let graph =
         model_of(&[None, Some(3)], &constants, vec![choice, node("Mul", &["x", "w"], &["y"], vec![])]);

@@ -9,10 +9,11 @@ mod folding;
 mod forms;
 mod reading;
 mod steps;
+mod training_form;
 
 use trainer::graph::model::{Dim, Graph, Node, Port};
-use trainer::graph::proto::AttributeProto;
-use trainer::graph::tensor::{Dtype, Tensor};
+use trainer::graph::proto::{AttributeProto, GraphProto, NodeProto, ValueInfoProto, attribute_type};
+use trainer::graph::tensor::{Dtype, Tensor, ValueType};
 
 /// A model with a float32 input `x` of these dimensions (`None` is the free batch axis) and an output `y`.
 pub fn model_of(x: &[Option<usize>], initializers: &[(&str, Tensor)], nodes: Vec<Node>) -> Graph {
@@ -46,4 +47,32 @@ pub fn ramp(dims: &[usize]) -> Tensor {
     let count: usize = dims.iter().product();
     let values: Vec<f32> = (1..=count).map(|i| i as f32 * if i % 2 == 0 { -0.1 } else { 0.1 }).collect();
     Tensor::from_f32(dims, &values)
+}
+
+/// A scalar of type bool.
+pub fn truth(value: bool) -> Tensor {
+    Tensor::new(ValueType::new(Dtype::Bool, vec![]), vec![u8::from(value)]).unwrap()
+}
+
+/// A branch of an `If` that gives a value of the surrounding graph.
+pub fn branch(name: &str, from: &str) -> AttributeProto {
+    let output = format!("{name}.out");
+    let pass = NodeProto {
+        op_type: "Identity".to_owned(),
+        input: vec![from.to_owned()],
+        output: vec![output.clone()],
+        ..Default::default()
+    };
+    let graph = GraphProto {
+        name: name.to_owned(),
+        node: vec![pass],
+        output: vec![ValueInfoProto { name: output, r#type: None }],
+        ..Default::default()
+    };
+    AttributeProto {
+        name: name.to_owned(),
+        g: Some(graph),
+        r#type: attribute_type::GRAPH,
+        ..Default::default()
+    }
 }

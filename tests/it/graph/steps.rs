@@ -1,4 +1,4 @@
-use super::{model_of, node, ramp};
+use super::{branch, model_of, node, ramp, truth};
 use crate::reference_models::{ReferenceModel, cross_entropy};
 use crate::runtime_library::{oracle, run};
 use std::collections::BTreeMap;
@@ -8,23 +8,22 @@ use trainer::graph::emit::Processor;
 use trainer::graph::loss::Ignored;
 use trainer::graph::model::{Dim, Graph, Node, Port, attribute};
 use trainer::graph::step::{
-    Excluded, LOSS_SUM, LOSS_WEIGHT, StepError, StepGraph, StepSpec, Target, Trainable, evaluation,
-    trainable, training,
+    Excluded, LOSS_SUM, StepError, StepGraph, StepSpec, Target, Trainable, evaluation, trainable, training,
 };
 use trainer::graph::tensor::{Dtype, Tensor};
 
 /// What a step is built from, with a mean squared error against a target of the output's shape.
-struct Setup {
-    graph: Graph,
-    batch: usize,
-    inputs: Vec<(String, Vec<usize>)>,
+pub struct Setup {
+    pub graph: Graph,
+    pub batch: usize,
+    pub inputs: Vec<(String, Vec<usize>)>,
     dimensions: BTreeMap<String, u64>,
     loss: LossPlan,
     target: Target,
 }
 
 impl Setup {
-    fn new(graph: Graph, batch: usize, example: &[usize]) -> Self {
+    pub fn new(graph: Graph, batch: usize, example: &[usize]) -> Self {
         Self {
             graph,
             batch,
@@ -35,7 +34,7 @@ impl Setup {
         }
     }
 
-    fn classifier(graph: Graph, batch: usize, example: &[usize]) -> Self {
+    pub fn classifier(graph: Graph, batch: usize, example: &[usize]) -> Self {
         let target = Target { name: "t".to_owned(), dtype: Dtype::I64 };
         Self { loss: cross_entropy(), target, ..Self::new(graph, batch, example) }
     }
@@ -58,29 +57,29 @@ impl Setup {
         }
     }
 
-    fn training(&self) -> Result<StepGraph, StepError> {
+    pub fn training(&self) -> Result<StepGraph, StepError> {
         training(&self.spec(&self.trainable()?), &oracle())
     }
 
-    fn evaluation(&self) -> Result<StepGraph, StepError> {
+    pub fn evaluation(&self) -> Result<StepGraph, StepError> {
         evaluation(&self.spec(&self.trainable()?), &oracle())
     }
 
     /// Initial values of what is trained.
-    fn values(&self) -> Vec<(String, Tensor)> {
+    pub fn values(&self) -> Vec<(String, Tensor)> {
         let trainable = self.trainable().unwrap();
         trainable.parameters.into_iter().chain(trainable.states).collect()
     }
 }
 
 /// The outputs of a step by name.
-fn outputs(step: &StepGraph, values: &[(String, Tensor)]) -> BTreeMap<String, Tensor> {
+pub fn outputs(step: &StepGraph, values: &[(String, Tensor)]) -> BTreeMap<String, Tensor> {
     let given = run(&step.graph, values);
     step.graph.outputs.iter().map(|port| port.name.clone()).zip(given).collect()
 }
 
 #[track_caller]
-fn check_close(found: &[f64], expected: &[f64], tolerance: f64) {
+pub fn check_close(found: &[f64], expected: &[f64], tolerance: f64) {
     assert_eq!(found.len(), expected.len());
     for (found, expected) in found.iter().zip(expected) {
         assert!((found - expected).abs() <= tolerance, "found {found}, expected {expected}");
@@ -273,121 +272,6 @@ fn an_input_that_nothing_reads_is_not_fed() {
     assert_eq!(step.feeds.iter().map(|feed| feed.name.as_str()).collect::<Vec<_>>(), ["x", "t"]);
 }
 
-/// `y` is the normalised input, of two channels.
-fn normalizer(prefix: &str) -> Setup {
-    let names = ["scale", "bias", "mean", "var"];
-    let frozen = |name: &str| {
-        if ["mean", "var"].contains(&name) { format!("{prefix}{name}") } else { name.to_owned() }
-    };
-    let names: Vec<String> = names.iter().map(|name| frozen(name)).collect();
-    let two = |values: [f32; 2]| Tensor::from_f32([2], &values);
-    let values = [two([1.0, 2.0]), two([0.5, 0.0]), two([0.25, -1.0]), two([1.0, 4.0])];
-    let initializers: Vec<(&str, Tensor)> = names.iter().map(String::as_str).zip(values).collect();
-    let inputs: Vec<&str> = std::iter::once("x").chain(names.iter().map(String::as_str)).collect();
-    let normalize = node("BatchNormalization", &inputs, &["y"], vec![attribute::float("momentum", 0.7)]);
-    Setup::new(model_of(&[None, Some(2), Some(2)], &initializers, vec![normalize]), 2, &[2, 2])
-}
-
-/// Channel 0 holds 1, 2, 3, 6; channel 1 holds 0, 0, 0, 4.
-fn normalizer_feeds(setup: &Setup) -> Vec<(String, Tensor)> {
-    let x = Tensor::from_f32([2, 2, 2], &[1.0, 2.0, 0.0, 0.0, 3.0, 6.0, 0.0, 4.0]);
-    let t = Tensor::from_f32([2, 2, 2], &[0.0; 8]);
-    let feeds = [("x".to_owned(), x), ("trainer/target/t".to_owned(), t)];
-    setup.values().into_iter().chain(feeds).collect()
-}
-
-#[test]
-fn a_normalization_exported_for_inference_trains_with_batch_statistics_and_moves_the_running_ones_as_pytorch_does()
- {
-    let setup = normalizer("");
-    let step = setup.training().unwrap();
-    let given = outputs(&step, &normalizer_feeds(&setup));
-    // Means 3 and 1; variances 14/4 and 12/4; unbiased 14/3 and 4. ONNX's momentum 0.7 is PyTorch's 0.3.
-    let normal = |x: f64, mean: f64, var: f64| (x - mean) / (var + 1e-5).sqrt();
-    let first = |x| normal(x, 3.0, 3.5) + 0.5;
-    let second = |x| normal(x, 1.0, 3.0) * 2.0;
-    let expected =
-        [first(1.0), first(2.0), second(0.0), second(0.0), first(3.0), first(6.0), second(0.0), second(4.0)];
-    check_close(&given["trainer/predictions"].to_f64().unwrap(), &expected, 1e-5);
-    assert_eq!(step.states, ["trainer/state/mean", "trainer/state/var"]);
-    let mean = [0.7 * 0.25 + 0.3 * 3.0, -0.7 + 0.3 * 1.0];
-    let var = [0.7 * 1.0 + 0.3 * 14.0 / 3.0, 0.7 * 4.0 + 0.3 * 4.0];
-    check_close(&given["trainer/state/mean"].to_f64().unwrap(), &mean, 1e-6);
-    check_close(&given["trainer/state/var"].to_f64().unwrap(), &var, 1e-6);
-}
-
-#[test]
-fn an_evaluation_uses_the_running_statistics_and_gives_loss_and_predictions() {
-    let setup = normalizer("");
-    let step = setup.evaluation().unwrap();
-    assert!(step.gradients.is_empty() && step.states.is_empty());
-    let given = outputs(&step, &normalizer_feeds(&setup));
-    let first = |x: f64| (x - 0.25) / (1.0_f64 + 1e-5).sqrt() + 0.5;
-    let second = |x: f64| (x + 1.0) / (4.0_f64 + 1e-5).sqrt() * 2.0;
-    let expected =
-        [first(1.0), first(2.0), second(0.0), second(0.0), first(3.0), first(6.0), second(0.0), second(4.0)];
-    check_close(&given["trainer/predictions"].to_f64().unwrap(), &expected, 1e-5);
-    let squares: f64 = expected.iter().map(|x| x * x).sum();
-    check_close(&given[LOSS_SUM].to_f64().unwrap(), &[squares], 1e-4);
-    assert_eq!(given[LOSS_WEIGHT].to_f64().unwrap(), [8.0]);
-}
-
-#[test]
-fn frozen_statistics_are_used_in_training_and_stay_as_they_are() {
-    let frozen = normalizer("frozen_");
-    let step = frozen.training().unwrap();
-    assert!(step.states.is_empty());
-    let predictions = outputs(&step, &normalizer_feeds(&frozen))["trainer/predictions"].clone();
-    let free = normalizer("");
-    let evaluated = outputs(&free.evaluation().unwrap(), &normalizer_feeds(&free));
-    assert_eq!(predictions, evaluated["trainer/predictions"]);
-}
-
-#[test]
-fn batch_statistics_of_a_single_value_are_refused_with_the_node() {
-    let mut setup = normalizer("");
-    setup.batch = 1;
-    setup.inputs[0].1 = vec![2, 1];
-    setup.graph.inputs[0].dims = Some(vec![Dim::Unknown; 3]);
-    let message = setup.training().unwrap_err().to_string();
-    assert!(message.contains("node_y") && message.contains("data.drop_last"), "{message}");
-}
-
-fn dropout(ratio: Option<f32>) -> Setup {
-    let mut inputs = vec!["h"];
-    let mut initializers = vec![("w", ramp(&[4]))];
-    if let Some(ratio) = ratio {
-        inputs.push("ratio");
-        initializers.push(("ratio", Tensor::from_f32([], &[ratio])));
-    }
-    let nodes = vec![node("Mul", &["x", "w"], &["h"], vec![]), node("Dropout", &inputs, &["y"], vec![])];
-    Setup::new(model_of(&[None, Some(4)], &initializers, nodes), 1, &[4])
-}
-
-#[test]
-fn dropout_takes_its_mask_from_outside_and_scales_what_it_keeps() {
-    let setup = dropout(Some(0.75));
-    let step = setup.training().unwrap();
-    assert_eq!(step.masks.len(), 1);
-    assert_eq!((step.masks[0].ratio, step.masks[0].dims.as_slice()), (0.75, &[1, 4][..]));
-    let mut values = setup.values();
-    values.push(("x".to_owned(), Tensor::from_f32([1, 4], &[10.0; 4])));
-    values.push(("trainer/target/t".to_owned(), Tensor::from_f32([1, 4], &[0.0; 4])));
-    values.push((step.masks[0].input.clone(), Tensor::from_f64(Dtype::Bool, [1, 4], &[1.0, 0.0, 0.0, 1.0])));
-    let given = outputs(&step, &values);
-    check_close(&given["trainer/predictions"].to_f64().unwrap(), &[4.0, 0.0, 0.0, -16.0], 1e-5);
-    // d/dw of (x w / 0.25)^2 where kept.
-    let gradient = &given[&step.gradients[0]];
-    check_close(&gradient.to_f64().unwrap(), &[2.0 * 4.0 * 40.0, 0.0, 0.0, 2.0 * -16.0 * 40.0], 1e-2);
-}
-
-#[test]
-fn dropout_without_a_ratio_drops_half_and_a_ratio_out_of_range_is_refused() {
-    assert_eq!(dropout(None).training().unwrap().masks[0].ratio, 0.5);
-    let message = dropout(Some(1.0)).training().unwrap_err().to_string();
-    assert!(message.contains("node_y") && message.contains("ratio 1"), "{message}");
-}
-
 #[test]
 fn a_parameter_cut_off_by_a_step_function_has_gradient_zero() {
     let nodes = vec![
@@ -450,5 +334,31 @@ fn graphs_written_for_other_processors_compute_the_same() {
         let expected = expected.to_f64().unwrap();
         let largest = expected.iter().fold(0.0_f64, |largest, value| largest.max(value.abs()));
         check_close(&found[name].to_f64().unwrap(), &expected, 1e-5 * largest);
+    }
+}
+
+#[test]
+fn what_only_a_branch_reads_is_part_of_the_step() {
+    let branches = vec![branch("then_branch", "frozen1"), branch("else_branch", "doubled")];
+    let nodes = vec![
+        node("Mul", &["frozen2", "two"], &["doubled"], vec![]),
+        node("If", &["go"], &["gain"], branches),
+        node("Mul", &["x", "gain"], &["h"], vec![]),
+        node("Add", &["h", "b"], &["y"], vec![]),
+    ];
+    let initializers = [
+        ("go", truth(false)),
+        ("frozen1", ramp(&[3])),
+        ("frozen2", ramp(&[3])),
+        ("two", Tensor::from_f32([], &[2.0])),
+        ("b", Tensor::from_f32([3], &[0.0; 3])),
+    ];
+    let setup = Setup::new(model_of(&[None, Some(3)], &initializers, nodes), 1, &[3]);
+    let mut values = setup.values();
+    values.push(("x".to_owned(), Tensor::from_f32([1, 3], &[1.0; 3])));
+    values.push(("trainer/target/t".to_owned(), Tensor::from_f32([1, 3], &[0.0; 3])));
+    for step in [setup.training().unwrap(), setup.evaluation().unwrap()] {
+        let predictions = outputs(&step, &values)["trainer/predictions"].to_f64().unwrap();
+        check_close(&predictions, &[0.2, -0.4, 0.6], 1e-6);
     }
 }

@@ -47,10 +47,6 @@ pub fn open(
     let mut builder =
         Session::builder(runtime.environment()).map_err(|error| EngineError::new(work(), &error))?;
     builder = builder.with_optimization_level(level).map_err(|error| EngineError::new(work(), &error))?;
-    // The optimizer's threads work between two runs; threads of the pool that spin on would take their cores.
-    builder = builder
-        .with_config_entry("session.force_spinning_stop", "1")
-        .map_err(|error| EngineError::new(work(), &error))?;
     if let Place::Cuda(ordinal) = place {
         let device = i32::try_from(ordinal).unwrap_or(i32::MAX);
         // Neither reduced precision nor algorithms chosen by a race: equal runs give equal bits, near those of the CPU.

@@ -194,7 +194,6 @@ fn start(
     let name = recovered.checkpoint.as_ref().map(|(name, _)| *name);
     if let Some((name, checkpoint)) = &recovered.checkpoint {
         saved = load_checkpoint(&mut prepared.engine, *name, checkpoint).map_err(fail(Exit::Changed))?;
-        keeper.set_last_durable(*name);
     }
     let is_new = keeper.history.settings.is_none();
     if let Some(name) = name.filter(|_| is_new && saved.plan_fingerprint != fingerprint)
@@ -212,6 +211,9 @@ fn start(
         begin(keeper, &prepared, environment, progress, name.map(|name| (name, &saved)))?;
     } else {
         take_up(keeper, &prepared, &changes, environment, &saved, name, progress)?;
+    }
+    if let Some(name) = name {
+        keeper.take_up(name, saved.best)?;
     }
     let mut recorded = keeper.history.steps.clone();
     let recorded = recorded.split_off(&(saved.step + 1));

@@ -66,6 +66,8 @@ pub struct Keeper {
     /// The best epoch's checkpoint that waits to be written and must not be replaced by a newer one.
     waiting_best: Option<Name>,
     last_durable: Option<Name>,
+    /// The best epoch's checkpoint, once it is durable: until then its predecessor must not be dropped.
+    durable_best: Option<Name>,
     /// What the journal says, kept up to date.
     pub history: History,
 }
@@ -109,6 +111,7 @@ impl Keeper {
             keep_last: plan.keep_last,
             waiting_best: None,
             last_durable: None,
+            durable_best: None,
             history,
         };
         Ok(OpenedKeeper { keeper, set_aside: opened.set_aside, history_error })
@@ -144,9 +147,20 @@ impl Keeper {
         self.last_durable
     }
 
-    /// Takes note of a checkpoint that was found when the run was taken up.
-    pub fn set_last_durable(&mut self, name: Name) {
+    /// Takes note of the checkpoint that the run was taken up from, and makes the links that a process which died behind
+    /// its publication could not make.
+    ///
+    /// # Errors
+    /// If a storage operation fails.
+    pub fn take_up(&mut self, name: Name, best: Option<Best>) -> Result<(), KeepError> {
         self.last_durable = Some(name);
+        self.store.link(Link::Last, name)?;
+        let best = best.map(best_name);
+        if let Some(best) = best.filter(|best| self.store.path(*best).is_file()) {
+            self.store.link(Link::Best, best)?;
+            self.durable_best = Some(best);
+        }
+        Ok(())
     }
 
     /// Appends a record and folds it into the history.
@@ -293,11 +307,11 @@ impl Keeper {
         }
         self.last_durable = Some(name);
         self.store.link(Link::Last, name)?;
-        let best = best.map(|best| Name::new(Kind::Epoch, best.epoch, best.step));
-        if best == Some(name) {
+        if best.map(best_name) == Some(name) {
             self.store.link(Link::Best, name)?;
+            self.durable_best = Some(name);
         }
-        for dropped in self.store.retire(self.keep_last, best)? {
+        for dropped in self.store.retire(self.keep_last, self.durable_best)? {
             self.record(Event::CheckpointDropped(CheckpointDropped { name: dropped.to_string() }))?;
         }
         Ok(())
@@ -313,4 +327,9 @@ impl Keeper {
             None => Ok(()),
         }
     }
+}
+
+/// The checkpoint of the best epoch.
+fn best_name(best: Best) -> Name {
+    Name::new(Kind::Epoch, best.epoch, best.step)
 }

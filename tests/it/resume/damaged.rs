@@ -4,8 +4,10 @@ use super::{three_epochs, undisturbed};
 use crate::work_dir::WorkDir;
 use std::fs;
 use std::io::Write as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use trainer::train::event::Event;
+use trainer_runtime::checkpoint::Link;
 use trainer_runtime::disk::RealDisk;
 use trainer_runtime::journal::{Journal, OpenOptions, read};
 
@@ -21,6 +23,24 @@ fn flip_byte(path: &Path) {
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
     fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn a_link_to_the_best_checkpoint_that_was_never_made_is_made_on_resume() {
+    // At this rate nothing changes, so the first epoch stays the best.
+    let dir = WorkDir::new(&[
+        "model.builtin=mlp",
+        "optimizer.lr=1e-30",
+        "schedule.kind=constant",
+        "train.epochs=2",
+    ]);
+    dir.finish(&[]);
+    let first = dir.checkpoints()[0];
+    let best = dir.store().link_path(Link::Best);
+    fs::remove_file(&best).unwrap();
+    dir.finish(&["train.epochs=3"]);
+    let inode = |path: &Path| fs::metadata(path).unwrap().ino();
+    assert_eq!(inode(&best), inode(&dir.store().path(first)));
 }
 
 #[test]

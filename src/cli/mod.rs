@@ -4,9 +4,9 @@
 //! belong here: anything that a Rust program which embeds this library would want, too.
 
 pub mod args;
-pub mod config;
-pub mod doctor;
 pub mod exit;
 pub mod failure;
 pub mod run;
+pub mod config;
 pub mod setup;
+pub mod doctor;

@@ -3,17 +3,17 @@
 //! Belongs here: everything that touches `ort`, and the optimizer's loops over the tensors it holds.
 //! Does not belong here: what a graph means, when to take a step, what is recorded of it.
 
-mod compiled;
+pub mod library;
+pub mod probe;
 pub mod device;
 pub mod error;
-mod host_update;
-pub mod library;
-pub mod optimizer;
-pub mod oracle;
-mod outcome;
-pub mod probe;
 pub mod session;
+pub mod oracle;
 pub mod state;
+pub mod optimizer;
 pub mod step;
-mod transfer;
+mod outcome;
+mod compiled;
+mod host_update;
 mod update_session;
+mod transfer;

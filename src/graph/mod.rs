@@ -4,17 +4,17 @@
 //! Does not belong here: ONNX Runtime (what must be evaluated or inferred is asked of an [`fold::Oracle`]), training
 //! state, data files.
 
-pub mod autodiff;
-pub mod builtin;
-pub mod emit;
-pub mod fold;
-pub mod inference_form;
-pub mod loss;
-pub mod model;
 pub mod proto;
-pub mod read;
-pub mod step;
 pub mod tensor;
-pub mod train_form;
-pub mod update;
+pub mod model;
+pub mod read;
 pub mod write;
+pub mod fold;
+pub mod emit;
+pub mod autodiff;
+pub mod train_form;
+pub mod loss;
+pub mod step;
+pub mod update;
+pub mod inference_form;
+pub mod builtin;

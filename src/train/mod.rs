@@ -4,19 +4,19 @@
 //! holds, and how a run is resumed from both. Does not belong here: running graphs (`engine`), storing bytes
 //! (`trainer_runtime`), printing (`report`, `cli`).
 
-pub mod best;
-pub mod dropout;
-pub mod early_stopping;
-pub mod evaluate;
-pub mod event;
-pub mod export;
-pub mod history;
-pub mod keeper;
-pub mod metric;
-pub mod observe;
-pub mod outcome;
 pub mod prepare;
-pub mod resume;
 pub mod run;
-pub mod saved;
+pub mod outcome;
+pub mod observe;
+pub mod evaluate;
 pub mod schedule;
+pub mod metric;
+pub mod best;
+pub mod early_stopping;
+pub mod dropout;
+pub mod event;
+pub mod history;
+pub mod saved;
+pub mod keeper;
+pub mod resume;
+pub mod export;

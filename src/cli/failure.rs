@@ -66,7 +66,7 @@ impl From<RunError> for Failure {
             RunError::Keep(_) => Exit::StorageFailed,
             RunError::Engine(error) | RunError::Evaluate(EvaluateError::Engine(error)) => of_engine(error),
             RunError::Monitor(_) | RunError::NotMeasured { .. } => Exit::Usage,
-            RunError::Diverged { .. } => Exit::Diverged,
+            RunError::Diverged { .. } | RunError::NotFinite { .. } => Exit::Diverged,
             RunError::NotReproduced { .. } => Exit::Changed,
             _ => Exit::Failure,
         };

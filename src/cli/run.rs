@@ -3,14 +3,14 @@
 use super::args::{Change, GlobalArgs, RunArgs};
 use super::exit::Exit;
 use super::failure::{Failure, fail};
-use crate::config::{self, Class, Device, Plan};
+use crate::config::{self, Class, Device, Origin, Plan};
 use crate::engine::device::choose;
 use crate::engine::library::{Host, Request, Runtime, Threads, Want, load, locate};
 use crate::report::progress::{Progress, Verbosity};
-use crate::train::event::{Environment, Event, Finished, SignalReceived};
+use crate::train::event::{Environment, EpochDone, Event, Finished, SignalReceived, Stopped};
 use crate::train::export::{self, export};
 use crate::train::keeper::{KeepError, Keeper, SETTINGS};
-use crate::train::outcome::Ending;
+use crate::train::outcome::{Ending, RunError};
 use crate::train::prepare::{Prepared, prepare};
 use crate::train::resume::{
     Changes, ResumeError, changed_data, changed_environment, changed_model, changed_settings,
@@ -20,6 +20,7 @@ use crate::train::run::{Context, run as train};
 use crate::train::saved::Saved;
 use std::io::Write as _;
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 use trainer_runtime::lock::{LockError, WorkDirLock};
 use trainer_runtime::signals::Signals;
@@ -47,7 +48,10 @@ pub fn run(args: &RunArgs, global: &GlobalArgs, signals: &Signals) -> Result<Exi
         other => fail(Exit::StorageFailed)(other),
     })?;
     let loaded = load_settings(args)?;
-    for notice in &loaded.notices {
+    // What the program itself wrote into the work directory is no news; changes of it are listed against the journal.
+    let recorded = args.work_dir.join(SETTINGS);
+    let is_own = |origin: &Origin| matches!(origin, Origin::File { path, .. } if *path == recorded);
+    for notice in loaded.notices.iter().filter(|notice| !is_own(&notice.origin)) {
         progress.line(&format!("note: {notice}"));
     }
     let plan = loaded.plan;
@@ -62,7 +66,14 @@ pub fn run(args: &RunArgs, global: &GlobalArgs, signals: &Signals) -> Result<Exi
     if let Some(set_aside) = &opened.set_aside {
         progress.line(&format!("journal: {set_aside}"));
     }
-    let settings = changed_settings(&keeper.history, &plan);
+    let settings = match changed_settings(&keeper.history, &plan) {
+        Ok(settings) => settings,
+        Err(error) if args.allow_changed.contains(&Change::Settings) => {
+            progress.line(&format!("the recorded settings are not compared: {error}"));
+            Vec::new()
+        }
+        Err(error) => return Err(fail(Exit::Changed)(error)),
+    };
     refuse_bound(&settings, args)?;
     if let Some(line) = nothing_to_do(&keeper, &plan, &settings) {
         print_result(&line);
@@ -71,6 +82,11 @@ pub fn run(args: &RunArgs, global: &GlobalArgs, signals: &Signals) -> Result<Exi
     let mut attempt = start(args, global, plan, &mut keeper, settings, &mut progress)?;
     let saved = attempt.saved.clone();
     let announced = Instant::now();
+    let durable = keeper.durable_step();
+    signals.on_second_stop(move |signal| {
+        let step = durable.load(Ordering::Acquire);
+        format!("{signal} again: leaving at once; step {step} is saved. Run the same command again to go on.")
+    });
     let context = Context {
         attempt: keeper.history.attempts,
         recorded: std::mem::take(&mut attempt.recorded),
@@ -78,9 +94,27 @@ pub fn run(args: &RunArgs, global: &GlobalArgs, signals: &Signals) -> Result<Exi
         signals: Some(signals),
         observer: &mut progress,
     };
-    let ending = train(&mut attempt.prepared, saved, context)?;
+    let ended = train(&mut attempt.prepared, saved, context);
     progress.clear();
+    let ending = ended.map_err(|error| record_error(&mut keeper, error))?;
     finish(&ending, &attempt.prepared, &mut keeper, &progress, announced)
+}
+
+/// Notes in the journal why the process ends, so that the next one does not take it for a kill.
+fn record_error(keeper: &mut Keeper, error: RunError) -> RunError {
+    let what = match &error {
+        RunError::Diverged { .. } | RunError::NotFinite { .. } => "training diverged",
+        RunError::NotReproduced { .. } => "a step could not be reproduced",
+        // Storage is what failed, so nothing is written to it.
+        RunError::Keep(_) => return error,
+        _ => "of an error",
+    };
+    let step = keeper.last_durable().map_or(0, |name| name.step);
+    let event = Event::Stopped(Stopped { reason: what.to_owned(), step });
+    if let Err(second) = keeper.record(event).and_then(|()| keeper.sync()) {
+        log::warn!("the end could not be journaled: {second}");
+    }
+    error
 }
 
 fn load_settings(args: &RunArgs) -> Result<config::Loaded, Failure> {
@@ -181,6 +215,7 @@ fn start(
         data: changed_data(&keeper.history, &prepared.data_lock),
         model: changed_model(&keeper.history, prepared.model_crc32),
         environment: changed_environment(&keeper.history, &environment),
+        accepts_other_bits: args.allow_changed.contains(&Change::Environment),
     };
     refuse_changes(&changes, args)?;
     let recovered = newest_checkpoint(keeper).map_err(|error| match error {
@@ -193,18 +228,15 @@ fn start(
     let mut saved = Saved::start(fingerprint);
     let name = recovered.checkpoint.as_ref().map(|(name, _)| *name);
     if let Some((name, checkpoint)) = &recovered.checkpoint {
-        saved = load_checkpoint(&mut prepared.engine, *name, checkpoint).map_err(fail(Exit::Changed))?;
+        let loaded = load_checkpoint(&mut prepared.engine, *name, checkpoint).map_err(fail(Exit::Changed))?;
+        saved = loaded.0;
+        loaded.1.iter().for_each(|line| progress.line(line));
     }
     let is_new = keeper.history.settings.is_none();
     if let Some(name) = name.filter(|_| is_new && saved.plan_fingerprint != fingerprint)
         && !args.allow_changed.contains(&Change::Settings)
     {
         return Err(fail(Exit::Changed)(ResumeError::OtherSettings { name }));
-    }
-    let early_stopping_changed =
-        changes.settings.iter().any(|change| change.key.starts_with("train.early_stopping"));
-    if early_stopping_changed {
-        saved.stopped_early = false;
     }
     saved.plan_fingerprint = fingerprint;
     if is_new {
@@ -215,8 +247,8 @@ fn start(
     if let Some(name) = name {
         keeper.take_up(name, saved.best)?;
     }
-    let mut recorded = keeper.history.steps.clone();
-    let recorded = recorded.split_off(&(saved.step + 1));
+    let later = keeper.history.steps.range(saved.step + 1..);
+    let recorded = later.map(|(step, done)| (*step, done.clone())).collect();
     Ok(Attempt { prepared, saved, recorded })
 }
 
@@ -280,6 +312,7 @@ fn finish(
             return Ok(Exit::Signal(u8::try_from(signal.number()).unwrap_or(u8::MAX)));
         }
         Ending::TimeIsOver => {
+            keeper.record(Event::Stopped(Stopped { reason: "its time was over".to_owned(), step }))?;
             keeper.sync()?;
             progress
                 .info(&format!("the time is over: saved step {step}. Run the same command again to go on."));
@@ -293,7 +326,7 @@ fn finish(
     let state = prepared.engine.snapshot().map_err(fail(Exit::Failure))?;
     export(prepared, &state, keeper.disk(), &path).map_err(fail(Exit::StorageFailed))?;
     keeper.link_final()?;
-    let epoch = keeper.history.epochs.keys().next_back().copied().unwrap_or(0);
+    let epoch = completed(keeper, step).map(|epoch| epoch.epoch).max().unwrap_or(0);
     keeper.record(Event::Finished(Finished { step, epoch, reason: reason.to_owned() }))?;
     keeper.sync()?;
     print_result(&summary(keeper, step, &path, since));
@@ -307,17 +340,22 @@ fn print_result(text: &str) {
     }
 }
 
+/// The epochs that are part of the state after `step`: an earlier attempt may have got further than what was saved.
+fn completed(keeper: &Keeper, step: u64) -> impl Iterator<Item = &EpochDone> {
+    keeper.history.epochs.values().filter(move |epoch| epoch.step <= step)
+}
+
 /// The result, for stdout.
 fn summary(keeper: &Keeper, step: u64, model: &Path, since: Instant) -> String {
-    let epochs = &keeper.history.epochs;
-    let mut text = format!("finished: {}, {}", counted(epochs.len() as u64, "epoch"), counted(step, "step"));
-    if let Some(last) = epochs.values().next_back() {
+    let count = completed(keeper, step).count() as u64;
+    let mut text = format!("finished: {}, {}", counted(count, "epoch"), counted(step, "step"));
+    if let Some(last) = completed(keeper, step).last() {
         text += &format!("; train_loss {:.4}", last.train_loss);
         for (name, value) in &last.validation {
             text += &format!(", {name} {value:.4}");
         }
     }
-    if let Some(best) = epochs.values().rev().find(|epoch| epoch.is_best) {
+    if let Some(best) = completed(keeper, step).filter(|epoch| epoch.is_best).last() {
         text += &format!("; best epoch {}", best.epoch);
     }
     text + &format!("\n{:.1} s of training; model: {}", since.elapsed().as_secs_f64(), model.display())

@@ -16,6 +16,19 @@ pub enum CheckError {
         /// The target.
         name: String,
     },
+    /// A target of binary cross entropy that is no probability.
+    #[error(
+        "{place}, row {row} (the first is 0): found {found}, expected a value from 0 to 1, as `bce_with_logits` takes it; use \
+         labels 0 and 1, or another loss"
+    )]
+    Probability {
+        /// File and array.
+        place: Place,
+        /// Row of the array.
+        row: usize,
+        /// The value after conversion.
+        found: f32,
+    },
     /// A label beyond the classes of the model.
     #[error(
         "{place}, row {row} (the first is 0): found label {found}, expected 0 to {largest} or the ignored {ignored}; \
@@ -71,6 +84,27 @@ impl Loader {
             {
                 let (place, ignored) = (array.place.clone(), ignore_index);
                 return Err(CheckError::Label { place, row, found, largest, ignored, classes });
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks that every value of a target is a probability, in `[0, 1]`, as binary cross entropy takes it.
+    ///
+    /// # Errors
+    /// The first value that is not, with its row.
+    pub fn check_probabilities(&self, target: &str) -> Result<(), CheckError> {
+        let is_target = |column: &&Column| column.role == Role::Target && column.name == target;
+        let Some(column) = self.columns.iter().find(is_target) else { return Ok(()) };
+        let mut example = HostArray::empty(Dtype::F32);
+        example.reset(Dtype::F32, 1, &column.shape);
+        for row in (0..self.len()).map(|example| self.rows.at(example)) {
+            let filled = column.fill(std::iter::once(row), &mut example.values);
+            debug_assert!(filled.is_ok(), "{filled:?}");
+            let Values::F32(values) = &example.values else { continue };
+            if let Some(found) = values.iter().find(|value| !(0.0..=1.0).contains(*value)) {
+                let (place, found) = (column.array.place.clone(), *found);
+                return Err(CheckError::Probability { place, row, found });
             }
         }
         Ok(())

@@ -172,6 +172,14 @@ impl Engine {
         Ok(Arc::new(copy))
     }
 
+    /// Whether every number of a state in host memory is finite.
+    #[must_use]
+    pub fn is_finite(&self, set: &StateSet) -> bool {
+        let slices: Vec<&[f32]> = set.host_slices().collect();
+        // The sum of squares is taken in f64, where no f32 overflows, and a NaN or an infinity anywhere shows in it.
+        self.pool.install(|| gradient_norm(&slices)).is_finite()
+    }
+
     /// Compiles the training graph for one batch size.
     ///
     /// # Errors

@@ -40,7 +40,7 @@ pub enum TrainFormError {
     /// Batch statistics of a single value.
     #[error(
         "node `{node}` (BatchNormalization) would normalise over 1 value per channel, expected at least 2: a batch of 1 \
-             example; change `train.batch_size` or set `data.drop_last = true`"
+             example; change `train.batch_size` or `train.micro_batch`, or set `data.drop_last = true`"
     )]
     SingleValue {
         /// The node.

@@ -34,6 +34,8 @@ pub enum Event {
     Finished(Finished),
     /// Kind 12: the data or the model are others from here on.
     InputsChanged(InputsChanged),
+    /// Kind 13: the process ended on its own before the run was complete.
+    Stopped(Stopped),
 }
 
 macro_rules! record {
@@ -204,6 +206,16 @@ record! {
 }
 
 record! {
+    /// An end that was no signal: the time was over, or an error.
+    Stopped {
+        /// Why, in words.
+        reason: String,
+        /// Updates applied in the newest durable checkpoint.
+        step: u64,
+    }
+}
+
+record! {
     /// Training stopped early.
     EarlyStopped {
         /// The epoch after which it stopped.
@@ -224,6 +236,15 @@ record! {
         epoch: u64,
         /// Why, in words.
         reason: String,
+    }
+}
+
+impl EpochDone {
+    /// The value of a column of `history.csv`: `train_loss`, or one of validation.
+    #[must_use]
+    pub fn value(&self, column: &str) -> Option<f64> {
+        let found = self.validation.iter().find(|(name, _)| name == column).map(|(_, value)| *value);
+        found.or((column == "train_loss").then_some(self.train_loss))
     }
 }
 
@@ -274,6 +295,7 @@ impl Event {
             Self::EarlyStopped(event) => (10, codec::encode(event)?),
             Self::Finished(event) => (11, codec::encode(event)?),
             Self::InputsChanged(event) => (12, codec::encode(event)?),
+            Self::Stopped(event) => (13, codec::encode(event)?),
         })
     }
 
@@ -295,6 +317,7 @@ impl Event {
             10 => codec::decode(payload).map(Self::EarlyStopped),
             11 => codec::decode(payload).map(Self::Finished),
             12 => codec::decode(payload).map(Self::InputsChanged),
+            13 => codec::decode(payload).map(Self::Stopped),
             kind => return Err(EventError::UnknownKind { sequence, kind }),
         };
         event.map_err(|source| EventError::Payload { sequence, kind, source })

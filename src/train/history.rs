@@ -27,7 +27,7 @@ pub struct History {
     /// Names of the checkpoints from which the run was taken up.
     pub taken_up_from: BTreeSet<String>,
     /// How the last attempt ended, if it said so.
-    pub last_signal: Option<String>,
+    pub last_end: Option<String>,
 }
 
 impl History {
@@ -57,7 +57,7 @@ impl History {
                 self.attempts = resumed.attempt;
                 self.environment = Some(resumed.environment);
                 self.finished = None;
-                self.last_signal = None;
+                self.last_end = None;
                 self.taken_up_from.extend(resumed.checkpoint);
                 if resumed.discards_later {
                     self.steps.retain(|step, _| *step <= resumed.step);
@@ -72,7 +72,10 @@ impl History {
             Event::StepDone(step) => _ = self.steps.insert(step.step, step),
             Event::EpochDone(epoch) => _ = self.epochs.insert(epoch.epoch, epoch),
             Event::Finished(finished) => self.finished = Some(finished),
-            Event::SignalReceived(received) => self.last_signal = Some(received.signal),
+            Event::SignalReceived(received) => {
+                self.last_end = Some(format!("was stopped by {}", received.signal))
+            }
+            Event::Stopped(stopped) => self.last_end = Some(format!("ended because {}", stopped.reason)),
             Event::StepRefused(_)
             | Event::CheckpointDurable(_)
             | Event::CheckpointDropped(_)

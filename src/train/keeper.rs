@@ -10,6 +10,7 @@ use super::saved::{Saved, StateSnapshot};
 use crate::config::{CheckpointPlan, Durability};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use thiserror::Error;
 use trainer_runtime::RunId;
@@ -66,6 +67,8 @@ pub struct Keeper {
     /// The best epoch's checkpoint that waits to be written and must not be replaced by a newer one.
     waiting_best: Option<Name>,
     last_durable: Option<Name>,
+    /// Its step, for whoever has to say it without asking.
+    durable_step: Arc<AtomicU64>,
     /// The best epoch's checkpoint, once it is durable: until then its predecessor must not be dropped.
     durable_best: Option<Name>,
     /// What the journal says, kept up to date.
@@ -92,7 +95,9 @@ impl Keeper {
         let disk = RealDisk::shared();
         let durability = match plan.durability {
             Durability::Step => journal::Durability::Step,
-            Durability::Interval(seconds) => journal::Durability::Interval(Duration::from_secs_f64(seconds)),
+            Durability::Interval(seconds) => {
+                journal::Durability::Interval(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX))
+            }
             Durability::Checkpoint => journal::Durability::Checkpoint,
         };
         let options = OpenOptions { durability, ..OpenOptions::default() };
@@ -111,6 +116,7 @@ impl Keeper {
             keep_last: plan.keep_last,
             waiting_best: None,
             last_durable: None,
+            durable_step: Arc::default(),
             durable_best: None,
             history,
         };
@@ -147,13 +153,24 @@ impl Keeper {
         self.last_durable
     }
 
+    /// The step of the newest durable checkpoint, kept up to date; 0 if there is none.
+    #[must_use]
+    pub fn durable_step(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.durable_step)
+    }
+
+    fn set_durable(&mut self, name: Name) {
+        self.last_durable = Some(name);
+        self.durable_step.store(name.step, Ordering::Release);
+    }
+
     /// Takes note of the checkpoint that the run was taken up from, and makes the links that a process which died behind
     /// its publication could not make.
     ///
     /// # Errors
     /// If a storage operation fails.
     pub fn take_up(&mut self, name: Name, best: Option<Best>) -> Result<(), KeepError> {
-        self.last_durable = Some(name);
+        self.set_durable(name);
         self.store.link(Link::Last, name)?;
         let best = best.map(best_name);
         if let Some(best) = best.filter(|best| self.store.path(*best).is_file()) {
@@ -305,7 +322,7 @@ impl Keeper {
         if self.waiting_best == Some(name) {
             self.waiting_best = None;
         }
-        self.last_durable = Some(name);
+        self.set_durable(name);
         self.store.link(Link::Last, name)?;
         if best.map(best_name) == Some(name) {
             self.store.link(Link::Best, name)?;

@@ -13,6 +13,7 @@ pub mod schedule;
 pub mod metric;
 pub mod best;
 pub mod early_stopping;
+mod watch;
 pub mod dropout;
 pub mod event;
 pub mod history;

@@ -55,7 +55,7 @@ pub enum RunError {
     #[error(
         "training diverged: {refused} batches in a row gave a loss or gradient that is not finite, the last is batch {batch} of \
              epoch {epoch} (loss {loss}, gradient norm {gradient_norm}); lower `optimizer.lr`, set `train.clip_norm`, or raise \
-             `train.max_refused_steps`"
+             `train.max_refused_steps`; what was saved before goes on with `--allow-changed settings`"
     )]
     Diverged {
         /// Batches refused in a row.
@@ -68,6 +68,18 @@ pub enum RunError {
         loss: f32,
         /// Its gradient norm.
         gradient_norm: f64,
+    },
+    /// The state itself is not finite.
+    #[error(
+        "training diverged: after step {step} parameters or optimizer state hold values that are not finite, so nothing was saved (last \
+             good checkpoint: {last_good}); run again with a lower `optimizer.lr` or with `train.clip_norm` and `--allow-changed settings` to \
+             go on from there, or start afresh in another --work-dir"
+    )]
+    NotFinite {
+        /// The step.
+        step: u64,
+        /// The checkpoint that a resume would take.
+        last_good: String,
     },
     /// A step computed again gave another loss than the journal recorded.
     #[error(

@@ -49,6 +49,14 @@ pub enum PrepareError {
     /// ONNX Runtime.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// A pattern that names nothing.
+    #[error("`model.freeze` has `{pattern}`, which matches no initializer of the model; it has {names}, ...")]
+    Freeze {
+        /// The pattern.
+        pattern: String,
+        /// The first initializers.
+        names: String,
+    },
     /// A target that the settings name and the data do not have, or none where one is needed.
     #[error(
         "the loss needs one target, found {found}; name it with `loss.target`, or give one under `[data.targets]`"
@@ -125,6 +133,16 @@ pub fn prepare(plan: Plan, runtime: &Runtime, place: Place) -> Result<Prepared, 
     let dataset = Dataset::open(&plan.data, plan.seed, Path::new("/"))?;
     let target = choose_target(&plan, &dataset)?;
     let graph = open_model(&plan, &dataset, target.as_ref())?;
+    let matches_none =
+        |pattern: &&String| !graph.initializers.iter().any(|(name, _)| matches_pattern(pattern, name));
+    if let Some(pattern) = plan.model.freeze.iter().find(matches_none) {
+        let names: Vec<String> =
+            graph.initializers.iter().take(8).map(|(name, _)| format!("`{name}`")).collect();
+        return Err(PrepareError::Freeze { pattern: pattern.clone(), names: names.join(", ") });
+    }
+    if let Some(pattern) = plan.optimizer.no_decay.iter().find(matches_none) {
+        log::warn!("`optimizer.no_decay` has `{pattern}`, which matches no initializer of the model");
+    }
     let is_frozen = |name: &str| plan.model.freeze.iter().any(|pattern| matches_pattern(pattern, name));
     let trainable = step::trainable(&graph, &plan.loss, is_frozen)?;
     announce(&graph, &trainable);
@@ -151,6 +169,9 @@ pub fn prepare(plan: Plan, runtime: &Runtime, place: Place) -> Result<Prepared, 
     };
     for loader in std::iter::once(&train).chain(validation.as_ref().map(|(loader, _)| loader)) {
         loader.check_finite()?;
+        if let (LossKind::BceWithLogits, Some(target)) = (plan.loss.kind, &target) {
+            loader.check_probabilities(&target.name)?;
+        }
         if let (LossKind::CrossEntropy, Some(target)) =
             (plan.loss.kind, target.as_ref().filter(|t| t.dtype == Dtype::I64))
         {

@@ -4,14 +4,15 @@ use super::event::Environment;
 use super::history::History;
 use super::keeper::Keeper;
 use super::saved::{Saved, tensor_name};
-use crate::config::{Class, Difference, Plan, differences, from_toml};
+use crate::config::{Class, ConfigError, Difference, Plan, differences, from_toml};
 use crate::data::DataLock;
 use crate::engine::error::EngineError;
+use crate::engine::state::TensorRole;
 use crate::engine::step::Engine;
 use std::path::Path;
 use thiserror::Error;
 use trainer_runtime::RunId;
-use trainer_runtime::checkpoint::{Checkpoint, ElementError, Name};
+use trainer_runtime::checkpoint::{Checkpoint, ElementError, LoadError, Name};
 use trainer_runtime::codec::{self, DecodeError};
 use trainer_runtime::disk::DiskError;
 
@@ -127,34 +128,50 @@ pub fn newest_checkpoint(keeper: &Keeper) -> Result<Recovered, ResumeError> {
     }
     let mut notices = Vec::new();
     for (rejected, line) in search.rejected.iter().zip(lines) {
+        if !matches!(rejected.error, LoadError::Fault { .. }) {
+            // A file that could not be read may be good: the next attempt may read it.
+            notices.push(format!("{line}; falling back to {name}"));
+            continue;
+        }
         let aside = keeper.store().set_aside(rejected.name)?;
         notices.push(format!("{line}; set aside as {}, falling back to {name}", aside.display()));
     }
     Ok(Recovered { checkpoint: Some((name, checkpoint)), notices })
 }
 
-/// Loads a checkpoint into the engine and gives the rest of its state.
+/// Loads a checkpoint into the engine and gives the rest of its state, with a line for each slot of the optimizer that
+/// the checkpoint does not have: it starts at zero, as after a change of the optimizer.
 ///
 /// # Errors
 /// If the checkpoint is of another model or version.
-pub fn load(engine: &mut Engine, name: Name, checkpoint: &Checkpoint) -> Result<Saved, ResumeError> {
+pub fn load(
+    engine: &mut Engine,
+    name: Name,
+    checkpoint: &Checkpoint,
+) -> Result<(Saved, Vec<String>), ResumeError> {
     let saved: Saved =
         codec::decode(checkpoint.state()).map_err(|source| ResumeError::State { name, source })?;
     if saved.version != Saved::VERSION {
         return Err(ResumeError::Version { name, found: saved.version, expected: Saved::VERSION });
     }
-    let mut values: Vec<Vec<f32>> = Vec::new();
+    let mut values: Vec<Option<Vec<f32>>> = Vec::new();
+    let mut notices = Vec::new();
     for (role, dims) in engine.layout().tensors() {
         let wanted = tensor_name(&role);
         let found = checkpoint
             .tensor(&wanted)
             .filter(|found| found.shape.iter().map(|dim| *dim as usize).eq(dims.iter().copied()));
-        let found =
-            found.ok_or_else(|| ResumeError::Tensor { name, tensor: wanted, shape: dims.to_vec() })?;
-        values.push(found.to_vec::<f32>()?);
+        match found {
+            Some(found) => values.push(Some(found.to_vec::<f32>()?)),
+            None if matches!(role, TensorRole::Slot(..)) && checkpoint.tensor(&wanted).is_none() => {
+                notices.push(format!("`{wanted}` is not in {name}: it starts at zero"));
+                values.push(None);
+            }
+            None => return Err(ResumeError::Tensor { name, tensor: wanted, shape: dims.to_vec() }),
+        }
     }
-    engine.load(|index| values.get(index).map(Vec::as_slice))?;
-    Ok(saved)
+    engine.load(|index| values.get(index)?.as_deref())?;
+    Ok((saved, notices))
 }
 
 /// What differs between the run as it was recorded and as it is asked for now.
@@ -168,6 +185,8 @@ pub struct Changes {
     pub model: Option<String>,
     /// Library, device, program, in words.
     pub environment: Vec<String>,
+    /// Whether the user accepts that steps computed again give other bits than recorded.
+    pub accepts_other_bits: bool,
 }
 
 impl Changes {
@@ -181,25 +200,31 @@ impl Changes {
     #[must_use]
     pub fn affects_steps(&self) -> bool {
         let settings = self.settings.iter().any(|change| change.class != Class::Free);
-        settings || !self.data.is_empty() || self.model.is_some() || !self.environment.is_empty()
+        self.accepts_other_bits
+            || settings
+            || !self.data.is_empty()
+            || self.model.is_some()
+            || !self.environment.is_empty()
     }
 }
 
 /// Settings that differ from those in force when the run was last worked on.
-#[must_use]
-pub fn changed_settings(history: &History, plan: &Plan) -> Vec<Difference> {
-    let recorded =
-        history.settings.as_deref().and_then(|text| from_toml(text, Path::new("the journal")).ok());
-    recorded.map(|recorded| differences(&recorded.plan, plan)).unwrap_or_default()
+///
+/// # Errors
+/// If the recorded settings are not ones that this program knows: another version wrote them.
+pub fn changed_settings(history: &History, plan: &Plan) -> Result<Vec<Difference>, ConfigError> {
+    let Some(text) = history.settings.as_deref() else { return Ok(Vec::new()) };
+    Ok(differences(&from_toml(text, Path::new("the settings in the journal"))?.plan, plan))
 }
 
 /// Data files that differ from those the run started with.
 #[must_use]
 pub fn changed_data(history: &History, now: &DataLock) -> Vec<String> {
-    let recorded = history.data_lock.as_deref().and_then(|text| serde_json::from_str::<DataLock>(text).ok());
-    recorded
-        .map(|recorded| recorded.differences(now).iter().map(ToString::to_string).collect())
-        .unwrap_or_default()
+    let Some(text) = history.data_lock.as_deref() else { return Vec::new() };
+    match serde_json::from_str::<DataLock>(text) {
+        Ok(recorded) => recorded.differences(now).iter().map(ToString::to_string).collect(),
+        Err(error) => vec![format!("the recorded fingerprints of the data can not be read: {error}")],
+    }
 }
 
 /// Whether another graph or other initial weights are used.

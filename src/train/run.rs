@@ -2,7 +2,7 @@
 
 use super::best::{Best, Direction};
 use super::dropout::fill_mask;
-use super::early_stopping::{Verdict, monitor_direction};
+use super::early_stopping::Verdict;
 use super::evaluate::{EvaluateError, validate};
 use super::event::{EarlyStopped, EpochDone, Event, StepDone, StepRefused};
 use super::keeper::Keeper;
@@ -11,6 +11,7 @@ use super::outcome::{Ending, RunError};
 use super::prepare::{Prepared, parts, take_part};
 use super::saved::{Saved, StateSnapshot};
 use super::schedule::Schedule;
+use super::watch::{watch_from_the_start, watched_column};
 use crate::data::{Batch, Batches, Cursor, Prefetch};
 use crate::engine::error::ErrorClass;
 use crate::engine::step::{Clipping, StepOutcome};
@@ -39,12 +40,23 @@ pub struct Context<'a> {
 ///
 /// # Errors
 /// See [`RunError`]; a signal is no error.
-pub fn run(prepared: &mut Prepared, saved: Saved, context: Context<'_>) -> Result<Ending, RunError> {
+pub fn run(prepared: &mut Prepared, saved: Saved, mut context: Context<'_>) -> Result<Ending, RunError> {
     let plan = &prepared.plan;
     let per_epoch = prepared.batches_per_epoch();
-    let total = (plan.train.epochs * per_epoch).min(plan.train.max_steps.unwrap_or(u64::MAX));
+    // A limit on steps cuts the run short; it does not bend the learning rate.
+    let total = plan.train.epochs.saturating_mul(per_epoch);
     let schedule = Schedule::new(&plan.schedule, plan.optimizer.lr, per_epoch, total);
-    let direction = plan.train.early_stopping.as_ref().map(monitor_direction).transpose()?;
+    let warmup = plan.schedule.warmup_steps;
+    if warmup >= total.min(plan.train.max_steps.unwrap_or(u64::MAX)) {
+        let line =
+            "so the full learning rate is never reached; lower `schedule.warmup_steps` or train longer";
+        context.observer.notice(&format!("the warm-up of {warmup} steps takes the whole run, {line}"));
+    }
+    let watched = watched_column(plan, prepared.validation.is_some())?;
+    let mut saved = saved;
+    if saved.watched != watched.0 {
+        watch_from_the_start(&mut saved, plan, &watched, &mut context);
+    }
     let (loader, sampler) = prepared.train.clone();
     let cursor = Cursor { epoch: saved.epoch, batch: saved.batch };
     let ahead = Prefetch::Ahead(NonZeroUsize::MIN.saturating_add(1));
@@ -59,7 +71,7 @@ pub fn run(prepared: &mut Prepared, saved: Saved, context: Context<'_>) -> Resul
     }
     let layout = Arc::new(prepared.engine.layout().clone());
     let started = Instant::now();
-    Loop { prepared, saved, context, schedule, direction, batches, layout, started, epoch_started: started }
+    Loop { prepared, saved, context, schedule, watched, batches, layout, started, epoch_started: started }
         .run()
 }
 
@@ -68,7 +80,8 @@ struct Loop<'a, 'c> {
     saved: Saved,
     context: Context<'c>,
     schedule: Schedule,
-    direction: Option<Direction>,
+    /// The column that best tracking and early stopping watch, and which way it improves.
+    watched: (String, Direction),
     batches: Batches,
     layout: Arc<crate::engine::state::Layout>,
     started: Instant,
@@ -149,7 +162,8 @@ impl Loop<'_, '_> {
         if let Some(signal) = self.stop_signal() {
             return Some(Ending::Signal(signal));
         }
-        if self.saved.stopped_early {
+        let patience = train.early_stopping.as_ref().map(|plan| plan.patience);
+        if patience.is_some_and(|patience| self.saved.early_stopping.epochs_without_improvement >= patience) {
             return Some(Ending::StoppedEarly);
         }
         let epoch_is_open = self.saved.batch == self.prepared.batches_per_epoch();
@@ -158,12 +172,22 @@ impl Loop<'_, '_> {
         {
             return Some(Ending::Complete);
         }
-        let limit = train.max_time_s.map(Duration::from_secs_f64);
+        let limit =
+            train.max_time_s.map(|limit_s| Duration::try_from_secs_f64(limit_s).unwrap_or(Duration::MAX));
         limit.is_some_and(|limit| self.started.elapsed() >= limit).then_some(Ending::TimeIsOver)
     }
 
     fn snapshot(&self) -> Result<StateSnapshot, RunError> {
-        Ok(StateSnapshot { set: self.prepared.engine.snapshot()?, layout: Arc::clone(&self.layout) })
+        let set = self.prepared.engine.snapshot()?;
+        if !self.prepared.engine.is_finite(&set) {
+            // What is not finite never becomes finite again: saved, it would be what every later attempt starts from.
+            let last_good = self.context.keeper.last_durable().map(|name| name.to_string());
+            return Err(RunError::NotFinite {
+                step: self.saved.step,
+                last_good: last_good.unwrap_or("none".to_owned()),
+            });
+        }
+        Ok(StateSnapshot { set, layout: Arc::clone(&self.layout) })
     }
 
     /// Makes the state durable before the process ends, whatever the reason.
@@ -246,7 +270,7 @@ impl Loop<'_, '_> {
             }
         }
         let step = self.saved.step + 1;
-        let lr = self.schedule.lr(step, &self.saved.plateau);
+        let lr = self.schedule.lr(step, self.saved.epoch, &self.saved.plateau);
         let outcome = engine.commit(step, lr, clipping)?;
         if outcome.applied {
             self.saved.last_lr = lr;
@@ -314,11 +338,7 @@ impl Loop<'_, '_> {
             let column = validation.iter().find(|(column, _)| column == name).map(|(_, value)| *value);
             column.or((name == "train_loss").then_some(train_loss))
         };
-        let (watched, direction) = match (&self.prepared.plan.train.early_stopping, self.direction) {
-            (Some(plan), Some(direction)) => (plan.monitor.as_str(), direction),
-            _ if validation.is_empty() => ("train_loss", Direction::LowerIsBetter),
-            _ => ("val_loss", Direction::LowerIsBetter),
-        };
+        let (watched, direction) = (self.watched.0.as_str(), self.watched.1);
         let Some(value) = measured(watched) else {
             let columns = validation.iter().map(|(name, _)| name.as_str()).chain(["train_loss"]);
             let measured = columns.collect::<Vec<_>>().join(", ");
@@ -347,7 +367,7 @@ impl Loop<'_, '_> {
             self.context.keeper.write_history()?;
         }
         self.next_epoch();
-        let ends = self.saved.stopped_early || epoch >= self.prepared.plan.train.epochs;
+        let ends = self.reason_to_end().is_some();
         if ends || epoch.is_multiple_of(self.prepared.plan.checkpoint.every_epochs) || is_best {
             let snapshot = self.snapshot()?;
             self.context.keeper.save(Kind::Epoch, epoch, &self.saved, snapshot)?;
@@ -369,7 +389,6 @@ impl Loop<'_, '_> {
         else {
             return Ok(());
         };
-        self.saved.stopped_early = true;
         let line = format!(
             "stopping early: {} did not improve for {epochs_without_improvement} epochs",
             plan.monitor

@@ -36,8 +36,8 @@ pub struct Saved {
     pub plateau: PlateauState,
     /// Early stopping.
     pub early_stopping: EarlyStoppingState,
-    /// Whether early stopping has ended the run.
-    pub stopped_early: bool,
+    /// The column that best tracking and early stopping watch; empty before the first epoch ended.
+    pub watched: String,
     /// The best epoch.
     pub best: Option<Best>,
     /// CRC32 of the settings that bind a resume.
@@ -63,7 +63,7 @@ impl Saved {
             last_lr: 0.0,
             plateau: PlateauState::default(),
             early_stopping: EarlyStoppingState::default(),
-            stopped_early: false,
+            watched: String::new(),
             best: None,
             plan_fingerprint,
         }

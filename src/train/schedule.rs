@@ -46,7 +46,8 @@ impl Schedule {
         Self { plan: plan.clone(), base_lr, steps_per_epoch, total_steps }
     }
 
-    /// The learning rate of update `step`, counted from 1.
+    /// The learning rate of update `step` in `epoch`, both counted from 1. A batch that is left out counts for its epoch
+    /// and not as a step.
     ///
     /// The rate rises linearly from `warmup_start` times the first rate of the shape to all of it, which update
     /// `warmup_steps + 1` has; from there the shape runs, shortened by the warm-up where it lasts the whole run.
@@ -54,7 +55,7 @@ impl Schedule {
     /// Shapes are PyTorch's in their closed form. Past its end, `Cosine` rises again and `Polynomial` and `OneCycle`
     /// keep their last rate.
     #[must_use]
-    pub fn lr(&self, step: u64, plateau: &PlateauState) -> f64 {
+    pub fn lr(&self, step: u64, epoch: u64, plateau: &PlateauState) -> f64 {
         let done = step.saturating_sub(1);
         let warmup = self.plan.warmup_steps;
         if done < warmup {
@@ -64,7 +65,7 @@ impl Schedule {
         }
         let position = match self.plan.unit {
             ScheduleUnit::Step => done - warmup,
-            ScheduleUnit::Epoch => done / self.steps_per_epoch - warmup / self.steps_per_epoch,
+            ScheduleUnit::Epoch => epoch.saturating_sub(1).saturating_sub(warmup / self.steps_per_epoch),
         };
         self.shape(position, plateau)
     }
@@ -180,6 +181,11 @@ mod tests {
     use crate::config::{ScheduleKind, SchedulePlan, ScheduleUnit};
     use serde_json::Value;
 
+    /// The rate of a run in which no batch is left out.
+    fn rate(schedule: &Schedule, step: u64, plateau: &PlateauState) -> f64 {
+        schedule.lr(step, (step - 1) / schedule.steps_per_epoch + 1, plateau)
+    }
+
     fn reference() -> Value {
         serde_json::from_str(include_str!("../../tests/data/schedules.json")).unwrap()
     }
@@ -247,7 +253,7 @@ mod tests {
             let rates = case["lr"].as_array().unwrap();
             assert_eq!(rates.len() as u64, total_steps);
             for (expected, step) in rates.iter().zip(1..) {
-                let found = schedule.lr(step, &PlateauState::default());
+                let found = rate(&schedule, step, &PlateauState::default());
                 check_rate(found, expected, base_lr, &format!("{plan:?} at step {step}"));
             }
         }
@@ -266,7 +272,7 @@ mod tests {
             let losses = case["losses"].as_array().unwrap();
             for ((loss, expected), epoch) in losses.iter().zip(case["lr"].as_array().unwrap()).zip(1..) {
                 let what = format!("{plan:?} in epoch {epoch}");
-                check_rate(schedule.lr(3 * epoch - 2, &state), expected, base_lr, &what);
+                check_rate(rate(&schedule, 3 * epoch - 2, &state), expected, base_lr, &what);
                 schedule.end_epoch(&mut state, loss.as_f64().unwrap_or(f64::NAN));
             }
         }
@@ -287,7 +293,7 @@ mod tests {
         let kind = ScheduleKind::Step { step_size: 1, gamma: 0.5 };
         // Ten steps an epoch; the warm-up ends in the middle of epoch 2, so its first epoch is left out.
         let schedule = Schedule::new(&plan(kind, ScheduleUnit::Epoch, 15), 1.0, 10, 50);
-        let lr = |step| schedule.lr(step, &PlateauState::default());
+        let lr = |step| rate(&schedule, step, &PlateauState::default());
         assert_eq!((lr(1), lr(16), lr(20)), (0.1, 1.0, 1.0));
         assert_eq!((lr(21), lr(30), lr(31)), (0.5, 0.5, 0.25));
     }
@@ -299,9 +305,9 @@ mod tests {
             Schedule::new(&plan(kind, unit, warmup_steps), 1.0, 10, 50)
         };
         let state = PlateauState::default();
-        assert_eq!(whole(ScheduleUnit::Step, 30).lr(31, &state), 1.0);
-        assert_eq!(whole(ScheduleUnit::Step, 30).lr(41, &state), 0.5);
-        assert_eq!(whole(ScheduleUnit::Epoch, 30).lr(41, &state), 0.5);
+        assert_eq!(rate(&whole(ScheduleUnit::Step, 30), 31, &state), 1.0);
+        assert_eq!(rate(&whole(ScheduleUnit::Step, 30), 41, &state), 0.5);
+        assert_eq!(rate(&whole(ScheduleUnit::Epoch, 30), 41, &state), 0.5);
     }
 
     #[test]
@@ -313,7 +319,8 @@ mod tests {
         ];
         for kind in kinds {
             let schedule = Schedule::new(&plan(kind.clone(), ScheduleUnit::Step, 1000), 1.0, 10, 50);
-            let rates: Vec<f64> = (1..=50).map(|step| schedule.lr(step, &PlateauState::default())).collect();
+            let rates: Vec<f64> =
+                (1..=50).map(|step| rate(&schedule, step, &PlateauState::default())).collect();
             assert!(rates.iter().all(|lr| lr.is_finite() && *lr > 0.0), "{kind:?}: {rates:?}");
             assert!(rates.windows(2).all(|pair| pair[0] < pair[1]), "{kind:?}: {rates:?}");
         }
@@ -326,7 +333,7 @@ mod tests {
                 let kind = ScheduleKind::OneCycle { pct_start, div_factor: 25.0, final_div_factor: 1e4 };
                 let schedule = Schedule::new(&plan(kind, ScheduleUnit::Step, 0), 1.0, 5, total);
                 for step in 1..total + 3 {
-                    let lr = schedule.lr(step, &PlateauState::default());
+                    let lr = rate(&schedule, step, &PlateauState::default());
                     assert!((0.0..=1.0).contains(&lr), "{pct_start}, step {step} of {total}: {lr}");
                 }
             }

@@ -145,7 +145,7 @@ fn the_last_smaller_batch_is_trained_unless_it_is_dropped() {
 
 #[test]
 fn quiet_leaves_the_result_alone_on_the_screen() {
-    let dir = WorkDir::new(&["model.builtin=mlp", "--epochs", "1", "-q"]);
+    let dir = WorkDir::new(&["model.builtin=mlp", "--epochs", "1", "-q", "schedule.warmup_steps=0"]);
     let ended = dir.finish(&[]);
     assert_eq!(ended.stderr, "");
     assert!(ended.stdout.starts_with("finished: 1 epoch, 23 steps"), "{}", ended.stdout);

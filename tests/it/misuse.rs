@@ -305,3 +305,25 @@ fn a_closed_stdout_or_stderr_does_not_stop_a_run() {
     drop(child.stderr.take());
     assert_eq!(child.wait().unwrap().code(), Some(4), "an error that nobody reads keeps its code");
 }
+
+#[test]
+fn a_pattern_of_frozen_names_that_matches_nothing_is_refused() {
+    let dir = WorkDir::new(&["model.freeze=[\"blok1*\"]"]);
+    dir.run(&[]).check_code(2).check_says(&["`model.freeze` has `blok1*`", "`block1.conv.weight`"]);
+}
+
+#[test]
+fn targets_of_binary_cross_entropy_beyond_0_and_1_are_refused() {
+    let dir = WorkDir::new(&["model.builtin=mlp", "loss.kind=bce_with_logits"]);
+    let arrays = [("x", npy_f32(&[3, 2], &[0.; 6])), ("y", npy_f32(&[3, 1], &[0., 1., 2.]))];
+    let data = dir.write("data.npz", npz(&arrays));
+    let maps = ["data.inputs.x={array=\"x\"}", "data.targets.y={array=\"y\"}"];
+    let words = ["row 2", "found 2", "from 0 to 1"];
+    dir.run(&[&format!("data.train={data}"), maps[0], maps[1]]).check_code(2).check_says(&words);
+}
+
+#[test]
+fn times_beyond_all_clocks_are_as_good_as_no_limit() {
+    let dir = WorkDir::new(&["model.builtin=mlp", "train.epochs=1", "--max-time", "1e300"]);
+    dir.finish(&["checkpoint.durability=interval", "checkpoint.interval_s=1e300"]);
+}

@@ -68,9 +68,9 @@ pub(super) fn take_up(
         counted(saved.epoch - 1, "epoch"),
         saved.step,
     ));
-    let ended = match (&keeper.history.finished, &keeper.history.last_signal) {
+    let ended = match (&keeper.history.finished, &keeper.history.last_end) {
         (Some(_), _) => "finished".to_owned(),
-        (None, Some(signal)) => format!("was stopped by {signal}"),
+        (None, Some(end)) => end.clone(),
         (None, None) => "ended without a word (killed, or power lost)".to_owned(),
     };
     let repeated = match to_repeat {

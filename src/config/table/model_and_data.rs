@@ -1,5 +1,6 @@
 //! Settings of `[model]` and `[data]`.
 
+use super::super::differences::Class;
 use crate::config::key::DefaultValue::{Always, Derived, Unset};
 use crate::config::key::{FloatRange, Key, Takes};
 
@@ -10,6 +11,7 @@ pub(super) const MODEL: &[Key] = &[
         Takes::Path,
         Unset { words: "a builtin network is trained", example: "\"model.onnx\"" },
     )
+    .class(Class::Free)
     .also_known_as(&["path", "file"]),
     Key::new(
         "model.builtin",
@@ -54,13 +56,15 @@ macro_rules! array_keys {
                 "A file of its own for this array (.npy, IDX, ...), instead of data.train.",
                 Takes::Path,
                 Unset { words: "data.train holds the array", example: "\"train.npy\"" },
-            ),
+            )
+            .class(Class::Free),
             Key::new(
                 concat!($table, ".<name>.validation_file"),
                 "The same array for the validation examples; with file.",
                 Takes::Path,
                 Unset { words: "data.validation holds the array, if there is one", example: "\"val.npy\"" },
-            ),
+            )
+            .class(Class::Free),
             Key::new(
                 concat!($table, ".<name>.scale"),
                 "Values become (value * scale - mean) / std.",
@@ -96,14 +100,14 @@ const SOURCE: [Key; 6] = [
         "The file with the training examples: .npz, .npy, .csv or IDX.",
         Takes::Path,
         Unset { words: "each array names its own file", example: "\"train.npz\"" },
-    )
+    ).class(Class::Free)
     .also_known_as(&["path", "file", "dataset"]),
     Key::new(
         "data.validation",
         "The file with the validation examples; the same arrays as in data.train.",
         Takes::Path,
         Unset { words: "no validation file", example: "\"val.npz\"" },
-    )
+    ).class(Class::Free)
     .also_known_as(&["val", "valid", "test", "eval"]),
     Key::new(
         "data.validation_fraction",

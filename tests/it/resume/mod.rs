@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::process::Child;
 use std::sync::{Arc, Mutex, OnceLock};
 
+mod changed;
 mod damaged;
 mod disturbed;
 

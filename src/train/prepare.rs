@@ -248,6 +248,8 @@ fn open_model(plan: &Plan, dataset: &Dataset, target: Option<&Target>) -> Result
 fn announce(graph: &Graph, trainable: &Trainable) {
     let count = trainable.parameters.len();
     log::debug!("training {count} tensors of `{}`, {} values", graph.name, trainable.parameter_elements());
+    let names: Vec<&str> = trainable.parameters.iter().map(|(name, _)| name.as_str()).collect();
+    log::debug!("trained, unless `model.freeze` names them: {}", names.join(", "));
     for (name, reason) in &trainable.excluded {
         match reason {
             Excluded::Frozen => log::info!("`{name}` is not trained: `model.freeze` names it"),

@@ -247,6 +247,9 @@ pub fn changed_environment(history: &History, now: &Environment) -> Vec<String> 
     pairs
         .into_iter()
         .filter(|(_, was, is)| was != is)
-        .map(|(what, was, is)| format!("{what}: was {was}, is {is}"))
+        .map(|(what, was, is)| match what {
+            "device" => format!("device: was {was}, is {is} (`--device {was}` asks for the old one)"),
+            _ => format!("{what}: was {was}, is {is}"),
+        })
         .collect()
 }

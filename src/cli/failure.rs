@@ -2,7 +2,6 @@
 
 use super::exit::Exit;
 use crate::engine::error::{EngineError, ErrorClass};
-use crate::train::evaluate::EvaluateError;
 use crate::train::keeper::KeepError;
 use crate::train::outcome::RunError;
 use crate::train::prepare::PrepareError;
@@ -62,14 +61,14 @@ impl From<PrepareError> for Failure {
 
 impl From<RunError> for Failure {
     fn from(error: RunError) -> Self {
-        let exit = match &error {
+        let by_kind = match &error {
             RunError::Keep(_) => Exit::StorageFailed,
-            RunError::Engine(error) | RunError::Evaluate(EvaluateError::Engine(error)) => of_engine(error),
             RunError::Monitor(_) | RunError::NotMeasured { .. } => Exit::Usage,
             RunError::Diverged { .. } | RunError::NotFinite { .. } => Exit::Diverged,
             RunError::NotReproduced { .. } => Exit::Changed,
             _ => Exit::Failure,
         };
+        let exit = error.engine().map_or(by_kind, of_engine);
         fail(exit)(error)
     }
 }

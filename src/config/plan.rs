@@ -123,6 +123,21 @@ pub struct ArrayMap {
     pub std: Vec<f32>,
 }
 
+impl ArrayMap {
+    /// The array of this name as it is stored, without scaling; `None` for the only array of its file.
+    pub fn stored(array: Option<&str>) -> Self {
+        Self {
+            array: array.map(str::to_owned),
+            columns: Vec::new(),
+            file: None,
+            validation_file: None,
+            scale: 1.0,
+            mean: Vec::new(),
+            std: Vec::new(),
+        }
+    }
+}
+
 impl DataPlan {
     /// Whether there are validation examples: a fixed part, a fraction, or files.
     pub fn has_validation(&self) -> bool {

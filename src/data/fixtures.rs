@@ -79,15 +79,7 @@ pub(crate) fn idx(code: u8, shape: &[u32], data: &[u8]) -> Vec<u8> {
 
 /// A mapping without scaling.
 pub(crate) fn map(array: Option<&str>) -> ArrayMap {
-    ArrayMap {
-        array: array.map(str::to_owned),
-        columns: Vec::new(),
-        file: None,
-        validation_file: None,
-        scale: 1.0,
-        mean: Vec::new(),
-        std: Vec::new(),
-    }
+    ArrayMap::stored(array)
 }
 
 /// Settings with input `x` and target `y`.

@@ -89,13 +89,17 @@ impl Engine {
         };
         let device = update_session.as_ref().map_or(Ok(Allocator::default()), UpdateSession::allocator)?;
         let host = Allocator::default();
-        let mut engine = Self {
+        let mut initial = StateSet::allocate(&layout, &device, 0)?;
+        let given = trainable.parameters.iter().chain(&trainable.states);
+        let given: Vec<Option<Vec<f32>>> = given.map(|(_, tensor)| tensor.to_f32()).collect();
+        super::transfer::fill_all(&mut initial, |index| given.get(index)?.as_deref())?;
+        Ok(Self {
             runtime: runtime.clone(),
             place,
             cancel: Cancel::new()?,
             decays: layout.parameters.iter().map(|(name, _)| optimizer.decay(name)).collect(),
             pool: Arc::new(pool(runtime.threads.count)?),
-            current: Arc::new(StateSet::allocate(&layout, &device, 0)?),
+            current: Arc::new(initial),
             spare: None,
             next_id: 1,
             gradients: tensors(&layout.parameters, &device)?,
@@ -108,19 +112,7 @@ impl Engine {
             pending: Pending::default(),
             optimizer,
             layout,
-        };
-        let initial = trainable.parameters.iter().chain(&trainable.states);
-        let initial: Vec<Vec<f32>> = initial
-            .map(|(_, tensor)| {
-                tensor
-                    .bytes()
-                    .chunks_exact(4)
-                    .map(|word| f32::from_le_bytes(word.try_into().unwrap_or_default()))
-                    .collect()
-            })
-            .collect();
-        engine.load(|index| initial.get(index).map(Vec::as_slice))?;
-        Ok(engine)
+        })
     }
 
     /// Names and shapes of the state's tensors.
@@ -141,9 +133,7 @@ impl Engine {
     /// If a tensor can not be copied to the device. Slices of another length than their tensor are an error, too.
     pub fn load<'v>(&mut self, values: impl Fn(usize) -> Option<&'v [f32]>) -> Result<(), EngineError> {
         let mut fresh = self.fresh_set()?;
-        for (index, tensor) in fresh.iter_mut().enumerate() {
-            super::transfer::fill(tensor, values(index))?;
-        }
+        super::transfer::fill_all(&mut fresh, values)?;
         self.current = Arc::new(fresh);
         self.spare = None;
         Ok(())
@@ -246,7 +236,10 @@ impl Engine {
     /// # Errors
     /// If memory for the sums can not be allocated; the committed state is untouched.
     pub fn accumulate(&mut self) -> Result<(), EngineError> {
-        let is_first = self.pending.parts == 1;
+        self.add_to_sums(self.pending.parts == 1)
+    }
+
+    fn add_to_sums(&mut self, is_first: bool) -> Result<(), EngineError> {
         if let Some(session) = &mut self.update_session {
             return session.accumulate(is_first, &self.gradients);
         }
@@ -275,9 +268,7 @@ impl Engine {
         let pending = std::mem::take(&mut self.pending);
         if pending.parts > 1 {
             // The last part is still in the gradient buffers; the sums of the others are added to it.
-            self.pending.parts = pending.parts;
-            self.accumulate()?;
-            self.pending = Pending::default();
+            self.add_to_sums(false)?;
         }
         let loss = (pending.loss_sum / pending.weight) as f32;
         let mut outcome =

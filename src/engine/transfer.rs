@@ -1,6 +1,7 @@
 //! Copies between host and device.
 
 use super::error::EngineError;
+use super::state::StateSet;
 use ort::memory::Allocator;
 use ort::value::Tensor as OrtTensor;
 
@@ -13,8 +14,16 @@ pub(super) fn copy(from: &OrtTensor<f32>, to: &mut OrtTensor<f32>) -> Result<(),
     from.copy_into(to).map_err(|error| EngineError::new("copying between host and device", &error))
 }
 
+/// Gives tensor `i` of a state what `values` has for it, or zeros.
+pub(super) fn fill_all<'v>(
+    set: &mut StateSet,
+    values: impl Fn(usize) -> Option<&'v [f32]>,
+) -> Result<(), EngineError> {
+    set.iter_mut().enumerate().try_for_each(|(index, tensor)| fill(tensor, values(index)))
+}
+
 /// Gives a tensor these values, or zeros.
-pub(super) fn fill(to: &mut OrtTensor<f32>, values: Option<&[f32]>) -> Result<(), EngineError> {
+fn fill(to: &mut OrtTensor<f32>, values: Option<&[f32]>) -> Result<(), EngineError> {
     let write = |memory: &mut [f32]| match values {
         None => {
             memory.fill(0.0);

@@ -4,7 +4,7 @@
 //! and on known shapes is computed once, by ONNX Runtime too. That is repeated until nothing changes, because a folded
 //! shape makes further shapes known.
 
-use super::emit::{Emit, Value};
+use super::emit::Emit;
 use super::model::{Graph, Node, Port, attribute};
 use super::tensor::{Dtype, Tensor, ValueType};
 use std::collections::{HashMap, HashSet};
@@ -275,13 +275,4 @@ fn evaluate(
         ..graph.clone()
     };
     Ok(wanted.into_iter().zip(oracle.evaluate(&part)?).collect())
-}
-
-/// The values of these names.
-///
-/// # Panics
-/// If a name is not a value of the graph, which the caller has checked.
-#[must_use]
-pub fn values(emit: &Emit, names: &[String]) -> Vec<Value> {
-    names.iter().map(|name| emit.find(name).expect("the caller names values of the graph")).collect()
 }

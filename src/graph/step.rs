@@ -6,7 +6,7 @@ use super::fold::{FoldError, Oracle, lower};
 use super::inference_form;
 use super::loss::{self, Ignored, LossError};
 use super::model::{Dim, Graph, Port};
-use super::tensor::{Dtype, Tensor, ValueType};
+use super::tensor::{Dtype, ValueType};
 use super::train_form::{self, TrainFormError};
 use crate::config::{LossKind, LossPlan};
 use std::collections::{HashMap, HashSet};
@@ -389,15 +389,4 @@ fn all_inputs(spec: &StepSpec<'_>, emit: &Emit, feeds: &[Feed], masks: &[MaskFee
     let fed =
         feeds.iter().map(|feed| feed.input.as_str()).chain(masks.iter().map(|mask| mask.input.as_str()));
     fed.chain(spec.trainable.names()).filter_map(|name| emit.find(name)).collect()
-}
-
-/// The initial values of the parameters and states, by name.
-#[must_use]
-pub fn initial_values(trainable: &Trainable) -> HashMap<&str, &Tensor> {
-    trainable
-        .parameters
-        .iter()
-        .chain(&trainable.states)
-        .map(|(name, tensor)| (name.as_str(), tensor))
-        .collect()
 }

@@ -253,6 +253,12 @@ impl Tensor {
         }
     }
 
+    /// The values of a tensor of 32-bit floats; `None` for any other element type.
+    #[must_use]
+    pub fn to_f32(&self) -> Option<Vec<f32>> {
+        (self.kind.dtype == Dtype::F32).then(|| self.words().map(f32::from_le_bytes).collect())
+    }
+
     fn words<const N: usize>(&self) -> impl Iterator<Item = [u8; N]> + '_ {
         self.bytes
             .chunks_exact(N)

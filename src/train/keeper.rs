@@ -252,7 +252,8 @@ impl Keeper {
         Ok(())
     }
 
-    /// Writes a checkpoint and waits until it is durable.
+    /// Writes a checkpoint and waits until it is durable. Those written in the background were waited for with
+    /// [`Self::flush`].
     ///
     /// # Errors
     /// If it can not be written; checkpoints that are there stay.
@@ -263,12 +264,6 @@ impl Keeper {
         saved: &Saved,
         snapshot: StateSnapshot,
     ) -> Result<Name, KeepError> {
-        self.flush(saved.best)?;
-        if let Some(name) = self.last_durable.filter(|name| name.step == saved.step) {
-            // A finished epoch's checkpoint of the same step may still have the epoch's end before it, which costs
-            // nothing but the validation.
-            return Ok(name);
-        }
         let request = self.request(kind, epoch, saved, snapshot)?;
         self.sync()?;
         let receipt = self.store.publish(request)?;

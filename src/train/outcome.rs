@@ -96,3 +96,14 @@ pub enum RunError {
         recorded: f32,
     },
 }
+
+impl RunError {
+    /// The error of ONNX Runtime behind this one, in training or in validation.
+    #[must_use]
+    pub fn engine(&self) -> Option<&EngineError> {
+        match self {
+            Self::Engine(error) | Self::Evaluate(EvaluateError::Engine(error)) => Some(error),
+            _ => None,
+        }
+    }
+}

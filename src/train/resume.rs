@@ -190,12 +190,6 @@ pub struct Changes {
 }
 
 impl Changes {
-    /// Settings that the steps already computed depend on.
-    #[must_use]
-    pub fn bound(&self) -> Vec<String> {
-        self.settings.iter().filter(|change| change.class == Class::Bound).map(ToString::to_string).collect()
-    }
-
     /// Whether the steps to come are computed in another way than the recorded ones were.
     #[must_use]
     pub fn affects_steps(&self) -> bool {

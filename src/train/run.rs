@@ -3,7 +3,7 @@
 use super::best::{Best, Direction};
 use super::dropout::fill_mask;
 use super::early_stopping::Verdict;
-use super::evaluate::{EvaluateError, validate};
+use super::evaluate::validate;
 use super::event::{EarlyStopped, EpochDone, Event, StepDone, StepRefused};
 use super::keeper::Keeper;
 use super::observe::{Observer, StepProgress};
@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use trainer_runtime::checkpoint::{EmergencyCause, Kind};
+use trainer_runtime::checkpoint::{EmergencyCause, Kind, Name};
 use trainer_runtime::signals::{Signal, Signals};
 
 /// What a run needs besides what was prepared.
@@ -57,10 +57,7 @@ pub fn run(prepared: &mut Prepared, saved: Saved, mut context: Context<'_>) -> R
     if saved.watched != watched.0 {
         watch_from_the_start(&mut saved, plan, &watched, &mut context);
     }
-    let (loader, sampler) = prepared.train.clone();
-    let cursor = Cursor { epoch: saved.epoch, batch: saved.batch };
-    let ahead = Prefetch::Ahead(NonZeroUsize::MIN.saturating_add(1));
-    let batches = Batches::start(loader, sampler, cursor, plan.train.epochs, ahead);
+    let batches = batches_from(prepared, &saved);
     if let Some(signals) = context.signals {
         let cancel = prepared.engine.cancel();
         signals.on_request(move |signal| {
@@ -73,6 +70,14 @@ pub fn run(prepared: &mut Prepared, saved: Saved, mut context: Context<'_>) -> R
     let started = Instant::now();
     Loop { prepared, saved, context, schedule, watched, batches, layout, started, epoch_started: started }
         .run()
+}
+
+/// The batches from where `saved` is to the end of the run, prepared ahead.
+fn batches_from(prepared: &Prepared, saved: &Saved) -> Batches {
+    let (loader, sampler) = prepared.train.clone();
+    let cursor = Cursor { epoch: saved.epoch, batch: saved.batch };
+    let ahead = Prefetch::Ahead(NonZeroUsize::MIN.saturating_add(1));
+    Batches::start(loader, sampler, cursor, prepared.plan.train.epochs, ahead)
 }
 
 struct Loop<'a, 'c> {
@@ -88,12 +93,6 @@ struct Loop<'a, 'c> {
     epoch_started: Instant,
 }
 
-/// Whether the loop goes on after a piece of work.
-enum Flow {
-    GoOn,
-    End(Ending),
-}
-
 impl Loop<'_, '_> {
     fn run(mut self) -> Result<Ending, RunError> {
         let ending = loop {
@@ -106,8 +105,7 @@ impl Loop<'_, '_> {
                 self.end_epoch()
             };
             match worked {
-                Ok(Flow::GoOn) => {}
-                Ok(Flow::End(ending)) => break ending,
+                Ok(()) => {}
                 Err(error) if is_cancelled(&error) && self.stop_signal().is_some() => {
                     self.prepared.engine.abandon();
                 }
@@ -123,29 +121,13 @@ impl Loop<'_, '_> {
     ///
     /// Not where storage itself failed, nor where the state is in doubt because a step was not reproduced.
     fn save_before(&mut self, error: RunError) -> RunError {
-        let cause = match &error {
-            RunError::Engine(error) | RunError::Evaluate(EvaluateError::Engine(error))
-                if error.class == ErrorClass::OutOfMemory =>
-            {
-                EmergencyCause::OutOfMemory
-            }
-            RunError::Engine(_) | RunError::Evaluate(_) | RunError::Load(_) => EmergencyCause::Error,
+        let cause = match (&error, error.engine()) {
+            (_, Some(error)) if error.class == ErrorClass::OutOfMemory => EmergencyCause::OutOfMemory,
+            (RunError::Engine(_) | RunError::Evaluate(_) | RunError::Load(_), _) => EmergencyCause::Error,
             _ => return error,
         };
         self.prepared.engine.abandon();
-        let snapshot = match self.snapshot() {
-            Ok(snapshot) => snapshot,
-            Err(second) => {
-                self.context.observer.notice(&format!("the last steps could not be saved: {second}"));
-                return error;
-            }
-        };
-        let line = match self.context.keeper.save_now(
-            Kind::Emergency(cause),
-            self.saved.epoch,
-            &self.saved,
-            snapshot,
-        ) {
+        let line = match self.save_now(Kind::Emergency(cause)) {
             Ok(name) => format!("saved step {} as checkpoints/{name}", self.saved.step),
             Err(second) => format!("the last steps could not be saved: {second}"),
         };
@@ -190,27 +172,37 @@ impl Loop<'_, '_> {
         Ok(StateSnapshot { set, layout: Arc::clone(&self.layout) })
     }
 
+    /// Makes the state durable, unless a checkpoint of this step already is, and names the checkpoint.
+    fn save_now(&mut self, kind: Kind) -> Result<Name, RunError> {
+        self.context.keeper.flush(self.saved.best)?;
+        if let Some(name) = self.context.keeper.last_durable().filter(|name| name.step == self.saved.step) {
+            // It may stand before the end of its epoch where the state stands behind it, which costs nothing but the
+            // validation.
+            return Ok(name);
+        }
+        let snapshot = self.snapshot()?;
+        Ok(self.context.keeper.save_now(kind, self.saved.epoch, &self.saved, snapshot)?)
+    }
+
     /// Makes the state durable before the process ends, whatever the reason.
     fn close(&mut self, ending: &Ending) -> Result<(), RunError> {
-        self.context.keeper.flush(self.saved.best)?;
         let kind = match ending {
             Ending::Signal(signal) => Kind::Emergency(EmergencyCause::Signal(*signal)),
             _ => Kind::Step,
         };
-        let snapshot = self.snapshot()?;
-        self.context.keeper.save_now(kind, self.saved.epoch, &self.saved, snapshot)?;
-        self.context.keeper.write_history()?;
-        Ok(())
+        self.save_now(kind)?;
+        Ok(self.context.keeper.write_history()?)
     }
 
-    fn step(&mut self) -> Result<Flow, RunError> {
-        let Some(batch) = self.batches.next()? else { return Ok(Flow::End(Ending::Complete)) };
+    fn step(&mut self) -> Result<(), RunError> {
+        let batch =
+            self.batches.next()?.expect("batches last to the end of the last epoch, and so does the loop");
         let outcome = self.compute(&batch)?;
         let examples = batch.examples.len();
         self.batches.recycle(batch);
         self.saved.batch += 1;
         if !outcome.applied {
-            return self.refused(&outcome).map(|()| Flow::GoOn);
+            return self.refused(&outcome);
         }
         self.saved.step += 1;
         self.saved.refused_in_a_row = 0;
@@ -238,7 +230,7 @@ impl Loop<'_, '_> {
             let snapshot = self.snapshot()?;
             self.context.keeper.save(Kind::Step, self.saved.epoch, &self.saved, snapshot)?;
         }
-        Ok(Flow::GoOn)
+        Ok(())
     }
 
     /// Gradients of all parts of a batch, then the update.
@@ -264,8 +256,7 @@ impl Loop<'_, '_> {
             if let Err(error) = kept {
                 engine.abandon();
                 // The batch was not trained; the run can go on with it, now or in another process.
-                let cursor = Cursor { epoch: self.saved.epoch, batch: self.saved.batch };
-                self.restart_batches(cursor);
+                self.batches = batches_from(self.prepared, &self.saved);
                 return Err(error.into());
             }
         }
@@ -276,12 +267,6 @@ impl Loop<'_, '_> {
             self.saved.last_lr = lr;
         }
         Ok(outcome)
-    }
-
-    fn restart_batches(&mut self, cursor: Cursor) {
-        let (loader, sampler) = self.prepared.train.clone();
-        let ahead = Prefetch::Ahead(NonZeroUsize::MIN.saturating_add(1));
-        self.batches = Batches::start(loader, sampler, cursor, self.prepared.plan.train.epochs, ahead);
     }
 
     /// Records an applied step, or compares it with what the journal has recorded of it before.
@@ -327,38 +312,30 @@ impl Loop<'_, '_> {
         Ok(())
     }
 
-    fn end_epoch(&mut self) -> Result<Flow, RunError> {
-        let validation = validate(self.prepared).map_err(|error| match error {
-            EvaluateError::Engine(error) => RunError::Engine(error),
-            other => RunError::Evaluate(other),
-        })?;
+    fn end_epoch(&mut self) -> Result<(), RunError> {
         let epoch = self.saved.epoch;
-        let train_loss = self.saved.epoch_loss_sum / self.saved.epoch_loss_weight;
-        let measured = |name: &str| {
-            let column = validation.iter().find(|(column, _)| column == name).map(|(_, value)| *value);
-            column.or((name == "train_loss").then_some(train_loss))
+        let mut done = EpochDone {
+            epoch,
+            step: self.saved.step,
+            lr: self.saved.last_lr,
+            train_loss: self.saved.epoch_loss_sum / self.saved.epoch_loss_weight,
+            validation: validate(self.prepared)?,
+            is_best: false,
+            seconds: self.epoch_started.elapsed().as_secs_f64(),
+            attempt: self.context.attempt,
         };
         let (watched, direction) = (self.watched.0.as_str(), self.watched.1);
-        let Some(value) = measured(watched) else {
-            let columns = validation.iter().map(|(name, _)| name.as_str()).chain(["train_loss"]);
+        let Some(value) = done.value(watched) else {
+            let columns = done.validation.iter().map(|(name, _)| name.as_str()).chain(["train_loss"]);
             let measured = columns.collect::<Vec<_>>().join(", ");
             return Err(RunError::NotMeasured { monitor: watched.to_owned(), measured });
         };
         let best = Best { value, epoch, step: self.saved.step };
-        let is_best = Best::observe(&mut self.saved.best, best, direction);
-        let plateau_loss = measured("val_loss").unwrap_or(train_loss);
+        done.is_best = Best::observe(&mut self.saved.best, best, direction);
+        let is_best = done.is_best;
+        let plateau_loss = done.value("val_loss").unwrap_or(done.train_loss);
         self.schedule.end_epoch(&mut self.saved.plateau, plateau_loss);
         self.watch(value, direction)?;
-        let done = EpochDone {
-            epoch,
-            step: self.saved.step,
-            lr: self.saved.last_lr,
-            train_loss,
-            validation,
-            is_best,
-            seconds: self.epoch_started.elapsed().as_secs_f64(),
-            attempt: self.context.attempt,
-        };
         self.epoch_started = Instant::now();
         self.context.observer.epoch(&done, self.prepared.plan.train.epochs);
         // An epoch that an earlier attempt has recorded is not recorded again.
@@ -372,7 +349,7 @@ impl Loop<'_, '_> {
             let snapshot = self.snapshot()?;
             self.context.keeper.save(Kind::Epoch, epoch, &self.saved, snapshot)?;
         }
-        Ok(Flow::GoOn)
+        Ok(())
     }
 
     fn next_epoch(&mut self) {
@@ -401,5 +378,5 @@ impl Loop<'_, '_> {
 }
 
 fn is_cancelled(error: &RunError) -> bool {
-    matches!(error, RunError::Engine(error) if error.class == ErrorClass::Cancelled)
+    error.engine().is_some_and(|error| error.class == ErrorClass::Cancelled)
 }

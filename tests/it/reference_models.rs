@@ -118,15 +118,7 @@ pub fn array_names() -> Vec<String> {
 }
 
 fn digits() -> Loader {
-    let array = |name: &str| ArrayMap {
-        array: Some(name.to_owned()),
-        columns: Vec::new(),
-        file: None,
-        validation_file: None,
-        scale: 1.0,
-        mean: Vec::new(),
-        std: Vec::new(),
-    };
+    let array = |name: &str| ArrayMap::stored(Some(name));
     let plan = DataPlan {
         source: DataSource::Files { train: Some(folder().join("digits160.npz")), validation: None },
         validation_fraction: None,

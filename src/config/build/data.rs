@@ -167,10 +167,10 @@ fn complete_digits(reader: &mut Reader<'_>, plan: &mut DataPlan) {
         if is_onnx && !reader.settings.is_spoiled_table("data.inputs") {
             missing_input(reader, DIGITS_INPUT);
         }
-        plan.inputs.insert(DIGITS_INPUT.to_owned(), named_array(DIGITS_INPUT));
+        plan.inputs.insert(DIGITS_INPUT.to_owned(), ArrayMap::stored(Some(DIGITS_INPUT)));
     }
     if plan.targets.is_empty() {
-        plan.targets.insert(DIGITS_TARGET.to_owned(), named_array(DIGITS_TARGET));
+        plan.targets.insert(DIGITS_TARGET.to_owned(), ArrayMap::stored(Some(DIGITS_TARGET)));
     }
     if plan.validation_fraction.is_some() {
         let path = KeyPath::dotted("data.validation_fraction");
@@ -207,18 +207,6 @@ fn complete_digits(reader: &mut Reader<'_>, plan: &mut DataPlan) {
                 reader.exclusive(KeyPath::dotted("data.builtin"), path.child("file"));
             }
         }
-    }
-}
-
-fn named_array(array: &str) -> ArrayMap {
-    ArrayMap {
-        array: Some(array.to_owned()),
-        columns: Vec::new(),
-        file: None,
-        validation_file: None,
-        scale: 1.0,
-        mean: Vec::new(),
-        std: Vec::new(),
     }
 }
 

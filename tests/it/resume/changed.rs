@@ -26,7 +26,9 @@ fn more_patience_outlives_a_process_that_ends_before_the_next_checkpoint() {
     let steps = dir.steps().len() as u64;
     let patient = ["train.early_stopping.patience=300", "checkpoint.every_epochs=300"];
     dir.kill_at_step(steps + 3, &patient);
-    let child = dir.start_until_step(steps + 6, &[]);
+    // A step that only the next process can record: so it is at work when the signal comes.
+    let reached = dir.folded().last_step();
+    let child = dir.start_until_step(reached + 3, &[]);
     send(Signal::INT, &child);
     crate::work_dir::Ended::of_child(child).check_code(130);
     assert!(dir.folded().finished.is_none(), "the run stopped early again");

@@ -22,6 +22,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
+use trainer_runtime::disk::RealDisk;
 use trainer_runtime::keeper::{OpenError, RecoverError};
 use trainer_runtime::lock::{LockError, WorkDirLock};
 use trainer_runtime::signals::Signals;
@@ -56,10 +57,11 @@ pub fn run(args: &RunArgs, global: &GlobalArgs, signals: &Signals) -> Result<Exi
         progress.line(&format!("note: {notice}"));
     }
     let plan = loaded.plan;
-    let opened = Keeper::open(&args.work_dir, &plan.checkpoint).map_err(|error| match error {
-        KeepError::Open(OpenError::Journal(_)) => fail(Exit::Damaged)(error),
-        other => fail(Exit::StorageFailed)(other),
-    })?;
+    let opened =
+        Keeper::open(RealDisk::shared(), &args.work_dir, &plan.checkpoint).map_err(|error| match error {
+            KeepError::Open(OpenError::Journal(_)) => fail(Exit::Damaged)(error),
+            other => fail(Exit::StorageFailed)(other),
+        })?;
     let mut keeper = opened.keeper;
     if let Some(error) = opened.history_error {
         return Err(fail(Exit::Damaged)(error));
@@ -108,6 +110,7 @@ fn record_error(keeper: &mut Keeper, error: RunError) -> RunError {
         RunError::NotReproduced { .. } => "a step could not be reproduced",
         // Storage is what failed, so nothing is written to it.
         RunError::Keep(_) => return error,
+        RunError::DiskFull { .. } => "the disk was full",
         _ => "of an error",
     };
     let step = keeper.last_durable().map_or(0, |name| name.step);
@@ -330,6 +333,7 @@ fn finish(
     let epoch = completed(keeper, step).map(|epoch| epoch.epoch).max().unwrap_or(0);
     keeper.record(Event::Finished(Finished { step, epoch, reason: reason.to_owned() }))?;
     keeper.sync()?;
+    keeper.release_reserve()?;
     print_result(&summary(keeper, step, &path, since));
     Ok(Exit::Finished)
 }

@@ -3,6 +3,7 @@
 //! Each kind of record has a number that is never given to another kind. Payloads are encoded by
 //! [`trainer_runtime::codec`]; the fields and their order are part of the format and drawn in docs/formats.md.
 
+pub use super::step_done::StepDone;
 use thiserror::Error;
 use trainer_runtime::codec::{self, Decode, DecodeError, Encode, EncodeError};
 
@@ -16,7 +17,7 @@ pub enum Event {
     Resumed(Resumed),
     /// Kind 3: the settings are others from here on.
     PlanChanged(PlanChanged),
-    /// Kind 4: an update was applied.
+    /// Kind 4, or 18 with a digest: an update was applied.
     StepDone(StepDone),
     /// Kind 5: a batch gave a loss or gradient that is not finite, and was left out.
     StepRefused(StepRefused),
@@ -36,6 +37,8 @@ pub enum Event {
     InputsChanged(InputsChanged),
     /// Kind 13: the process ended on its own before the run was complete.
     Stopped(Stopped),
+    /// Kind 19: the journal of this run was lost; what follows goes on from a checkpoint.
+    HistoryLost(HistoryLost),
 }
 
 macro_rules! record {
@@ -114,26 +117,6 @@ record! {
         model_crc32: u32,
         /// Each change in words.
         changes: Vec<String>,
-    }
-}
-
-record! {
-    /// An applied update.
-    StepDone {
-        /// Its number, from 1.
-        step: u64,
-        /// Epoch, from 1.
-        epoch: u64,
-        /// Index of the batch in its epoch, from 0.
-        batch: u64,
-        /// Bits of the batch's mean loss (f32) before the update.
-        loss_bits: u32,
-        /// Learning rate.
-        lr: f64,
-        /// Global L2 norm of the mean gradient before clipping.
-        gradient_norm: f64,
-        /// Examples in the batch.
-        examples: u64,
     }
 }
 
@@ -239,6 +222,18 @@ record! {
     }
 }
 
+record! {
+    /// The first record of a journal that takes the place of one that was lost.
+    HistoryLost {
+        /// The run that the checkpoint is of.
+        run_id: String,
+        /// File name of the checkpoint from which the run goes on.
+        checkpoint: String,
+        /// Updates applied in it. Nothing is known of how they were computed.
+        step: u64,
+    }
+}
+
 impl EpochDone {
     /// The value of a column of `history.csv`: `train_loss`, or one of validation.
     #[must_use]
@@ -286,7 +281,7 @@ impl Event {
             Self::RunStarted(event) => (1, codec::encode(event)?),
             Self::Resumed(event) => (2, codec::encode(event)?),
             Self::PlanChanged(event) => (3, codec::encode(event)?),
-            Self::StepDone(event) => (4, codec::encode(event)?),
+            Self::StepDone(event) => event.encode()?,
             Self::StepRefused(event) => (5, codec::encode(event)?),
             Self::EpochDone(event) => (6, codec::encode(event)?),
             Self::CheckpointDurable(event) => (7, codec::encode(event)?),
@@ -296,6 +291,7 @@ impl Event {
             Self::Finished(event) => (11, codec::encode(event)?),
             Self::InputsChanged(event) => (12, codec::encode(event)?),
             Self::Stopped(event) => (13, codec::encode(event)?),
+            Self::HistoryLost(event) => (19, codec::encode(event)?),
         })
     }
 
@@ -308,7 +304,7 @@ impl Event {
             1 => codec::decode(payload).map(Self::RunStarted),
             2 => codec::decode(payload).map(Self::Resumed),
             3 => codec::decode(payload).map(Self::PlanChanged),
-            4 => codec::decode(payload).map(Self::StepDone),
+            StepDone::PLAIN_KIND => StepDone::decode_plain(payload).map(Self::StepDone),
             5 => codec::decode(payload).map(Self::StepRefused),
             6 => codec::decode(payload).map(Self::EpochDone),
             7 => codec::decode(payload).map(Self::CheckpointDurable),
@@ -318,6 +314,8 @@ impl Event {
             11 => codec::decode(payload).map(Self::Finished),
             12 => codec::decode(payload).map(Self::InputsChanged),
             13 => codec::decode(payload).map(Self::Stopped),
+            StepDone::DIGESTED_KIND => StepDone::decode_digested(payload).map(Self::StepDone),
+            19 => codec::decode(payload).map(Self::HistoryLost),
             kind => return Err(EventError::UnknownKind { sequence, kind }),
         };
         event.map_err(|source| EventError::Payload { sequence, kind, source })
@@ -326,7 +324,7 @@ impl Event {
 
 #[cfg(test)]
 mod tests {
-    use super::{Event, EventError, Finished, StepDone};
+    use super::{Event, EventError, Finished, HistoryLost, StepDone};
 
     #[test]
     fn an_event_comes_back_as_it_was() {
@@ -338,35 +336,18 @@ mod tests {
             lr: 0.1,
             gradient_norm: 2.5,
             examples: 64,
+            digest: None,
         };
+        let lost = HistoryLost { run_id: "0f".to_owned(), checkpoint: "c".to_owned(), step: 3 };
         for event in [
             Event::StepDone(step),
+            Event::HistoryLost(lost),
             Event::Finished(Finished { step: 9, epoch: 3, reason: "done".to_owned() }),
         ] {
             let (kind, payload) = event.encode().unwrap();
             assert_eq!(Event::decode(1, kind, &payload).unwrap(), event);
         }
     }
-
-    #[test]
-    fn the_bytes_of_a_step_are_those_of_the_format() {
-        let step =
-            StepDone { step: 1, epoch: 1, batch: 0, loss_bits: 2, lr: 1.0, gradient_norm: 0.5, examples: 64 };
-        let (kind, payload) = Event::StepDone(step).encode().unwrap();
-        let hex: String = payload.iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(kind, 4);
-        assert_eq!(hex, GOLDEN_STEP);
-    }
-
-    const GOLDEN_STEP: &str = concat!(
-        "0100000000000000", // step
-        "0100000000000000", // epoch
-        "0000000000000000", // batch
-        "02000000",         // loss_bits
-        "000000000000f03f", // lr
-        "000000000000e03f", // gradient_norm
-        "4000000000000000", // examples
-    );
 
     #[test]
     fn an_unknown_kind_and_a_short_payload_are_refused() {

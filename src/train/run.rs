@@ -7,7 +7,8 @@ use super::evaluate::validate;
 use super::event::{EarlyStopped, EpochDone, Event, StepDone, StepRefused};
 use super::keeper::{KeepError, Keeper};
 use super::observe::{Observer, StepProgress};
-use super::outcome::{Ending, RunError};
+use super::outcome::{Ending, NotReproduced, RunError};
+use super::policy::SavePolicy;
 use super::prepare::{Prepared, parts, take_part};
 use super::saved::{Saved, StateSnapshot};
 use super::schedule::Schedule;
@@ -68,8 +69,12 @@ pub fn run(prepared: &mut Prepared, saved: Saved, mut context: Context<'_>) -> R
     }
     let layout = Arc::new(prepared.engine.layout().clone());
     let started = Instant::now();
-    Loop { prepared, saved, context, schedule, watched, batches, layout, started, epoch_started: started }
-        .run()
+    let policy = SavePolicy::new(&prepared.plan.checkpoint, started);
+    let epoch_started = started;
+    let mut run =
+        Loop { prepared, saved, context, schedule, watched, batches, layout, policy, started, epoch_started };
+    run.reserve()?;
+    run.run()
 }
 
 /// The batches from where `saved` is to the end of the run, prepared ahead.
@@ -80,15 +85,16 @@ fn batches_from(prepared: &Prepared, saved: &Saved) -> Batches {
     Batches::start(loader, sampler, cursor, prepared.plan.train.epochs, ahead)
 }
 
-struct Loop<'a, 'c> {
-    prepared: &'a mut Prepared,
-    saved: Saved,
-    context: Context<'c>,
+pub(super) struct Loop<'a, 'c> {
+    pub(super) prepared: &'a mut Prepared,
+    pub(super) saved: Saved,
+    pub(super) context: Context<'c>,
     schedule: Schedule,
     /// The column that best tracking and early stopping watch, and which way it improves.
     watched: (String, Direction),
     batches: Batches,
     layout: Arc<crate::engine::state::Layout>,
+    policy: SavePolicy,
     started: Instant,
     epoch_started: Instant,
 }
@@ -111,10 +117,19 @@ impl Loop<'_, '_> {
                 }
                 Err(error) => return Err(self.save_before(error)),
             }
-            self.context.keeper.collect().map_err(KeepError::from)?;
+            self.with_room(|run| run.collect())?;
         };
         self.close(&ending)?;
         Ok(ending)
+    }
+
+    /// Takes note of checkpoints that were finished in the background, and tells what else the keeper did.
+    fn collect(&mut self) -> Result<(), RunError> {
+        let collected = self.context.keeper.collect();
+        for notice in self.context.keeper.take_notices() {
+            self.context.observer.notice(&notice.to_string());
+        }
+        collected.map(drop).map_err(|error| KeepError::from(error).into())
     }
 
     /// Makes the last committed state durable because `error` is about to end the run; the error comes back.
@@ -159,7 +174,7 @@ impl Loop<'_, '_> {
         limit.is_some_and(|limit| self.started.elapsed() >= limit).then_some(Ending::TimeIsOver)
     }
 
-    fn snapshot(&self) -> Result<StateSnapshot, RunError> {
+    pub(super) fn snapshot(&self) -> Result<StateSnapshot, RunError> {
         let set = self.prepared.engine.snapshot()?;
         if !self.prepared.engine.is_finite(&set) {
             // What is not finite never becomes finite again: saved, it would be what every later attempt starts from.
@@ -172,8 +187,22 @@ impl Loop<'_, '_> {
         Ok(StateSnapshot { set, layout: Arc::clone(&self.layout) })
     }
 
+    /// Hands the state over to be written.
+    fn save(&mut self, kind: Kind, epoch: u64) -> Result<(), RunError> {
+        self.policy.saved(Instant::now());
+        self.with_room(|run| {
+            let snapshot = run.snapshot()?;
+            Ok(run.context.keeper.save(kind, epoch, &run.saved, snapshot)?)
+        })
+    }
+
     /// Makes the state durable, unless a checkpoint of this step already is, and names the checkpoint.
     fn save_now(&mut self, kind: Kind) -> Result<Name, RunError> {
+        self.with_room(|run| run.save_now_if_there_is_room(kind).map(drop))?;
+        Ok(self.context.keeper.last_durable().expect("what was just saved is durable"))
+    }
+
+    fn save_now_if_there_is_room(&mut self, kind: Kind) -> Result<Name, RunError> {
         self.context.keeper.flush().map_err(KeepError::from)?;
         if let Some(name) = self.context.keeper.last_durable().filter(|name| name.step == self.saved.step) {
             // It may stand before the end of its epoch where the state stands behind it, which costs nothing but the
@@ -191,7 +220,7 @@ impl Loop<'_, '_> {
             _ => Kind::Step,
         };
         self.save_now(kind)?;
-        Ok(self.context.keeper.write_history()?)
+        self.write_history()
     }
 
     fn step(&mut self) -> Result<(), RunError> {
@@ -220,15 +249,9 @@ impl Loop<'_, '_> {
             examples,
         };
         self.context.observer.step(&progress);
-        let by_policy = self
-            .prepared
-            .plan
-            .checkpoint
-            .every_steps
-            .is_some_and(|every| self.saved.step.is_multiple_of(every));
-        if by_policy || self.context.signals.is_some_and(Signals::take_save_request) {
-            let snapshot = self.snapshot()?;
-            self.context.keeper.save(Kind::Step, self.saved.epoch, &self.saved, snapshot)?;
+        let is_asked_for = self.context.signals.is_some_and(Signals::take_save_request);
+        if is_asked_for || self.policy.is_due_after_step(self.saved.step, Instant::now()) {
+            self.save(Kind::Step, self.saved.epoch)?;
         }
         Ok(())
     }
@@ -272,13 +295,12 @@ impl Loop<'_, '_> {
     /// Records an applied step, or compares it with what the journal has recorded of it before.
     fn journal_step(&mut self, outcome: &StepOutcome, examples: usize) -> Result<(), RunError> {
         let step = self.saved.step;
-        if let Some(recorded) = self.context.recorded.remove(&step) {
-            if recorded.loss_bits != outcome.loss.to_bits() {
-                let recorded = f32::from_bits(recorded.loss_bits);
-                return Err(RunError::NotReproduced { step, found: outcome.loss, recorded });
-            }
-            return Ok(());
-        }
+        let recorded = self.context.recorded.remove(&step);
+        let every = self.prepared.plan.checkpoint.digest_every_steps;
+        let is_due = match &recorded {
+            Some(recorded) => recorded.digest.is_some(),
+            None => every > 0 && step.is_multiple_of(every),
+        };
         let done = StepDone {
             step,
             epoch: self.saved.epoch,
@@ -287,8 +309,15 @@ impl Loop<'_, '_> {
             lr: self.saved.last_lr,
             gradient_norm: outcome.gradient_norm,
             examples: examples as u64,
+            digest: if is_due { Some(self.prepared.engine.parameter_digest()?) } else { None },
         };
-        Ok(self.context.keeper.record(Event::StepDone(done))?)
+        match recorded {
+            Some(recorded) => match NotReproduced::of(&done, &recorded) {
+                Some(what) => Err(RunError::NotReproduced { step, what }),
+                None => Ok(()),
+            },
+            None => Ok(self.context.keeper.record(Event::StepDone(done))?),
+        }
     }
 
     fn refused(&mut self, outcome: &StepOutcome) -> Result<(), RunError> {
@@ -301,8 +330,11 @@ impl Loop<'_, '_> {
             self.saved.refused_in_a_row
         );
         self.context.observer.notice(&line);
-        let event = StepRefused { epoch, batch, loss_bits: loss.to_bits(), gradient_norm };
-        self.context.keeper.record(Event::StepRefused(event))?;
+        // Computed again after a resume, it is in the journal already.
+        if !self.context.keeper.history.refused.contains(&(epoch, batch)) {
+            let event = StepRefused { epoch, batch, loss_bits: loss.to_bits(), gradient_norm };
+            self.context.keeper.record(Event::StepRefused(event))?;
+        }
         let refused = self.saved.refused_in_a_row;
         if refused >= self.prepared.plan.train.max_refused_steps {
             self.context.keeper.flush().map_err(KeepError::from)?;
@@ -341,13 +373,12 @@ impl Loop<'_, '_> {
         // An epoch that an earlier attempt has recorded is not recorded again.
         if !self.context.keeper.history.epochs.contains_key(&epoch) {
             self.context.keeper.record(Event::EpochDone(done))?;
-            self.context.keeper.write_history()?;
+            self.write_history()?;
         }
         self.next_epoch();
         let ends = self.reason_to_end().is_some();
-        if ends || epoch.is_multiple_of(self.prepared.plan.checkpoint.every_epochs) || is_best {
-            let snapshot = self.snapshot()?;
-            self.context.keeper.save(Kind::Epoch, epoch, &self.saved, snapshot)?;
+        if ends || self.policy.is_due_after_epoch(epoch, is_best) {
+            self.save(Kind::Epoch, epoch)?;
         }
         Ok(())
     }
@@ -371,8 +402,11 @@ impl Loop<'_, '_> {
             plan.monitor
         );
         self.context.observer.notice(&line);
-        let event =
-            EarlyStopped { epoch: self.saved.epoch, monitor: plan.monitor, epochs_without_improvement };
+        let epoch = self.saved.epoch;
+        if self.context.keeper.history.stopped_early.contains(&epoch) {
+            return Ok(());
+        }
+        let event = EarlyStopped { epoch, monitor: plan.monitor, epochs_without_improvement };
         Ok(self.context.keeper.record(Event::EarlyStopped(event))?)
     }
 }

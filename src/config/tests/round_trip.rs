@@ -43,6 +43,13 @@ fn plans() -> Vec<Plan> {
             "train.early_stopping.patience=4",
             "train.early_stopping.monitor=val_accuracy",
             "checkpoint.every_steps=3",
+            "checkpoint.every_minutes=0.5",
+            "checkpoint.on_best=false",
+            "checkpoint.keep_every_epochs=5",
+            "checkpoint.keep_every_steps=1000",
+            "checkpoint.digest_every_steps=0",
+            "checkpoint.reserve=false",
+            "checkpoint.disk_full_timeout_s=0",
         ]),
     ];
     for durability in ["step", "checkpoint", "interval"] {

@@ -28,5 +28,7 @@ pub use safetensors::Dtype;
 pub use store::{Entry, Receipt, Request, Search, Store};
 pub use tensor::{Element, ElementError, Snapshot, TensorView};
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 #[cfg(test)]
 mod tests;

@@ -73,5 +73,7 @@ impl fmt::Debug for Payload {
     }
 }
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 #[cfg(test)]
 mod tests;

@@ -5,6 +5,7 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::error::longer_than;
 use super::{Bytes, DirEntry, Disk, DiskError, DiskFile, Operation};
 
 /// The file system of this machine.
@@ -121,8 +122,7 @@ fn read_limited(path: &Path, limit_bytes: u64) -> io::Result<Vec<u8>> {
     // One byte beyond the limit tells a file of exactly the limit from a longer one.
     file.take(limit_bytes.saturating_add(1)).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > limit_bytes {
-        let message = format!("it is longer than the {limit_bytes} bytes that such a file may have");
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
+        return Err(longer_than(limit_bytes));
     }
     Ok(bytes)
 }

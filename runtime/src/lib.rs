@@ -7,6 +7,7 @@
 //! * [`signals`]: stop and save requests from outside.
 //! * [`journal`]: what happened, as an append-only sequence of records.
 //! * [`checkpoint`]: the tensors, as safetensors files that are complete and verified or not there at all.
+//! * [`keeper`]: both together, in the order that makes them trustworthy; most programs need no other.
 //! * [`writer`]: checkpoints written on a thread of their own while the computation goes on.
 //! * [`codec`]: how records and other small state become bytes.
 //! * [`atomic_file`]: small files that are replaced whole or not at all.
@@ -79,6 +80,7 @@ pub mod codec;
 #[cfg(test)]
 mod formats_doc;
 pub mod journal;
+pub mod keeper;
 pub mod lock;
 mod run_id;
 pub mod signals;

@@ -124,6 +124,11 @@ impl Name {
     pub fn new(kind: Kind, epoch: u64, step: u64) -> Name {
         Name { step, kind, epoch: if kind == Kind::Epoch { epoch } else { 0 } }
     }
+
+    /// The epoch that ended; 0 where the name has none.
+    pub(super) fn epoch(&self) -> u64 {
+        self.epoch
+    }
 }
 
 impl fmt::Display for Name {

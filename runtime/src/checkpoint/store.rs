@@ -10,7 +10,7 @@ use super::error::{LoadError, LoadFault, PublishError, Rejected};
 use super::header::{self, Meta};
 use super::load::Checkpoint;
 use super::names::{DAMAGED_SUFFIX, Kind, Link, Name, STATE_TENSOR, TEMPORARY_SUFFIX};
-use super::retire;
+use super::retire::{self, Retention};
 use super::tensor::{Snapshot, TensorView};
 use crate::RunId;
 use crate::disk::{Disk, DiskError, remove_if_present};
@@ -268,14 +268,14 @@ impl Store {
         Ok(aside)
     }
 
-    /// Drops the checkpoints of all but the last `keep_last` steps, and says which. The best is never dropped, nor are
-    /// those of the last two steps. To be called after a newer one was published.
+    /// Drops the checkpoints that are not to be kept, and says which. None of `never` is dropped, nor are those of the
+    /// last two steps. To be called after a newer one was published, which is one of `never`, as is the best.
     ///
     /// # Errors
     /// If a storage operation fails; some may then have been dropped.
-    pub fn retire(&self, keep_last: usize, best: Option<Name>) -> Result<Vec<Name>, DiskError> {
+    pub fn retire(&self, retention: &Retention, never: &[Name]) -> Result<Vec<Name>, DiskError> {
         let names: Vec<Name> = self.list()?.into_iter().map(|entry| entry.name).collect();
-        let dropped = retire::to_drop(&names, keep_last, best);
+        let dropped = retire::to_drop(&names, retention, never);
         for name in &dropped {
             remove_if_present(&*self.disk, &self.path(*name))?;
         }

@@ -225,6 +225,11 @@ impl Keeper {
         Ok(self.journal.append(kind, payload)?)
     }
 
+    /// The last record that is known to be durable; 0 when none is.
+    pub fn durable_sequence(&self) -> u64 {
+        self.journal.durable_sequence()
+    }
+
     /// Makes every record appended so far durable.
     ///
     /// # Errors

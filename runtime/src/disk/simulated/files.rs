@@ -58,6 +58,14 @@ impl Files {
         self.contents.get(&file).cloned().unwrap_or_default()
     }
 
+    /// Every name of a file, and its bytes.
+    pub(super) fn named(&self) -> impl Iterator<Item = (&Path, Arc<Vec<u8>>)> {
+        self.names.iter().filter_map(|(path, node)| match node {
+            Node::File(file) => Some((path.as_path(), self.bytes(*file))),
+            Node::Dir => None,
+        })
+    }
+
     pub(super) fn bytes_len(&self, file: FileId) -> u64 {
         self.contents.get(&file).map_or(0, |bytes| bytes.len() as u64)
     }

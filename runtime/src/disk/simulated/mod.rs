@@ -19,7 +19,7 @@
 //! there.
 //!
 //! ```
-//! use std::path::Path;
+//! use std::path::{Path, PathBuf};
 //! use trainer_runtime::disk::Disk;
 //! use trainer_runtime::disk::simulated::{Fault, Lasting, SimulatedDisk};
 //!
@@ -35,7 +35,7 @@
 //! replace(&disk, b"new")?;
 //!
 //! let found: Vec<Vec<u8>> = disk
-//!     .crash_images(disk.history().len(), 64, 1)
+//!     .crash_images(disk.operations(), 64, 1)
 //!     .map(|(_, image)| image.read(Path::new("state"), 100))
 //!     .collect::<Result<_, _>>()?;
 //! assert!(found.iter().any(|bytes| bytes != b"old" && bytes != b"new"));
@@ -55,14 +55,14 @@ mod operations;
 mod power_loss;
 mod rng;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use faults::{Attempt, Fault, Lasting, SyncMode};
 pub use history::{Outcome, Recorded};
 pub use power_loss::{CrashPoint, DataLeft, NamesLeft, PowerLoss, SECTOR_BYTES, SizesLeft};
 
-use super::Disk;
+use super::{Bytes, Disk};
 use durable::Durable;
 use faults::Faults;
 use files::Files;
@@ -117,6 +117,16 @@ impl SimulatedDisk {
     /// What was asked of it since the record began, in order.
     pub fn history(&self) -> Vec<Recorded> {
         self.state().history.clone()
+    }
+
+    /// How many operations were asked of it since the record began.
+    pub fn operations(&self) -> usize {
+        self.state().history.len()
+    }
+
+    /// Every file and its bytes, by name.
+    pub fn files(&self) -> Vec<(PathBuf, Bytes)> {
+        self.state().files.named().map(|(path, bytes)| (path.to_path_buf(), Bytes::from(bytes))).collect()
     }
 
     /// Makes everything durable and begins a new record.

@@ -31,7 +31,7 @@ fn write(disk: &SimulatedDisk, name: &str, bytes: &[u8]) -> std::sync::Arc<dyn D
 
 /// What the images of a power loss now hold under a name; `None` where there is no such name.
 fn found(disk: &SimulatedDisk, name: &str) -> BTreeSet<Option<Vec<u8>>> {
-    let images = disk.crash_images(disk.history().len(), IMAGES, 7);
+    let images = disk.crash_images(disk.operations(), IMAGES, 7);
     images.map(|(_, image)| image.read(path(name), u64::MAX).ok()).collect()
 }
 
@@ -129,7 +129,7 @@ fn names_are_lost_each_for_itself_until_their_directory_is_synced() {
         disk.create_new(path(name)).unwrap();
     }
     let names = |disk: &SimulatedDisk| -> BTreeSet<Vec<String>> {
-        let images = disk.crash_images(disk.history().len(), IMAGES, 3);
+        let images = disk.crash_images(disk.operations(), IMAGES, 3);
         let listed =
             |image: SimulatedDisk| image.list(path("d")).unwrap().into_iter().map(|e| e.name).collect();
         images.map(|(_, image)| listed(image)).collect()
@@ -147,7 +147,7 @@ fn a_rename_is_left_or_lost_whole_and_a_removal_too() {
     let disk = with_file(b"old");
     disk.put(path("d/new"), b"new");
     disk.rename(path("d/new"), path("d/f")).unwrap();
-    let images = disk.crash_images(disk.history().len(), IMAGES, 5);
+    let images = disk.crash_images(disk.operations(), IMAGES, 5);
     let seen: BTreeSet<_> =
         images.map(|(_, image)| ["d/f", "d/new"].map(|name| image.read(path(name), 9).ok())).collect();
     let (old, new) = (Some(b"old".to_vec()), Some(b"new".to_vec()));
@@ -178,7 +178,7 @@ fn what_is_in_a_directory_is_lost_with_its_name() {
     let images: Vec<_> = disk.crash_images(before, IMAGES, 1).collect();
     assert!(images.iter().any(|(_, image)| image.list(path("d")).is_err()));
     assert!(images.iter().any(|(_, image)| image.list(path("d")).is_ok()));
-    let images = disk.crash_images(disk.history().len(), IMAGES, 1);
+    let images = disk.crash_images(disk.operations(), IMAGES, 1);
     assert!(images.into_iter().all(|(_, image)| image.list(path("d")).is_ok()));
 }
 
@@ -187,7 +187,7 @@ fn two_names_of_one_file_are_one_file_in_the_image() {
     let disk = with_file(b"one");
     disk.hard_link(path("d/f"), path("d/g")).unwrap();
     disk.sync_dir(path("d")).unwrap();
-    let (_, image) = disk.crash_images(disk.history().len(), 1, 0).next().unwrap();
+    let (_, image) = disk.crash_images(disk.operations(), 1, 0).next().unwrap();
     write(&image, "d/g", b" file");
     assert_eq!(image.read(path("d/f"), 9).unwrap(), b"one file");
 }
@@ -211,7 +211,7 @@ fn bytes_that_were_cut_come_back_until_the_cut_is_synced() {
 fn what_a_removed_file_of_an_earlier_record_held_comes_to_light_again() {
     let disk = with_file(b"stale");
     disk.remove(path("d/f")).unwrap();
-    let (_, image) = disk.crash_images(disk.history().len(), 1, 0).next().unwrap();
+    let (_, image) = disk.crash_images(disk.operations(), 1, 0).next().unwrap();
     let new = image.create_new(path("d/new")).unwrap();
     image.sync_dir(path("d")).unwrap();
     new.write_all(b"fresh").unwrap();
@@ -230,7 +230,7 @@ fn the_same_loss_leaves_the_same_and_another_seed_something_else() {
             sector_bytes: 512,
             seed,
         };
-        disk.crash_point(disk.history().len()).image(&loss).read(path("d/f"), u64::MAX).unwrap()
+        disk.crash_point(disk.operations()).image(&loss).read(path("d/f"), u64::MAX).unwrap()
     };
     let different: BTreeSet<_> = (0..16).map(leave).collect();
     assert!(different.len() > 4 && leave(3) == leave(3));

@@ -49,6 +49,8 @@ pub enum Operation {
     Sync,
     /// Making the names of a directory durable.
     SyncDir,
+    /// Setting room aside for a file.
+    Reserve,
     /// Shortening a file.
     Truncate,
     /// Renaming a file.
@@ -76,6 +78,7 @@ impl fmt::Display for Operation {
             Operation::Write => "write to",
             Operation::Sync => "sync",
             Operation::SyncDir => "sync the directory",
+            Operation::Reserve => "set room aside for",
             Operation::Truncate => "truncate",
             Operation::Rename => "rename",
             Operation::HardLink => "hard-link",

@@ -31,13 +31,15 @@ pub(super) struct Files {
     pub(super) names: Names,
     /// Kept for ever, also when the last name is gone: a handle may still write to them.
     pub(super) contents: BTreeMap<FileId, Arc<Vec<u8>>>,
+    /// Room that was set aside for files, in bytes from their beginning.
+    reserved: BTreeMap<FileId, u64>,
     /// How many bytes all files with a name may have together.
     capacity_bytes: Option<u64>,
 }
 
 impl Files {
     pub(super) fn new(names: Names, contents: BTreeMap<FileId, Arc<Vec<u8>>>) -> Files {
-        Files { names, contents, capacity_bytes: None }
+        Files { names, contents, ..Files::default() }
     }
 
     pub(super) fn is_dir(&self, path: &Path) -> bool {
@@ -143,8 +145,9 @@ impl Files {
 
     /// Appends what there is room for and says how much that was.
     pub(super) fn append(&mut self, file: FileId, bytes: &[u8]) -> Result<usize, Errno> {
-        let free_bytes = usize::try_from(self.free_bytes()).unwrap_or(usize::MAX);
-        let taken = bytes.get(..free_bytes).unwrap_or(bytes);
+        let set_aside_bytes = self.room(file).saturating_sub(self.bytes_len(file));
+        let room_bytes = self.free_bytes().saturating_add(set_aside_bytes);
+        let taken = usize::try_from(room_bytes).ok().and_then(|room| bytes.get(..room)).unwrap_or(bytes);
         if taken.is_empty() && !bytes.is_empty() {
             return Err(Errno::NOSPC);
         }
@@ -153,10 +156,27 @@ impl Files {
         Ok(taken.len())
     }
 
+    /// Sets room aside for a file up to this size.
+    pub(super) fn reserve(&mut self, file: FileId, len_bytes: u64) -> Result<(), Errno> {
+        if len_bytes.saturating_sub(self.room(file)) > self.free_bytes() {
+            return Err(Errno::NOSPC);
+        }
+        let reserved = self.reserved.entry(file).or_default();
+        *reserved = len_bytes.max(*reserved);
+        Ok(())
+    }
+
+    /// Room set aside behind the end goes, as it does on Linux.
     pub(super) fn set_len(&mut self, file: FileId, len_bytes: u64) -> Result<(), Errno> {
         let len = usize::try_from(len_bytes).map_err(|_| Errno::FBIG)?;
         Arc::make_mut(self.contents.entry(file).or_default()).resize(len, 0);
+        self.reserved.remove(&file);
         Ok(())
+    }
+
+    /// How much of the disk a file has, in bytes.
+    fn room(&self, file: FileId) -> u64 {
+        self.bytes_len(file).max(self.reserved.get(&file).copied().unwrap_or_default())
     }
 
     pub(super) fn set_free_bytes(&mut self, free_bytes: u64) {
@@ -178,7 +198,7 @@ impl Files {
             .collect();
         files.sort_unstable();
         files.dedup();
-        files.into_iter().map(|file| self.bytes(file).len() as u64).sum()
+        files.into_iter().map(|file| self.room(file)).sum()
     }
 
     fn new_file(&mut self) -> FileId {

@@ -197,6 +197,13 @@ impl DiskFile for SimulatedFile {
         self.disk.sync(Operation::Sync, &self.path, Effect::Sync { file: self.file })
     }
 
+    fn reserve(&self, len_bytes: u64) -> Result<(), DiskError> {
+        let file = self.file;
+        self.disk.perform(Operation::Reserve, &self.path, |state| {
+            state.files.reserve(file, len_bytes).map(|()| ((), Effect::Nothing))
+        })
+    }
+
     fn truncate(&self, len_bytes: u64) -> Result<(), DiskError> {
         let file = self.file;
         self.disk.perform(Operation::Truncate, &self.path, |state| {

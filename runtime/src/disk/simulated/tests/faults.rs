@@ -124,3 +124,15 @@ fn a_disk_that_fills_up_takes_a_part_and_then_nothing_until_something_is_removed
     file.write_all(b"gh").unwrap();
     assert_eq!(disk.read(path("d/new"), 9).unwrap(), b"abcdefgh");
 }
+
+#[test]
+fn room_that_was_set_aside_is_there_when_the_disk_is_full() {
+    let disk = with_file(b"12");
+    disk.set_free_bytes(10);
+    let file = disk.open_append(path("d/f")).unwrap();
+    file.reserve(8).unwrap();
+    assert_eq!((disk.free_bytes(path("d")).unwrap(), disk.len_bytes(path("d/f")).unwrap()), (4, 2));
+    assert!(file.reserve(13).unwrap_err().is_full());
+    disk.create_new(path("d/new")).unwrap().write_all(b"1234").unwrap();
+    assert_eq!((file.write(b"3456789").unwrap(), disk.free_bytes(path("d")).unwrap()), (6, 0));
+}

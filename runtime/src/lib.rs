@@ -8,7 +8,6 @@
 //! * [`journal`]: what happened, as an append-only sequence of records.
 //! * [`checkpoint`]: the tensors, as safetensors files that are complete and verified or not there at all.
 //! * [`keeper`]: both together, in the order that makes them trustworthy; most programs need no other.
-//! * [`writer`]: checkpoints written on a thread of their own while the computation goes on.
 //! * [`codec`]: how records and other small state become bytes.
 //! * [`atomic_file`]: small files that are replaced whole or not at all.
 //! * [`disk`]: the one seam through which everything above is stored.
@@ -84,6 +83,5 @@ pub mod keeper;
 pub mod lock;
 mod run_id;
 pub mod signals;
-pub mod writer;
 
 pub use run_id::{ParseRunIdError, RunId};

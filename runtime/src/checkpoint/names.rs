@@ -35,18 +35,21 @@ pub enum EmergencyCause {
     Signal(Signal),
     /// Memory ran out, or is about to.
     OutOfMemory,
+    /// The disk is full.
+    DiskFull,
     /// An error is about to end the run.
     Error,
 }
 
 impl EmergencyCause {
     /// Every cause.
-    const ALL: [EmergencyCause; 6] = [
+    const ALL: [EmergencyCause; 7] = [
         EmergencyCause::Signal(Signal::Interrupt),
         EmergencyCause::Signal(Signal::Terminate),
         EmergencyCause::Signal(Signal::Hangup),
         EmergencyCause::Signal(Signal::User1),
         EmergencyCause::OutOfMemory,
+        EmergencyCause::DiskFull,
         EmergencyCause::Error,
     ];
 
@@ -59,6 +62,7 @@ impl EmergencyCause {
                 Signal::User1 => "sigusr1",
             },
             EmergencyCause::OutOfMemory => "oom",
+            EmergencyCause::DiskFull => "disk-full",
             EmergencyCause::Error => "error",
         }
     }

@@ -65,3 +65,17 @@ pub enum KeepError {
     #[error(transparent)]
     Encode(#[from] EncodeError),
 }
+
+impl KeepError {
+    /// Whether the file system, or the user's share of it, is full: [`wait_for_room`](super::Keeper::wait_for_room) then
+    /// keeps the state and waits.
+    pub fn is_full(&self) -> bool {
+        match self {
+            KeepError::Append(AppendError::NoSpace(error)) | KeepError::Disk(error) => error.is_full(),
+            KeepError::Append(AppendError::Disk(error) | AppendError::Latched(error))
+            | KeepError::Sync(SyncError::Disk(error) | SyncError::Latched(error)) => error.is_full(),
+            KeepError::Publish(error) => error.is_full(),
+            _ => false,
+        }
+    }
+}

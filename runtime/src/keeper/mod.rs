@@ -16,6 +16,9 @@
 //! verifies counts, announced or not; links that were not moved are moved by [`Keeper::take_up`]; what was not dropped
 //! is dropped after the next checkpoint.
 //!
+//! In the background all of it happens on a thread of its own; the computation never waits for the disk. When the disk is
+//! full, errors [say so](KeepError::is_full), and [`Keeper::wait_for_room`] keeps the state and waits.
+//!
 //! # Example
 //!
 //! ```
@@ -64,26 +67,39 @@
 //! # }
 //! ```
 
+mod ballast;
 mod error;
+mod notice;
+mod protocol;
+mod records;
 mod recover;
+mod room;
 mod save;
+mod writer;
 
 #[cfg(test)]
 mod tests;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 
+pub use ballast::BALLAST_FILE;
 pub use error::{KeepError, OpenError, RecoverError};
+pub use notice::Notice;
 pub use recover::{PassedOver, Recovery};
+pub use room::{Patience, Room, Shortage, Waiting};
 pub use save::{Rank, Save};
+pub use writer::Submitted;
+
+use protocol::Protocol;
+use records::Records;
+use writer::AsyncWriter;
 
 use crate::checkpoint::{Name, Receipt, Retention, Store};
 use crate::codec::EncodeError;
 use crate::disk::Disk;
 use crate::journal::{self, Journal, Record, SetAside};
-use crate::writer::AsyncWriter;
 use crate::{RunId, atomic_file};
 
 /// The folder of the journal in a work directory.
@@ -92,7 +108,9 @@ pub const JOURNAL_DIR: &str = "journal";
 pub const CHECKPOINTS_DIR: &str = "checkpoints";
 
 /// The records with which a program's journal tells of checkpoints: each a kind, never 0, and a payload.
-pub trait Announce: Send {
+///
+/// Called on the thread that writes checkpoints.
+pub trait Announce: Send + Sync {
     /// The record which says that a checkpoint is durable and verified.
     ///
     /// # Errors
@@ -132,21 +150,9 @@ pub struct Opened {
 /// Dropping it waits for the checkpoint that is being written and syncs the journal; call
 /// [`close`](Keeper::close) to learn whether that succeeded.
 pub struct Keeper {
-    // Dropped before the journal: what is being written is then whole.
+    // Dropped before the rest: what is being written is then whole.
     writer: AsyncWriter,
-    journal: Journal,
-    store: Store,
-    disk: Arc<dyn Disk>,
-    work_dir: PathBuf,
-    announce: Box<dyn Announce>,
-    retention: Retention,
-    /// The best checkpoint that is submitted and not yet published: no lesser one takes its place.
-    waiting_best: Option<Name>,
-    last_durable: Option<Name>,
-    /// The best one that is durable: until a better one is, it is not dropped.
-    durable_best: Option<Name>,
-    /// The step of `last_durable`, for whoever has to say it without asking.
-    durable_step: Arc<AtomicU64>,
+    protocol: Arc<Protocol>,
 }
 
 impl Keeper {
@@ -163,66 +169,55 @@ impl Keeper {
         let Options { journal, retention } = options;
         let opened = Journal::open(Arc::clone(&disk), &work_dir.join(JOURNAL_DIR), journal)?;
         let store = Store::open(Arc::clone(&disk), &work_dir.join(CHECKPOINTS_DIR))?;
-        let keeper = Keeper {
-            writer: AsyncWriter::new(store.clone()).map_err(OpenError::Thread)?,
-            journal: opened.journal,
-            store,
-            disk,
-            work_dir: work_dir.to_owned(),
-            announce,
-            retention,
-            waiting_best: None,
-            last_durable: None,
-            durable_best: None,
-            durable_step: Arc::default(),
-        };
+        let records = Records::new(opened.journal);
+        let protocol = Protocol::new(disk, work_dir.to_owned(), store, records, announce, retention);
+        let protocol = Arc::new(protocol);
+        let for_thread = Arc::clone(&protocol);
+        let writer = AsyncWriter::new(move |save| for_thread.keep(save)).map_err(OpenError::Thread)?;
+        let keeper = Keeper { writer, protocol };
         Ok(Opened { keeper, records: opened.records, set_aside: opened.set_aside })
     }
 
     /// The run's identity.
     pub fn run_id(&self) -> RunId {
-        self.journal.run_id()
+        self.protocol.records().run_id()
     }
 
     /// The checkpoints.
     pub fn store(&self) -> &Store {
-        &self.store
+        &self.protocol.store
     }
 
     /// The disk everything is stored on.
     pub fn disk(&self) -> &Arc<dyn Disk> {
-        &self.disk
+        &self.protocol.disk
     }
 
     /// The folder of the run.
     pub fn work_dir(&self) -> &Path {
-        &self.work_dir
+        &self.protocol.work_dir
     }
 
     /// The newest checkpoint known to be durable.
     pub fn last_durable(&self) -> Option<Name> {
-        self.last_durable
+        self.protocol.state().last_durable
     }
 
     /// The step of the newest durable checkpoint, kept up to date; 0 if there is none.
     pub fn durable_step(&self) -> Arc<AtomicU64> {
-        Arc::clone(&self.durable_step)
+        Arc::clone(&self.protocol.durable_step)
     }
 
-    fn set_durable(&mut self, name: Name) {
-        self.last_durable = Some(name);
-        self.durable_step.store(name.step, Ordering::Release);
-    }
-
-    /// Appends a record and returns its number.
+    /// Appends a record.
     ///
     /// When this returns, the record survives the death of the process; when it survives a loss of power, the
-    /// [durability](journal::Durability) says.
+    /// [durability](journal::Durability) says. If the disk is full, it is written in the room that was
+    /// [reserved](Keeper::reserve), or waits for room in memory: [`collect`](Keeper::collect) then returns the error.
     ///
     /// # Errors
-    /// If it can not be written.
-    pub fn append(&mut self, kind: u16, payload: &[u8]) -> Result<u64, KeepError> {
-        Ok(self.journal.append(kind, payload)?)
+    /// If it can not be written for another reason.
+    pub fn append(&mut self, kind: u16, payload: &[u8]) -> Result<(), KeepError> {
+        self.protocol.append(kind, payload)
     }
 
     /// The last record that is known to be durable; 0 when none is.
@@ -233,9 +228,17 @@ impl Keeper {
     /// Makes every record appended so far durable.
     ///
     /// # Errors
-    /// If the disk fails.
+    /// If the disk fails, or is full and a record waits.
     pub fn sync(&mut self) -> Result<(), KeepError> {
-        Ok(self.journal.sync()?)
+        self.protocol.sync_records()
+    }
+
+    /// What was dealt with since the last call and a person should know of.
+    pub fn take_notices(&mut self) -> Vec<Notice> {
+        let failovers = self.protocol.records().take_failovers();
+        let mut notices = std::mem::take(&mut self.protocol.state().notices);
+        notices.extend(failovers.into_iter().map(Notice::Failover));
+        notices
     }
 
     /// Replaces a small file of the work directory, whole or not at all.
@@ -243,7 +246,7 @@ impl Keeper {
     /// # Errors
     /// If a storage operation fails; the old file is still there then.
     pub fn write_file(&self, name: &str, bytes: &[u8]) -> Result<(), KeepError> {
-        Ok(atomic_file::write(&*self.disk, &self.work_dir.join(name), bytes)?)
+        Ok(atomic_file::write(&**self.disk(), &self.work_dir().join(name), bytes)?)
     }
 
     /// Waits for the checkpoint that is being written, makes everything durable, and ends.
@@ -252,16 +255,15 @@ impl Keeper {
     /// As [`flush`](Keeper::flush) and [`sync`](Keeper::sync).
     pub fn close(mut self) -> Result<(), KeepError> {
         self.flush()?;
-        Ok(self.journal.close()?)
+        self.sync()
     }
 }
 
 impl std::fmt::Debug for Keeper {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Keeper")
-            .field("work_dir", &self.work_dir)
-            .field("journal", &self.journal)
-            .field("last_durable", &self.last_durable)
+            .field("work_dir", &self.work_dir())
+            .field("last_durable", &self.last_durable())
             .finish_non_exhaustive()
     }
 }

@@ -42,7 +42,7 @@ impl Keeper {
     /// # Errors
     /// If there are checkpoints and none verifies: to begin afresh is for a person to decide.
     pub fn recover(&self) -> Result<Recovery, RecoverError> {
-        let search = self.store.newest_valid()?;
+        let search = self.store().newest_valid()?;
         let newest = search.newest.map(|checkpoint| {
             let meta = checkpoint.meta();
             (Name::new(meta.kind, meta.epoch, meta.step), checkpoint)
@@ -68,15 +68,15 @@ impl Keeper {
         let mut passed_over = Vec::new();
         for rejected in rejected {
             let is_damaged = matches!(rejected.error, LoadError::Fault { .. });
-            let set_aside = if is_damaged { Some(self.store.set_aside(rejected.name)?) } else { None };
+            let set_aside = if is_damaged { Some(self.store().set_aside(rejected.name)?) } else { None };
             passed_over.push(PassedOver { rejected, set_aside, instead: name });
         }
-        self.set_durable(name);
-        self.store.link(Link::Last, name)?;
-        let there = self.store.list()?;
+        self.protocol.set_durable(name);
+        self.protocol.link(Link::Last, name)?;
+        let there = self.store().list()?;
         if let Some(best) = best.filter(|best| there.iter().any(|entry| entry.name == *best)) {
-            self.store.link(Link::Best, best)?;
-            self.durable_best = Some(best);
+            self.protocol.link(Link::Best, best)?;
+            self.protocol.state().durable_best = Some(best);
         }
         Ok(passed_over)
     }

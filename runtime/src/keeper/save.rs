@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use super::ballast::JOURNAL_ROOM_BYTES;
+use super::writer::{Outcome, Submitted};
 use super::{KeepError, Keeper};
-use crate::checkpoint::{Kind, Link, Name, Receipt, Request, Snapshot};
-use crate::writer::{Outcome, Submitted};
+use crate::checkpoint::{self, Kind, Link, Name, Snapshot};
 
 /// A state to be saved.
 #[derive(Clone)]
@@ -37,6 +38,11 @@ impl Save {
     pub fn name(&self) -> Name {
         Name::new(self.kind, self.epoch, self.step)
     }
+
+    /// The most bytes that the file can have: a little more than it will.
+    pub fn most_bytes(&self) -> u64 {
+        checkpoint::most_bytes(&*self.snapshot, self.state.len())
+    }
 }
 
 impl std::fmt::Debug for Save {
@@ -46,48 +52,53 @@ impl std::fmt::Debug for Save {
 }
 
 impl Keeper {
-    fn request(&self, save: Save) -> (Request, Rank) {
-        let Save { kind, rank, epoch, step, state, snapshot } = save;
-        (Request { kind, run_id: self.journal.run_id(), epoch, step, state, snapshot }, rank)
-    }
-
-    /// Hands a checkpoint over to be written while the program goes on. What waits and is not yet being written gives
-    /// way to it.
+    /// Hands a checkpoint over to be written while the program goes on, and says what became of others. What waits and
+    /// is not yet being written gives way to it, unless that is the best so far and this is not.
     ///
     /// # Errors
-    /// If the journal can not be made durable first, or an earlier checkpoint failed.
+    /// If there is not enough room for it.
     pub fn save(&mut self, save: Save) -> Result<Submitted, KeepError> {
-        let (request, rank) = self.request(save);
-        let name = request.name();
-        self.sync()?;
-        if self.waiting_best.is_some() && !self.writer.is_idle() {
-            self.flush()?;
-        }
-        self.waiting_best = (rank == Rank::Best).then_some(name);
-        let submitted = self.writer.submit(request);
-        if let Submitted::Replaced(older) = submitted {
-            log::debug!("checkpoint {older} was not written: {name} took its place");
+        self.check_room(&save)?;
+        let name = save.name();
+        let submitted = self.writer.submit(save);
+        match submitted {
+            Submitted::Replaced(older) => {
+                log::debug!("checkpoint {older} was not written: {name} took its place")
+            }
+            Submitted::Declined => {
+                log::debug!("checkpoint {name} was not written: the best one waits to be")
+            }
+            Submitted::Accepted => {}
         }
         Ok(submitted)
     }
 
-    /// Writes a checkpoint and waits until it is durable. Those written in the background were waited for with
-    /// [`flush`](Keeper::flush).
+    /// Writes a checkpoint and waits until it is durable, and all that were handed over before.
     ///
     /// # Errors
-    /// If it can not be written; checkpoints that are there stay.
+    /// If it, or one before it, can not be written; checkpoints that are there stay.
     pub fn save_now(&mut self, save: Save) -> Result<Name, KeepError> {
-        let (request, rank) = self.request(save);
-        self.sync()?;
-        let receipt = self.store.publish(request)?;
-        self.published(&receipt, rank)?;
-        Ok(receipt.name)
+        self.flush()?;
+        if !matches!(save.kind, Kind::Emergency(_)) {
+            self.check_room(&save)?;
+        }
+        let name = save.name();
+        self.writer.submit(save);
+        self.flush()?;
+        Ok(name)
+    }
+
+    /// Leaves the journal its room. Found out before a checkpoint is handed over, so that it can be again when there is
+    /// room.
+    fn check_room(&self, save: &Save) -> Result<(), KeepError> {
+        let needed_bytes = save.most_bytes() + JOURNAL_ROOM_BYTES;
+        Ok(self.store().check_space(save.name(), needed_bytes)?)
     }
 
     /// Takes note of checkpoints that were finished in the background, and says which. Does not wait for any.
     ///
     /// # Errors
-    /// If one failed, or the journal does.
+    /// If one failed, or the disk was found full since the last call.
     pub fn collect(&mut self) -> Result<Vec<Name>, KeepError> {
         let outcomes = self.writer.poll();
         self.take(outcomes)
@@ -99,41 +110,17 @@ impl Keeper {
     /// As [`collect`](Keeper::collect).
     pub fn flush(&mut self) -> Result<Vec<Name>, KeepError> {
         let outcomes = self.writer.flush();
-        let published = self.take(outcomes);
-        self.waiting_best = None;
-        published
+        self.take(outcomes)
     }
 
     fn take(&mut self, outcomes: Vec<Outcome>) -> Result<Vec<Name>, KeepError> {
-        let mut names = Vec::new();
-        for outcome in outcomes {
-            let receipt = outcome?;
-            let rank = if self.waiting_best == Some(receipt.name) { Rank::Best } else { Rank::Ordinary };
-            self.published(&receipt, rank)?;
-            names.push(receipt.name);
+        let names = outcomes.into_iter().map(|outcome| Ok(outcome?.name)).collect::<Result<_, KeepError>>();
+        // What is wrong otherwise counts for more than the want of room.
+        let full = self.protocol.state().full.take();
+        match (names, full) {
+            (Ok(_), Some(error)) => Err(error),
+            (names, _) => names,
         }
-        Ok(names)
-    }
-
-    fn published(&mut self, receipt: &Receipt, rank: Rank) -> Result<(), KeepError> {
-        let name = receipt.name;
-        log::debug!("checkpoint {name}: {} bytes in {:.3} s", receipt.len_bytes, receipt.seconds);
-        let (kind, payload) = self.announce.durable(receipt)?;
-        self.append(kind, &payload)?;
-        self.sync()?;
-        self.set_durable(name);
-        self.store.link(Link::Last, name)?;
-        if rank == Rank::Best {
-            self.store.link(Link::Best, name)?;
-            self.waiting_best = None;
-            self.durable_best = Some(name);
-        }
-        let never: Vec<Name> = self.durable_best.into_iter().chain([name]).collect();
-        for dropped in self.store.retire(&self.retention, &never)? {
-            let (kind, payload) = self.announce.dropped(dropped)?;
-            self.append(kind, &payload)?;
-        }
-        Ok(())
     }
 
     /// Names the last checkpoint the final one.
@@ -141,8 +128,8 @@ impl Keeper {
     /// # Errors
     /// If a storage operation fails.
     pub fn link_final(&mut self) -> Result<(), KeepError> {
-        match self.last_durable {
-            Some(name) => Ok(self.store.link(Link::Final, name)?),
+        match self.last_durable() {
+            Some(name) => self.protocol.link(Link::Final, name),
             None => Ok(()),
         }
     }

@@ -73,11 +73,8 @@ fn check_records(found: &[Record], expected: &[(u16, Vec<u8>)]) {
 
 #[track_caller]
 fn open(dir: &Path) -> (Journal, Vec<Record>) {
-    let options = OpenOptions {
-        run_id: Some(RUN_ID),
-        durability: Durability::Checkpoint,
-        ..OpenOptions::default()
-    };
+    let options =
+        OpenOptions { run_id: Some(RUN_ID), durability: Durability::Checkpoint, ..OpenOptions::default() };
     let opened = Journal::open(RealDisk::shared(), dir, options).unwrap();
     assert_eq!(opened.set_aside, None);
     (opened.journal, opened.records)

@@ -124,6 +124,31 @@ pub trait DiskFile: Debug + Send + Sync {
         Ok(())
     }
 
+    /// Makes an empty file this long, of zeros, in room that is really taken: no other file can have it.
+    ///
+    /// On a file system that compresses or shares blocks, zeros may take less.
+    ///
+    /// # Errors
+    /// If there is no such room, or the file system fails. A part may then have been taken.
+    fn allocate(&self, len_bytes: u64) -> Result<(), DiskError> {
+        self.write_zeros(len_bytes)
+    }
+
+    /// Appends this many zeros.
+    ///
+    /// # Errors
+    /// If a write failed; a part may have been appended.
+    fn write_zeros(&self, len_bytes: u64) -> Result<(), DiskError> {
+        const ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+        let mut left_bytes = len_bytes;
+        while left_bytes > 0 {
+            let count = left_bytes.min(ZEROS.len() as u64);
+            self.write_all(ZEROS.get(..count as usize).unwrap_or(&ZEROS))?;
+            left_bytes -= count;
+        }
+        Ok(())
+    }
+
     /// Shortens the file. Not for a file that is mapped.
     ///
     /// # Errors

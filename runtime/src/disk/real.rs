@@ -178,6 +178,19 @@ impl DiskFile for RealFile {
         }
     }
 
+    fn allocate(&self, len_bytes: u64) -> Result<(), DiskError> {
+        if len_bytes == 0 {
+            return Ok(());
+        }
+        loop {
+            match rustix::fs::fallocate(&self.file, FallocateFlags::empty(), 0, len_bytes) {
+                Err(Errno::INTR) => {}
+                Err(Errno::OPNOTSUPP | Errno::NOSYS) => return self.write_zeros(len_bytes),
+                done => return done.map_err(|errno| DiskError::new(Operation::Reserve, &self.path, errno)),
+            }
+        }
+    }
+
     fn truncate(&self, len_bytes: u64) -> Result<(), DiskError> {
         self.file.set_len(len_bytes).map_err(|error| DiskError::new(Operation::Truncate, &self.path, error))
     }
@@ -228,6 +241,21 @@ mod tests {
         }
         file.write_all(b"5").unwrap();
         assert_eq!(RealDisk.read(&path, 5).unwrap(), b"12345");
+    }
+
+    #[test]
+    fn an_allocated_file_takes_the_room_that_it_shows_however_it_is_made() {
+        use std::os::unix::fs::MetadataExt;
+        let dir = tempfile::tempdir().unwrap();
+        let (allocated, written) = (dir.path().join("allocated"), dir.path().join("written"));
+        RealDisk.create_new(&allocated).unwrap().allocate(200_000).unwrap();
+        RealDisk.create_new(&written).unwrap().write_zeros(200_000).unwrap();
+        for path in [allocated, written] {
+            std::fs::File::open(&path).unwrap().sync_all().unwrap();
+            let metadata = std::fs::metadata(&path).unwrap();
+            assert_eq!(metadata.len(), 200_000);
+            assert!(metadata.blocks() * 512 >= 200_000, "{} blocks", metadata.blocks());
+        }
     }
 
     #[test]

@@ -222,7 +222,7 @@ impl Keeper {
 
     /// The last record that is known to be durable; 0 when none is.
     pub fn durable_sequence(&self) -> u64 {
-        self.journal.durable_sequence()
+        self.protocol.records().durable_sequence()
     }
 
     /// Makes every record appended so far durable.

@@ -54,7 +54,10 @@ pub(crate) struct Model(Vec<f32>);
 impl Snapshot for Model {
     fn tensors(&self) -> Vec<TensorView<'_>> {
         let (weight, bias) = self.0.split_at(WEIGHTS - 100);
-        vec![TensorView::new("weight", [10, weight.len() / 10].as_slice(), weight), TensorView::new("bias", [100].as_slice(), bias)]
+        vec![
+            TensorView::new("weight", vec![10, weight.len() / 10], weight),
+            TensorView::new("bias", vec![100], bias),
+        ]
     }
 }
 
@@ -119,7 +122,8 @@ impl History {
     fn of(records: &[Record]) -> Result<History, String> {
         let mut history = History::default();
         for record in records {
-            let decode = |payload: &[u8]| codec::decode::<(u64, u64)>(payload).map_err(|error| error.to_string());
+            let decode =
+                |payload: &[u8]| codec::decode::<(u64, u64)>(payload).map_err(|error| error.to_string());
             let list = match record.kind {
                 STEP_DONE => &mut history.steps,
                 EPOCH_DONE => &mut history.epochs,
@@ -132,7 +136,11 @@ impl History {
             let (number, bits) = decode(&record.payload)?;
             list.push(bits);
             if number != list.len() as u64 {
-                return Err(format!("record {} is of step or epoch {number} in the place of {}", record.sequence, list.len()));
+                return Err(format!(
+                    "record {} is of step or epoch {number} in the place of {}",
+                    record.sequence,
+                    list.len()
+                ));
             }
         }
         Ok(history)
@@ -154,10 +162,8 @@ impl Announce for Records {
 /// What a process found and was promised, and after how many operations of its disk.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Ledger {
-    /// Every record, those found and those appended.
-    pub(crate) records: Vec<(u16, Vec<u8>)>,
-    /// How many of them were found.
-    pub(crate) found: usize,
+    /// The records that were found.
+    pub(crate) found: Vec<(u16, Vec<u8>)>,
     /// What was loaded, and of which step.
     pub(crate) loaded: Option<(u64, Model)>,
     /// Checkpoints that did not verify.
@@ -234,8 +240,7 @@ pub(crate) fn run(disk: &SimulatedDisk, plan: &Plan) -> (Ledger, Result<(), Fail
 fn process(disk: &SimulatedDisk, plan: &Plan, ledger: &mut Ledger, step: &mut u64) -> Result<(), String> {
     let opened = Keeper::open(disk.shared(), &work_dir(), options(plan), Box::new(Records)).map_err(text)?;
     let mut keeper = opened.keeper;
-    ledger.records = opened.records.iter().map(|record| (record.kind, record.payload.to_vec())).collect();
-    ledger.found = ledger.records.len();
+    ledger.found = plain(&opened.records);
     ledger.note(disk, &keeper);
     let known = History::of(&opened.records)?;
 
@@ -252,7 +257,8 @@ fn process(disk: &SimulatedDisk, plan: &Plan, ledger: &mut Ledger, step: &mut u6
         let saved = if step.is_multiple_of(STEPS_PER_EPOCH) {
             let epoch = *step / STEPS_PER_EPOCH;
             // The second of the three is the best: it is neither the first nor the last.
-            let measure = (counters.epoch_loss - 1000.0 * epoch as f64).abs() * if epoch == 2 { 0.0 } else { 1.0 };
+            let measure =
+                (counters.epoch_loss - 1000.0 * epoch as f64).abs() * if epoch == 2 { 0.0 } else { 1.0 };
             record(disk, &mut keeper, ledger, &known.epochs, (EPOCH_DONE, epoch, measure))?;
             let is_best = counters.best.is_none_or(|(best, _)| measure < best);
             if is_best {
@@ -265,37 +271,48 @@ fn process(disk: &SimulatedDisk, plan: &Plan, ledger: &mut Ledger, step: &mut u6
         };
         if let Some((kind, rank)) = saved {
             let state = codec::encode(&counters).map_err(text)?;
-            let save = Save { kind, rank, epoch: step.div_ceil(STEPS_PER_EPOCH), step: *step, state, snapshot: model.clone() };
+            let save = Save {
+                kind,
+                rank,
+                epoch: step.div_ceil(STEPS_PER_EPOCH),
+                step: *step,
+                state,
+                snapshot: model.clone(),
+            };
             match plan.saving {
+                // The last one must be there: one that is handed over may give way to another.
+                _ if *step == STEPS => keeper.save_now(save).map(|_| ()).map_err(text)?,
                 Saving::Now => keeper.save_now(save).map(|_| ()).map_err(text)?,
                 Saving::Background => keeper.save(save).map(|_| ()).map_err(text)?,
             }
         }
-        collect(disk, &mut keeper, ledger, Keeper::collect)?;
+        keeper.collect().map_err(text)?;
+        ledger.note(disk, &keeper);
     }
-    collect(disk, &mut keeper, ledger, Keeper::flush)?;
+    keeper.flush().map_err(text)?;
+    ledger.note(disk, &keeper);
     if !known.finished {
         keeper.append(FINISHED, b"").map_err(text)?;
-        ledger.records.push((FINISHED, Vec::new()));
     }
     keeper.link_final().map_err(text)?;
     keeper.close().map_err(text)
 }
 
-/// Reads back what was announced, so that the ledger has every record in order.
-fn collect<E: std::fmt::Display>(
-    disk: &SimulatedDisk,
-    keeper: &mut Keeper,
-    ledger: &mut Ledger,
-    collect: impl Fn(&mut Keeper) -> Result<Vec<Name>, E>,
-) -> Result<(), String> {
-    let collected = collect(keeper).map_err(text);
-    ledger.note(disk, keeper);
-    collected.map(|_| ())
+/// Every record of a journal that can be read.
+pub(crate) fn records(disk: &SimulatedDisk) -> Vec<(u16, Vec<u8>)> {
+    plain(&journal::read(disk, &work_dir().join("journal")).unwrap().records)
+}
+
+fn plain(records: &[Record]) -> Vec<(u16, Vec<u8>)> {
+    records.iter().map(|record| (record.kind, record.payload.to_vec())).collect()
 }
 
 /// The newest state, or the first.
-fn take_up(keeper: &mut Keeper, ledger: &mut Ledger, step: &mut u64) -> Result<(Arc<Model>, Counters), String> {
+fn take_up(
+    keeper: &mut Keeper,
+    ledger: &mut Ledger,
+    step: &mut u64,
+) -> Result<(Arc<Model>, Counters), String> {
     let recovery = keeper.recover().map_err(text)?;
     ledger.rejected = recovery.rejected.iter().map(|rejected| rejected.error.to_string()).collect();
     let Some((name, checkpoint)) = recovery.newest else {
@@ -325,7 +342,6 @@ fn record(
         None => {
             let payload = codec::encode(&(number, loss.to_bits())).map_err(text)?;
             keeper.append(kind, &payload).map_err(text)?;
-            ledger.records.push((kind, payload));
         }
     }
     ledger.note(disk, keeper);

@@ -192,20 +192,20 @@ impl SimulatedDisk {
         for recorded in state.history.iter().take(after_operation) {
             durable.apply(&recorded.effect);
         }
-        CrashPoint::new(after_operation, durable, &state.stale)
+        CrashPoint::new(after_operation, durable, &state.older())
     }
 
     /// The moment before the first operation of the record, and those behind each operation that changes what a power
     /// loss leaves.
     pub fn crash_points(&self) -> impl Iterator<Item = CrashPoint> {
         let state = self.state();
-        let (history, stale) = (state.history.clone(), state.stale.clone());
+        let (history, older) = (state.history.clone(), state.older());
         let mut durable = Durable::new(&state.base);
         drop(state);
-        let first = CrashPoint::new(0, durable.clone(), &stale);
+        let first = CrashPoint::new(0, durable.clone(), &older);
         let later = history.into_iter().zip(1..).filter_map(move |(recorded, done)| {
             durable.apply(&recorded.effect);
-            recorded.changes_disk().then(|| CrashPoint::new(done, durable.clone(), &stale))
+            recorded.changes_disk().then(|| CrashPoint::new(done, durable.clone(), &older))
         });
         std::iter::once(first).chain(later)
     }
@@ -217,6 +217,13 @@ impl SimulatedDisk {
 
     fn faults(&self) -> MutexGuard<'_, Faults> {
         self.shared.faults.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// What files held when the record began, and before: bytes that were cut or removed since may come to light again.
+    fn older(&self) -> Vec<Arc<Vec<u8>>> {
+        self.base.contents.values().chain(&self.stale).filter(|bytes| !bytes.is_empty()).cloned().collect()
     }
 }
 

@@ -123,8 +123,14 @@ impl CrashPoint {
             [] => file.base.clone(),
             _ => Arc::new(Leftover::new(file, &everything, &mut Rng::new(0)).bytes(&[], &mut Rng::new(0))),
         };
-        let stale = durable.files.values().map(last).chain(older.iter().cloned());
-        let stale = stale.filter(|bytes| !bytes.is_empty()).take(MAX_STALE_FILES).collect();
+        let now = durable.files.values().map(last).filter(|bytes| !bytes.is_empty());
+        let mut stale: Vec<Arc<Vec<u8>>> = Vec::new();
+        for bytes in now.chain(older.iter().cloned()) {
+            // One copy of what did not change since.
+            if stale.len() < MAX_STALE_FILES && !stale.iter().any(|known| Arc::ptr_eq(known, &bytes)) {
+                stale.push(bytes);
+            }
+        }
         CrashPoint { after_operation, durable, stale }
     }
 

@@ -82,8 +82,9 @@ impl Undisturbed {
                 return Err(format!("the {name} checkpoint is another one"));
             }
         }
-        let leftover =
-            disk.files().into_iter().find(|(path, _)| path.extension().is_some_and(|end| end == "tmp"));
+        // Half of a segment is replaced when its number is needed, which need not come.
+        let is_leftover = |name: &str| name.ends_with(".tmp") && !name.ends_with(".wal.tmp");
+        let leftover = disk.files().into_iter().find(|(path, _)| path.to_str().is_some_and(is_leftover));
         leftover.map_or(Ok(()), |(path, _)| Err(format!("{} was left behind", path.display())))
     }
 }

@@ -1,7 +1,7 @@
 //! The one seam through which everything is stored.
 //!
-//! Here: the [`Disk`] trait, its implementation on the real file system, and the error that every storage operation
-//! gives. Not here: what the bytes mean. No other module of this crate touches a file that holds results, so that a
+//! Here: the [`Disk`] trait, its implementation on the real file system, one in memory for tests that loses its power
+//! and fails ([`simulated`]), and the error that every storage operation gives. Not here: what the bytes mean. No other module of this crate touches a file that holds results, so that a
 //! test can put a disk here which loses, tears or refuses what it is given.
 
 mod error;
@@ -9,6 +9,7 @@ mod error;
 pub(crate) mod fault;
 mod mapped;
 mod real;
+pub mod simulated;
 
 use std::fmt::Debug;
 use std::path::Path;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 
+use super::error::longer_than;
 use super::{Bytes, DirEntry, Disk, DiskError, DiskFile, Operation};
 
 /// The file system of this machine.
@@ -124,8 +125,7 @@ fn read_limited(path: &Path, limit_bytes: u64) -> io::Result<Vec<u8>> {
     // One byte beyond the limit tells a file of exactly the limit from a longer one.
     file.take(limit_bytes.saturating_add(1)).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > limit_bytes {
-        let message = format!("it is longer than the {limit_bytes} bytes that such a file may have");
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
+        return Err(longer_than(limit_bytes));
     }
     Ok(bytes)
 }

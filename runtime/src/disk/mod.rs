@@ -114,6 +114,15 @@ pub trait DiskFile: Debug + Send + Sync {
     /// dropped the pages that it could not write.
     fn sync_data(&self) -> Result<(), DiskError>;
 
+    /// Sets room aside for the file up to this size, without changing its size: a write within it does not then find the
+    /// disk full. Where the file system can not do that, nothing happens, and this is no error.
+    ///
+    /// # Errors
+    /// If there is no such room, or the file system fails. The file is then as it was.
+    fn reserve(&self, _len_bytes: u64) -> Result<(), DiskError> {
+        Ok(())
+    }
+
     /// Shortens the file. Not for a file that is mapped.
     ///
     /// # Errors

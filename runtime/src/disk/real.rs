@@ -5,6 +5,9 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustix::fs::FallocateFlags;
+use rustix::io::Errno;
+
 use super::{Bytes, DirEntry, Disk, DiskError, DiskFile, Operation};
 
 /// The file system of this machine.
@@ -164,6 +167,17 @@ impl DiskFile for RealFile {
         self.file.sync_data().map_err(|error| DiskError::new(Operation::Sync, &self.path, error))
     }
 
+    fn reserve(&self, len_bytes: u64) -> Result<(), DiskError> {
+        loop {
+            match rustix::fs::fallocate(&self.file, FallocateFlags::KEEP_SIZE, 0, len_bytes) {
+                Err(Errno::INTR) => {}
+                // The file system, or the system, does not know the call.
+                Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => return Ok(()),
+                Err(errno) => return Err(DiskError::new(Operation::Reserve, &self.path, errno)),
+            }
+        }
+    }
+
     fn truncate(&self, len_bytes: u64) -> Result<(), DiskError> {
         self.file.set_len(len_bytes).map_err(|error| DiskError::new(Operation::Truncate, &self.path, error))
     }
@@ -198,6 +212,22 @@ mod tests {
         RealDisk.create_new(&path).unwrap().write_all(b"kept").unwrap();
         assert!(RealDisk.create_new(&path).is_err());
         assert_eq!(RealDisk.read(&path, 4).unwrap(), b"kept");
+    }
+
+    #[test]
+    fn reserved_room_is_no_part_of_the_file_and_room_that_no_disk_has_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        let file = RealDisk.create_new(&path).unwrap();
+        file.write_all(b"1234").unwrap();
+        file.reserve(1 << 20).unwrap();
+        assert_eq!(RealDisk.len_bytes(&path).unwrap(), 4);
+        // An exabyte: too large for the disk, or for one file of it.
+        if let Err(error) = file.reserve(1 << 60) {
+            assert!(error.to_string().contains("set room aside for"), "{error}");
+        }
+        file.write_all(b"5").unwrap();
+        assert_eq!(RealDisk.read(&path, 5).unwrap(), b"12345");
     }
 
     #[test]

@@ -203,7 +203,14 @@ fn a_tail_torn_in_a_segment_that_has_a_successor_is_damage() {
 
 /// A segment's header, and a way to put verified frames with any numbers behind it.
 fn forged(frames: &[(u16, u64, u64)]) -> Vec<u8> {
-    let header = SegmentHeader { run_id: RUN, number: 1, first_sequence: 1, salt: 5, previous_crc: 0 };
+    let header = SegmentHeader {
+        run_id: RUN,
+        number: 1,
+        first_sequence: 1,
+        salt: 5,
+        previous_crc: 0,
+        born_records: 0,
+    };
     let mut bytes = header.encode();
     let mut crc = header.crc();
     for &(kind, sequence, watermark) in frames {
@@ -225,7 +232,14 @@ fn frames_that_verify_with_impossible_numbers_are_damage_and_never_a_torn_tail()
 
 #[test]
 fn a_frame_that_was_written_behind_another_than_the_one_before_it_is_damage() {
-    let header = SegmentHeader { run_id: RUN, number: 1, first_sequence: 1, salt: 5, previous_crc: 0 };
+    let header = SegmentHeader {
+        run_id: RUN,
+        number: 1,
+        first_sequence: 1,
+        salt: 5,
+        previous_crc: 0,
+        born_records: 0,
+    };
     let head = |sequence, previous_crc| FrameHead {
         payload_bytes: 1,
         kind: 1,
@@ -290,9 +304,28 @@ fn random_bytes_behind_a_header_are_never_records_and_never_a_panic() {
 }
 
 #[test]
-fn other_format_versions_are_refused_by_number() {
-    let mut bytes = segment_bytes(0, 1);
-    bytes[8] = 2;
-    let message = open_error(with_segment(&bytes).path()).to_string();
-    assert!(message.contains("format version 2") && message.contains("reads version 1"), "{message}");
+fn another_format_version_is_refused_by_path_and_number_and_is_no_damage() {
+    let mut same_layout = segment_bytes(0, 1);
+    same_layout[8] = 2;
+    let crc = crc32fast::hash(&same_layout[..HEADER_BYTES - 4]);
+    same_layout[HEADER_BYTES - 4..HEADER_BYTES].copy_from_slice(&crc.to_le_bytes());
+    let other_layout = [&same_layout[..12], &[0xee; 30]].concat();
+    for bytes in [same_layout, other_layout] {
+        let dir = with_segment(&bytes);
+        let error = open_error(dir.path());
+        assert!(matches!(error, OpenError::Version { found: 2, supported: 1, .. }) && !error.is_damage());
+        let message = error.to_string();
+        for word in ["00000001.wal", "version 2", "reads version 1", "use the version of the program"] {
+            assert!(message.contains(word), "{message}");
+        }
+    }
+}
+
+#[test]
+fn a_damaged_version_is_damage_and_not_another_version() {
+    for bit in 0..32 {
+        let mut bytes = segment_bytes(0, 1);
+        bytes[8 + bit / 8] ^= 1 << (bit % 8);
+        assert!(open_error(with_segment(&bytes).path()).is_damage());
+    }
 }

@@ -19,6 +19,7 @@ mod names;
 mod retire;
 mod store;
 mod tensor;
+mod write;
 
 pub use error::{LoadError, LoadFault, PublishError, Rejected};
 pub use header::{FORMAT_VERSION, MAX_HEADER_BYTES, MAX_RANK, Meta, TensorFault};

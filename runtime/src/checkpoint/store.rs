@@ -4,14 +4,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use xxhash_rust::xxh3::xxh3_128;
-
 use super::error::{LoadError, LoadFault, PublishError, Rejected};
 use super::header::{self, Meta};
 use super::load::Checkpoint;
 use super::names::{DAMAGED_SUFFIX, Kind, Link, Name, STATE_TENSOR, TEMPORARY_SUFFIX};
 use super::retire;
 use super::tensor::{Snapshot, TensorView};
+use super::write;
 use crate::RunId;
 use crate::disk::{Disk, DiskError, remove_if_present};
 
@@ -160,18 +159,21 @@ impl Store {
 
             remove_if_present(&*self.disk, temporary).map_err(fail)?;
             let file = self.disk.create_new(temporary).map_err(fail)?;
-            file.write_all(&head).map_err(fail)?;
-            for tensor in &tensors {
-                file.write_all(&tensor.bytes).map_err(fail)?;
-            }
+            write::write(&*file, &head, &tensors).map_err(fail)?;
             // The snapshot is let go here, before the slow part.
             file
         };
         file.sync_data().map_err(fail)?;
-        let read_back = Checkpoint::load(&*self.disk, temporary)
+        let (read_back, digest) = self
+            .disk
+            .map(temporary)
+            .map_err(LoadError::Disk)
+            .and_then(|bytes| {
+                let path = temporary.to_path_buf();
+                write::verify_with_digest(bytes).map_err(|fault| LoadError::Fault { path, fault })
+            })
             .map_err(|source| PublishError::Verify { name, source })?;
-        let bytes = read_back.file_bytes();
-        Ok((bytes.len() as u64, xxh3_128(bytes).to_be_bytes()))
+        Ok((read_back.len_bytes(), digest))
     }
 
     fn check_space(&self, name: Name, needed_bytes: u64) -> Result<(), PublishError> {

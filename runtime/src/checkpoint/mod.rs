@@ -30,5 +30,7 @@ pub use safetensors::Dtype;
 pub use store::{Entry, LinkedBy, Receipt, Request, Search, Store};
 pub use tensor::{Element, ElementError, Snapshot, TensorView};
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 #[cfg(test)]
 mod tests;

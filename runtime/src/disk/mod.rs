@@ -185,10 +185,18 @@ pub(crate) fn remove_if_present(disk: &dyn Disk, path: &Path) -> Result<(), Disk
     }
 }
 
-/// Creates a file with these bytes and makes bytes and name durable.
-pub(crate) fn store_new(disk: &dyn Disk, dir: &Path, name: &str, bytes: &[u8]) -> Result<(), DiskError> {
-    let file = disk.create_new(&dir.join(name))?;
+/// Creates a file in this directory with these bytes and makes bytes and name durable.
+pub(crate) fn store_new(disk: &dyn Disk, dir: &Path, path: &Path, bytes: &[u8]) -> Result<(), DiskError> {
+    let file = disk.create_new(path)?;
     file.write_all(bytes)?;
     file.sync_data()?;
     disk.sync_dir(dir)
+}
+
+/// A name that no file in a listing has: this one, or with a number behind it.
+pub(crate) fn free_name(taken: &[DirEntry], stem: &str) -> String {
+    let is_free = |name: &String| taken.iter().all(|entry| entry.name != *name);
+    let numbered = (2_u64..).map(|count| format!("{stem}-{count}"));
+    let mut names = std::iter::once(stem.to_owned()).chain(numbered);
+    names.find(is_free).expect("a listing has fewer names than there are numbers")
 }

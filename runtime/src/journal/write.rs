@@ -7,16 +7,15 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::Record;
-use super::appender::{self, Appender, EMPTY_SEGMENT_BYTES, Link, OpenSegment, Pending};
+use super::appender::{Appender, Born, EMPTY_SEGMENT_BYTES, Link, OpenSegment, Pending};
 use super::error::{AppendError, OpenError, SyncError};
 use super::failover::Failover;
-use super::format::{FRAME_HEAD_BYTES, MAX_PAYLOAD_BYTES, SegmentHeader};
+use super::format::{FRAME_HEAD_BYTES, MAX_PAYLOAD_BYTES};
 use super::load::{self, LastSegment, Tail};
 use super::sync::{self, Shared, State, SyncHandle};
 use super::torn::{self, SetAside};
 use crate::RunId;
 use crate::disk::Disk;
-use crate::run_id::random_bytes;
 
 /// When a segment is full and the next one begins, unless the options say otherwise: 64 MiB.
 const SEGMENT_LIMIT_BYTES: u64 = 64 << 20;
@@ -279,14 +278,11 @@ impl fmt::Debug for Journal {
 }
 
 /// Starts the first segment of a journal.
-fn begin(disk: Arc<dyn Disk>, dir: &Path, run_id: Option<RunId>) -> Result<Appender, OpenError> {
+pub(super) fn begin(disk: Arc<dyn Disk>, dir: &Path, run_id: Option<RunId>) -> Result<Appender, OpenError> {
     let run_id = run_id.map_or_else(RunId::random, Ok).map_err(OpenError::Random)?;
-    let salt = random_bytes().map(u64::from_le_bytes).map_err(OpenError::Random)?;
-    let header =
-        SegmentHeader { run_id, number: 1, first_sequence: 1, salt, previous_crc: 0, born_records: 0 };
-    let dir = dir.to_path_buf();
-    let segment = appender::create(&*disk, dir.clone(), &header, &header.encode())?;
-    let end = Link { sequence: 0, crc: header.crc() };
+    let born = Born::new(run_id, 1, Link::START, &[]).map_err(OpenError::Random)?;
+    let segment = born.create(&*disk, dir)?;
+    let (dir, end) = (dir.to_path_buf(), born.end);
     Ok(Appender { disk, dir, run_id, segment, end, durable: end, pending: Pending::default() })
 }
 

@@ -46,17 +46,22 @@ impl Found<'_> {
         for index in [1, 3, 11] {
             let loss = PowerLoss::nth(index, case.nth as u64);
             let image = disk.crash_point(failed_at).image(&loss);
-            self.run.check(&image, promised, &appended).map_err(|fault| format!("after {loss:?}: {fault}"))?;
+            self.run
+                .check(&image, promised, &appended)
+                .map_err(|fault| format!("after {loss:?}: {fault}"))?;
         }
-        let ledger =
-            self.run.check(&disk, promised, &appended).map_err(|fault| format!("after a restart: {fault}"))?;
+        let ledger = self
+            .run
+            .check(&disk, promised, &appended)
+            .map_err(|fault| format!("after a restart: {fault}"))?;
         let appended = records(&disk);
         for after in [ledger.recovered_at, (ledger.recovered_at + disk.operations()) / 2] {
             let promised = promised.and(ledger.promised(after));
             let loss = PowerLoss::nth(1, case.nth as u64);
             let image = disk.crash_point(after).image(&loss);
             let checked = self.run.check(&image, promised, &appended);
-            checked.map_err(|fault| format!("after a restart and, at operation {after}, {loss:?}: {fault}"))?;
+            checked
+                .map_err(|fault| format!("after a restart and, at operation {after}, {loss:?}: {fault}"))?;
         }
         Ok(())
     }
@@ -73,7 +78,7 @@ impl Found<'_> {
         let operations = self.operations();
         let every = match scale() {
             Scale::Full => 1,
-            Scale::Sample => 37,
+            Scale::Sample => 53,
         };
         let (mut tried, mut index) = (0, 0);
         for nth in 0..operations {
@@ -84,6 +89,11 @@ impl Found<'_> {
                         (SyncMode::FailingDropsPages, OnError::End),
                         (SyncMode::FailingDropsPages, OnError::GoOn),
                     ] {
+                        // Of a checkpoint that failed in the background, the program no longer has the state: if it was
+                        // the best one, the run ends with another.
+                        if on_error == OnError::GoOn && self.run.plan.saving == Saving::Background {
+                            continue;
+                        }
                         index += 1;
                         if index % every == 0 {
                             let case = Case { nth, fault, lasting, sync_mode, on_error };
@@ -151,8 +161,8 @@ fn a_disk_that_lies_about_syncs_costs_the_promise_and_nothing_damaged_is_loaded(
     let (mut refused, mut tried) = (0, 0);
     for durability in [Durability::Step, Durability::Checkpoint] {
         let plan = Plan { durability, saving: Saving::Now, on_error: OnError::End, seed: 4 };
-        let disk = used_disk(&plan);
-        let lying = disk.fork();
+        // No other run was on the disk: where nothing is durable, its files come back whole and are taken for this one's.
+        let (disk, lying) = (SimulatedDisk::new(), SimulatedDisk::new());
         lying.set_sync_mode(SyncMode::Lying);
         let honest = Undisturbed::new(plan, disk);
         run(&lying, &plan).1.unwrap();
@@ -162,7 +172,9 @@ fn a_disk_that_lies_about_syncs_costs_the_promise_and_nothing_damaged_is_loaded(
                 tried += 1;
                 let (ledger, ended) = run(&image, &plan);
                 let checked = match &ended {
-                    _ if !appended.starts_with(&ledger.found) => Err("a record that nobody appended".to_owned()),
+                    _ if !appended.starts_with(&ledger.found) => {
+                        Err("a record that nobody appended".to_owned())
+                    }
                     Ok(()) => honest.check_loaded(&ledger).and_then(|()| honest.check_outcome(&image)),
                     Err(_) => honest.check_loaded(&ledger),
                 };
@@ -172,7 +184,9 @@ fn a_disk_that_lies_about_syncs_costs_the_promise_and_nothing_damaged_is_loaded(
         }
     }
     assert!(refused > 0, "a disk that lies is never found out");
-    println!("lying syncs: {tried} power losses, {refused} times the run was refused, else it ended with the same bytes");
+    println!(
+        "lying syncs: {tried} power losses, {refused} times the run was refused, else it ended with the same bytes"
+    );
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use super::args::{Change, GlobalArgs, RunArgs};
 use super::exit::Exit;
 use super::failure::{Failure, fail};
+use super::repair;
 use crate::config::{self, Class, Device, Origin, Plan};
 use crate::engine::device::choose;
 use crate::engine::library::{Host, Request, Runtime, Threads, Want, load, locate};
@@ -57,6 +58,10 @@ pub fn run(args: &RunArgs, global: &GlobalArgs, signals: &Signals) -> Result<Exi
     }
     let plan = loaded.plan;
     let opened = Keeper::open(&args.work_dir, &plan.checkpoint).map_err(|error| match error {
+        KeepError::Open(OpenError::Journal(error)) if error.is_damage() => {
+            let remedy = repair::command(&args.work_dir);
+            Failure::new(Exit::Damaged, format!("{error}; `{remedy}` does that"))
+        }
         KeepError::Open(OpenError::Journal(_)) => fail(Exit::Damaged)(error),
         other => fail(Exit::StorageFailed)(other),
     })?;

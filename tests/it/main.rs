@@ -17,6 +17,7 @@ mod main_job;
 mod misuse;
 mod models;
 mod pytorch;
+mod repair;
 mod resume;
 mod tidy;
 mod updates;

@@ -22,6 +22,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
+use trainer_runtime::journal;
 use trainer_runtime::keeper::{OpenError, RecoverError};
 use trainer_runtime::lock::{LockError, WorkDirLock};
 use trainer_runtime::signals::Signals;
@@ -57,7 +58,7 @@ pub fn run(args: &RunArgs, global: &GlobalArgs, signals: &Signals) -> Result<Exi
     }
     let plan = loaded.plan;
     let opened = Keeper::open(&args.work_dir, &plan.checkpoint).map_err(|error| match error {
-        KeepError::Open(OpenError::Journal(_)) => fail(Exit::Damaged)(error),
+        KeepError::Open(OpenError::Journal(ref cause)) if is_damage(cause) => fail(Exit::Damaged)(error),
         other => fail(Exit::StorageFailed)(other),
     })?;
     let mut keeper = opened.keeper;
@@ -99,6 +100,12 @@ pub fn run(args: &RunArgs, global: &GlobalArgs, signals: &Signals) -> Result<Exi
     progress.clear();
     let ending = ended.map_err(|error| record_error(&mut keeper, error))?;
     finish(&ending, &attempt.prepared, &mut keeper, &progress, announced)
+}
+
+/// Whether the journal itself is what is wrong, and not the storage below it or a limit of the system.
+fn is_damage(cause: &journal::OpenError) -> bool {
+    use journal::OpenError::{Disk, Random, Thread};
+    !matches!(cause, Disk(_) | Random(_) | Thread(_))
 }
 
 /// Notes in the journal why the process ends, so that the next one does not take it for a kill.

@@ -21,9 +21,9 @@ mod store;
 mod tensor;
 
 pub use error::{LoadError, LoadFault, PublishError, Rejected};
+pub(crate) use header::most_bytes;
 pub use header::{FORMAT_VERSION, MAX_HEADER_BYTES, MAX_RANK, Meta, TensorFault};
 pub use load::{Checkpoint, LoadedTensor};
-pub(crate) use header::most_bytes;
 pub use names::{EmergencyCause, Kind, Link, Name, ParseNameError, STATE_TENSOR};
 pub use retire::Retention;
 pub use safetensors::Dtype;

@@ -136,9 +136,8 @@ impl Run {
     }
 
     fn append(&mut self, choices: &mut Choices<'_>) {
-        let records: Vec<(u16, Vec<u8>)> = (0..choices.below(4))
-            .map(|_| (u16::from(choices.byte()).max(1), choices.bytes(120)))
-            .collect();
+        let records: Vec<(u16, Vec<u8>)> =
+            (0..choices.below(4)).map(|_| (u16::from(choices.byte()).max(1), choices.bytes(120))).collect();
         let borrowed: Vec<(u16, &[u8])> = records.iter().map(|(kind, payload)| (*kind, &**payload)).collect();
         let before = self.journal.durable_sequence() as usize;
         let last = self.journal.append_batch(&borrowed).expect("a disk in memory does not fail");
@@ -205,7 +204,10 @@ impl Run {
         let search = self.store.newest_valid().expect("a disk in memory does not fail");
         let is_newest = self.model.checkpoints.keys().next_back() == Some(&name);
         assert_eq!(search.rejected.iter().any(|rejected| rejected.name == name), is_newest);
-        assert_ne!(search.newest.map(|found| Name::new(found.meta().kind, found.meta().epoch, found.meta().step)), Some(name));
+        assert_ne!(
+            search.newest.map(|found| Name::new(found.meta().kind, found.meta().epoch, found.meta().step)),
+            Some(name)
+        );
         // What a link holds is the same file: whole again, it is as good as before.
         self.disk.flip_bit(&self.store.path(name), bit);
         assert!(self.store.load(name).is_ok());

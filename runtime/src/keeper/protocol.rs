@@ -55,16 +55,7 @@ impl Protocol {
             links_are_copies: false,
         };
         let (records, state) = (Mutex::new(records), Mutex::new(state));
-        Protocol {
-            disk,
-            work_dir,
-            store,
-            announce,
-            retention,
-            durable_step: Arc::default(),
-            records,
-            state,
-        }
+        Protocol { disk, work_dir, store, announce, retention, durable_step: Arc::default(), records, state }
     }
 
     pub(super) fn records(&self) -> MutexGuard<'_, Records> {

@@ -31,11 +31,7 @@ pub struct Shortage {
 impl fmt::Display for Shortage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Shortage { work_dir, needed_bytes, free_bytes, .. } = self;
-        write!(
-            f,
-            "{} has {free_bytes} bytes free and {needed_bytes} are needed to go on",
-            work_dir.display()
-        )
+        write!(f, "{} has {free_bytes} bytes free and {needed_bytes} are needed to go on", work_dir.display())
     }
 }
 
@@ -147,8 +143,7 @@ impl Keeper {
     fn shortage(&self, save: &Save, is_saved: bool, cause: &KeepError) -> Result<Shortage, KeepError> {
         let work_dir = self.protocol.work_dir.clone();
         let free_bytes = self.protocol.disk.free_bytes(&work_dir)?;
-        let needed_bytes =
-            save.most_bytes() + JOURNAL_ROOM_BYTES + self.protocol.state().ballast.len_bytes();
+        let needed_bytes = save.most_bytes() + JOURNAL_ROOM_BYTES + self.protocol.state().ballast.len_bytes();
         Ok(Shortage { work_dir, needed_bytes, free_bytes, because: cause.to_string(), is_saved })
     }
 

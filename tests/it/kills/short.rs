@@ -8,7 +8,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 /// Whether processes can be traced; says why not.
-fn can_trace() -> bool {
+pub(super) fn can_trace() -> bool {
     let refusal = refusal();
     if let Some(reason) = &refusal {
         println!("not tested: {reason}");

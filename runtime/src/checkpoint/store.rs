@@ -13,7 +13,7 @@ use super::names::{DAMAGED_SUFFIX, Kind, Link, Name, STATE_TENSOR, TEMPORARY_SUF
 use super::retire::{self, Retention};
 use super::tensor::{Snapshot, TensorView};
 use crate::RunId;
-use crate::disk::{Disk, DiskError, remove_if_present};
+use crate::disk::{Disk, DiskError, free_name, remove_if_present};
 
 /// A directory of checkpoints. One writer at a time: the caller holds the work directory's [lock](crate::lock).
 #[derive(Debug, Clone)]
@@ -320,8 +320,21 @@ impl Store {
     /// # Errors
     /// If a storage operation fails.
     pub fn set_aside(&self, name: Name) -> Result<PathBuf, DiskError> {
-        let aside = self.dir.join(format!("{name}{DAMAGED_SUFFIX}"));
-        self.disk.rename(&self.path(name), &aside)?;
+        self.rename_damaged(&name.to_string())
+    }
+
+    /// Renames a link to a checkpoint that does not verify, as [`set_aside`](Store::set_aside) does the checkpoint.
+    ///
+    /// # Errors
+    /// If a storage operation fails.
+    pub fn set_aside_link(&self, link: Link) -> Result<PathBuf, DiskError> {
+        self.rename_damaged(&link.to_string())
+    }
+
+    fn rename_damaged(&self, name: &str) -> Result<PathBuf, DiskError> {
+        let aside = free_name(&self.disk.list(&self.dir)?, &format!("{name}{DAMAGED_SUFFIX}"));
+        let aside = self.dir.join(aside);
+        self.disk.rename(&self.dir.join(name), &aside)?;
         self.disk.sync_dir(&self.dir)?;
         Ok(aside)
     }

@@ -104,6 +104,12 @@ impl fmt::Display for Operation {
     }
 }
 
+/// The answer to reading a file that is longer than the reader allows.
+pub(super) fn longer_than(limit_bytes: u64) -> io::Error {
+    let message = format!("it is longer than the {limit_bytes} bytes that such a file may have");
+    io::Error::new(io::ErrorKind::FileTooLarge, message)
+}
+
 fn is_full(kind: io::ErrorKind) -> bool {
     matches!(kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }

@@ -177,6 +177,11 @@ impl DiskFile for FaultFile {
         self.file.reserve(len_bytes)
     }
 
+    fn allocate(&self, len_bytes: u64) -> Result<(), DiskError> {
+        self.disk.enter(Operation::Reserve, &self.path)?;
+        self.file.allocate(len_bytes)
+    }
+
     fn truncate(&self, len_bytes: u64) -> Result<(), DiskError> {
         self.disk.enter(Operation::Truncate, &self.path)?;
         self.file.truncate(len_bytes)

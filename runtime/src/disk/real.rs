@@ -8,6 +8,7 @@ use std::sync::Arc;
 use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 
+use super::error::longer_than;
 use super::{Bytes, DirEntry, Disk, DiskError, DiskFile, Operation};
 
 /// The file system of this machine.
@@ -124,8 +125,7 @@ fn read_limited(path: &Path, limit_bytes: u64) -> io::Result<Vec<u8>> {
     // One byte beyond the limit tells a file of exactly the limit from a longer one.
     file.take(limit_bytes.saturating_add(1)).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > limit_bytes {
-        let message = format!("it is longer than the {limit_bytes} bytes that such a file may have");
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
+        return Err(longer_than(limit_bytes));
     }
     Ok(bytes)
 }
@@ -174,6 +174,19 @@ impl DiskFile for RealFile {
                 // The file system, or the system, does not know the call.
                 Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => return Ok(()),
                 Err(errno) => return Err(DiskError::new(Operation::Reserve, &self.path, errno)),
+            }
+        }
+    }
+
+    fn allocate(&self, len_bytes: u64) -> Result<(), DiskError> {
+        if len_bytes == 0 {
+            return Ok(());
+        }
+        loop {
+            match rustix::fs::fallocate(&self.file, FallocateFlags::empty(), 0, len_bytes) {
+                Err(Errno::INTR) => {}
+                Err(Errno::OPNOTSUPP | Errno::NOSYS) => return self.write_zeros(len_bytes),
+                done => return done.map_err(|errno| DiskError::new(Operation::Reserve, &self.path, errno)),
             }
         }
     }
@@ -228,6 +241,21 @@ mod tests {
         }
         file.write_all(b"5").unwrap();
         assert_eq!(RealDisk.read(&path, 5).unwrap(), b"12345");
+    }
+
+    #[test]
+    fn an_allocated_file_takes_the_room_that_it_shows_however_it_is_made() {
+        use std::os::unix::fs::MetadataExt;
+        let dir = tempfile::tempdir().unwrap();
+        let (allocated, written) = (dir.path().join("allocated"), dir.path().join("written"));
+        RealDisk.create_new(&allocated).unwrap().allocate(200_000).unwrap();
+        RealDisk.create_new(&written).unwrap().write_zeros(200_000).unwrap();
+        for path in [allocated, written] {
+            std::fs::File::open(&path).unwrap().sync_all().unwrap();
+            let metadata = std::fs::metadata(&path).unwrap();
+            assert_eq!(metadata.len(), 200_000);
+            assert!(metadata.blocks() * 512 >= 200_000, "{} blocks", metadata.blocks());
+        }
     }
 
     #[test]

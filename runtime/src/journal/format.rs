@@ -127,6 +127,11 @@ impl SegmentHeader {
         bytes
     }
 
+    /// The salt in the header at the start of a file, whether the header verifies or not.
+    pub(super) fn salt_of(file: &[u8]) -> Option<u64> {
+        u64_at(file, 48)
+    }
+
     /// The header at the start of a file, and its checksum.
     pub(super) fn decode(file: &[u8]) -> Result<(SegmentHeader, u32), HeaderFault> {
         let short = || HeaderFault::Short { found_bytes: file.len() };

@@ -20,6 +20,7 @@ mod error;
 mod failover;
 mod format;
 mod load;
+pub mod repair;
 mod torn;
 mod scan;
 mod segment;

@@ -75,7 +75,8 @@ impl Protocol {
         match appended {
             Err(error) if error.is_full() => {
                 self.note_full(error)?;
-                match self.records().try_again() {
+                let written = self.records().try_again();
+                match written {
                     Err(error) if error.is_full() => Ok(()),
                     other => other,
                 }
@@ -89,6 +90,12 @@ impl Protocol {
         let mut state = self.state();
         state.full.get_or_insert(error);
         Ok(state.ballast.release()?)
+    }
+
+    /// Takes the journal up after the disk was full, and makes it durable.
+    pub(super) fn try_again(&self) -> Result<(), KeepError> {
+        self.records().try_again()?;
+        self.sync_records()
     }
 
     /// Makes every record appended so far durable. Appending goes on meanwhile.

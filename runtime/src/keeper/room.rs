@@ -149,8 +149,7 @@ impl Keeper {
 
     /// Whether the journal could be taken up again and the state be saved, or is already.
     fn saves_in_reserve(&mut self, save: &Save) -> Result<bool, KeepError> {
-        let saved = self.protocol.records().try_again().and_then(|()| self.protocol.sync_records());
-        if !ignoring_full(saved)? {
+        if !ignoring_full(self.protocol.try_again())? {
             return Ok(false);
         }
         if self.last_durable().is_some_and(|name| name.step == save.step) {

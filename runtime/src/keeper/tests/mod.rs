@@ -1,7 +1,10 @@
-//! The order of what a keeper stores, on real files that are watched.
+//! The order of what a keeper stores, on real files that are watched; in `room`, what it does on a full disk.
 
+mod room;
+
+use std::io;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, mpsc};
 
 use super::{Announce, Keeper, Options, Rank, RecoverError, Save};
 use crate::checkpoint::{Kind, Link, Name, Receipt, Retention, Snapshot, TensorView};
@@ -177,4 +180,96 @@ fn links_that_a_process_could_not_make_any_more_are_made_by_the_next() {
     for link in [Link::Last, Link::Best] {
         assert_eq!(keeper.store().load_link(link).unwrap().meta().step, 2, "{link}");
     }
+}
+
+#[test]
+fn neither_a_hand_over_nor_an_append_waits_for_the_disk() {
+    let (dir, disk) = (tempfile::tempdir().unwrap(), FaultDisk::default());
+    let mut keeper = open_on(disk.shared(), dir.path());
+    keeper.append(STEP, b"1").unwrap();
+    let (entered, has_entered) = mpsc::channel();
+    let (release, released) = mpsc::channel::<()>();
+    let (entered, released) = (Mutex::new(entered), Mutex::new(released));
+    disk.set_hook(move |operation, file| {
+        if operation == Operation::Sync {
+            _ = entered.lock().unwrap().send(file.to_owned());
+            // Every sync is held until the end of the test.
+            _ = released.lock().unwrap().recv();
+        }
+        Ok(())
+    });
+    keeper.save(save(1, Rank::Ordinary)).unwrap();
+    assert!(has_entered.recv().unwrap().contains(".wal"), "the journal is synced first");
+    keeper.append(STEP, b"2").unwrap();
+    assert!(keeper.collect().unwrap().is_empty());
+    drop(release);
+    assert_eq!(keeper.flush().unwrap(), [name(1)]);
+}
+
+#[test]
+fn the_state_is_let_go_when_it_is_written_and_not_only_when_it_is_durable() {
+    let (dir, disk) = (tempfile::tempdir().unwrap(), FaultDisk::default());
+    let mut keeper = open_on(disk.shared(), dir.path());
+    let save = save(1, Rank::Ordinary);
+    let snapshot = Arc::downgrade(&save.snapshot);
+    let (seen, is_seen) = mpsc::channel();
+    let seen = Mutex::new(seen);
+    disk.set_hook(move |operation, file| {
+        if operation == Operation::Sync && file.contains(".safetensors") {
+            _ = seen.lock().unwrap().send(snapshot.strong_count());
+        }
+        Ok(())
+    });
+    keeper.save(save).unwrap();
+    keeper.flush().unwrap();
+    assert_eq!(is_seen.recv().unwrap(), 0);
+}
+
+/// That a file system which answers a hard link so gets copies instead, and that this is said once.
+#[track_caller]
+fn check_copied(errno: rustix::io::Errno) {
+    let (dir, disk) = (tempfile::tempdir().unwrap(), FaultDisk::default());
+    let mut keeper = open_on(disk.shared(), dir.path());
+    disk.set_hook(move |operation, _| match operation {
+        Operation::HardLink => Err(io::Error::from_raw_os_error(errno.raw_os_error())),
+        _ => Ok(()),
+    });
+    for (step, rank) in [(1, Rank::Best), (2, Rank::Ordinary)] {
+        keeper.save_now(save(step, rank)).unwrap();
+    }
+    keeper.link_final().unwrap();
+    let notices: Vec<String> = keeper.take_notices().iter().map(ToString::to_string).collect();
+    assert!(notices.len() == 1 && notices[0].contains("makes no hard links"), "{notices:?}");
+    for (link, step) in [(Link::Best, 1), (Link::Last, 2), (Link::Final, 2)] {
+        let (copy, original) = (keeper.store().link_path(link), keeper.store().path(name(step)));
+        assert_eq!(std::fs::read(copy).unwrap(), std::fs::read(original).unwrap(), "{link}");
+        assert_eq!(keeper.store().load_link(link).unwrap().meta().step, step);
+    }
+    let left = RealDisk.list(&dir.path().join("checkpoints")).unwrap();
+    assert!(left.iter().all(|entry| !entry.name.ends_with(".tmp")), "{left:?}");
+}
+
+#[test]
+fn where_there_are_no_hard_links_best_last_and_final_are_verified_copies() {
+    use rustix::io::Errno;
+    for errno in [Errno::PERM, Errno::OPNOTSUPP, Errno::MLINK, Errno::XDEV, Errno::NOSYS] {
+        check_copied(errno);
+    }
+}
+
+#[test]
+fn a_copy_that_does_not_verify_leaves_the_old_one() {
+    let (dir, disk) = (tempfile::tempdir().unwrap(), FaultDisk::default());
+    let mut keeper = open_on(disk.shared(), dir.path());
+    let no_links = io::Error::from(io::ErrorKind::Unsupported).kind();
+    disk.fail(Operation::HardLink, no_links);
+    keeper.save_now(save(1, Rank::Ordinary)).unwrap();
+    disk.set_hook(move |operation, file| match operation {
+        Operation::HardLink => Err(io::Error::from(io::ErrorKind::Unsupported)),
+        Operation::Write if file.starts_with("last") => Err(io::Error::other("the disk was told to fail")),
+        _ => Ok(()),
+    });
+    keeper.save_now(save(2, Rank::Ordinary)).unwrap_err();
+    assert_eq!(keeper.store().load_link(Link::Last).unwrap().meta().step, 1);
+    assert_eq!(keeper.recover().unwrap().newest.unwrap().0, name(2), "the checkpoint itself is there");
 }

@@ -108,11 +108,12 @@ fn killed(dir: &WorkDir) {
 
 #[test]
 fn a_full_disk_is_named_and_the_same_command_finishes_when_there_is_room() {
-    for size in ["60k", "150k", "300k", "500k"] {
+    // Too small for the first checkpoint, for the third, and for all that are kept.
+    for size in ["300k", "1280k", "1400k"] {
         let dir = sixty_steps(&[]);
         let Some(disk) = SmallDisk::mount(&dir, &format!("size={size}")) else { return };
-        check_stops(&dir, &mut dir.command(&[]), &["No space left on device"]);
-        check_stops(&dir, &mut dir.command(&[]), &["No space left on device"]);
+        check_stops(&dir, &mut dir.command(&[]), &["free some space", "step-000000"]);
+        check_stops(&dir, &mut dir.command(&[]), &["free some space"]);
         disk.change("size=10m");
         check_finishes(&dir);
     }
@@ -147,7 +148,7 @@ fn limited(dir: &WorkDir, option: &str, limit: u64) -> Command {
 fn a_limit_on_the_size_of_files_is_named_and_the_same_command_finishes_without_it() {
     for limit in [8, 40, 180] {
         let dir = sixty_steps(&[]);
-        check_stops(&dir, &mut limited(&dir, "-f", limit), &["File too large"]);
+        check_stops(&dir, &mut limited(&dir, "-f", limit), &["File too large", "ulimit -f"]);
         check_finishes(&dir);
     }
 }
@@ -163,7 +164,7 @@ fn too_few_descriptors_are_said_and_the_same_command_finishes_with_more() {
             Some(0) => enough += 1,
             Some(1 | STORAGE_FAILED) => {
                 refused += 1;
-                ended.check_says(&["Too many open files"]);
+                ended.check_says(&["Too many open files", "ulimit -n"]);
             }
             _ => panic!("{limit} descriptors: {ended:?}"),
         }
@@ -193,7 +194,10 @@ fn a_quota_that_is_used_up_is_named_and_the_same_command_finishes_when_there_is_
         let dir = sixty_steps(&[]);
         let ended = Aim { point, blow: Blow::Fail(libc::EDQUOT) }.strike(&dir);
         let ended = ended.unwrap_or_else(|| panic!("no {call} of {beginning}"));
-        ended.check_code(STORAGE_FAILED).check_says(&["uota exceeded", dir.path().to_str().unwrap()]);
+        // What can not be appended to a segment of the journal may be appended to a new one.
+        let is_overcome = ended.code == Some(0) && beginning == "journal";
+        assert!(is_overcome || ended.code == Some(STORAGE_FAILED), "{ended:?}");
+        ended.check_says(&["uota exceeded", dir.path().to_str().unwrap()]);
         check_image(&dir.path());
         check_finishes(&dir);
     }

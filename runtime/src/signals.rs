@@ -4,6 +4,9 @@
 //! sets a request, which the program finds when it next asks, and calls a hook, which can cancel what is running. A
 //! second stop signal ends the process at once, with exit code 128 + its number, after one last line.
 //!
+//! SIGXFSZ, with which the system ends a process that writes beyond a limit on the size of files, is caught: the write
+//! fails instead, with an error that can name the file.
+//!
 //! A signal that was ignored when the process started stays ignored, as `nohup` expects; so does SIGINT in a process
 //! that a shell started in the background.
 
@@ -13,7 +16,7 @@ use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-use signal_hook::consts::signal::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::consts::signal::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
 use signal_hook::low_level;
 
 /// A signal that asks for something.
@@ -107,6 +110,8 @@ impl Signals {
         let handled =
             Signal::ALL.map(Signal::number).into_iter().filter(|number| !is_in_mask(ignored, *number));
         let mut arrivals = signal_hook::iterator::Signals::new(handled)?;
+        // With a handler, a write beyond a limit on the size of files fails, and does not end the process.
+        signal_hook::flag::register(SIGXFSZ, Arc::default())?;
         let for_thread = shared.clone();
         thread::Builder::new().name("signals".to_owned()).spawn(move || {
             for signal in arrivals.forever().filter_map(Signal::from_number) {

@@ -23,6 +23,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
+use trainer_runtime::journal;
 use trainer_runtime::keeper::{OpenError, RecoverError};
 use trainer_runtime::lock::{LockError, WorkDirLock};
 use trainer_runtime::signals::Signals;
@@ -62,7 +63,7 @@ pub fn run(args: &RunArgs, global: &GlobalArgs, signals: &Signals) -> Result<Exi
             let remedy = repair::command(&args.work_dir);
             Failure::new(Exit::Damaged, format!("{error}; `{remedy}` does that"))
         }
-        KeepError::Open(OpenError::Journal(_)) => fail(Exit::Damaged)(error),
+        KeepError::Open(OpenError::Journal(journal::OpenError::Version { .. })) => fail(Exit::Damaged)(error),
         other => fail(Exit::StorageFailed)(other),
     })?;
     let mut keeper = opened.keeper;

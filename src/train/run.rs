@@ -347,7 +347,13 @@ impl Loop<'_, '_> {
         let ends = self.reason_to_end().is_some();
         if ends || epoch.is_multiple_of(self.prepared.plan.checkpoint.every_epochs) || is_best {
             let snapshot = self.snapshot()?;
-            self.context.keeper.save(Kind::Epoch, epoch, &self.saved, snapshot)?;
+            if ends {
+                // In the background it might give way to a better one that waits; which checkpoint is the final one must
+                // not depend on how fast the disk is.
+                self.context.keeper.save_now(Kind::Epoch, epoch, &self.saved, snapshot)?;
+            } else {
+                self.context.keeper.save(Kind::Epoch, epoch, &self.saved, snapshot)?;
+            }
         }
         Ok(())
     }

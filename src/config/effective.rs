@@ -5,9 +5,11 @@ use std::path::Path;
 
 use super::plan::{
     ArrayMap, Builtin, CheckpointPlan, DataPlan, DataSource, Durability, LossKind, LossPlan, ModelPlan,
-    ModelSource, OptimizerKind, OptimizerPlan, Plan, ScheduleKind, SchedulePlan, ScheduleUnit, TrainPlan,
+    ModelSource, Plan, ScheduleKind, SchedulePlan, ScheduleUnit, TrainPlan,
 };
 use super::value::{KeyPath, Value};
+
+mod optimizer;
 
 /// The settings that `plan` was made from, completed: every setting that applies and is set.
 ///
@@ -36,7 +38,7 @@ pub(super) fn effective(plan: &Plan) -> BTreeMap<KeyPath, Value> {
     write_model(&mut out, model);
     write_data(&mut out, data);
     write_loss(&mut out, loss);
-    write_optimizer(&mut out, optimizer);
+    optimizer::write(&mut out, optimizer);
     write_schedule(&mut out, schedule);
     write_train(&mut out, train);
     write_checkpoint(&mut out, checkpoint);
@@ -178,28 +180,6 @@ fn write_loss(out: &mut Writer, loss: &LossPlan) {
         out.floats("loss.class_weights", class_weights);
         out.put("loss.ignore_index", Value::Integer((*ignore_index).into()));
     }
-}
-
-fn write_optimizer(out: &mut Writer, optimizer: &OptimizerPlan) {
-    let OptimizerPlan { kind, lr, weight_decay, no_decay } = optimizer;
-    let mut adam = |name: &str, betas: (f64, f64), eps: f64| {
-        out.text("optimizer.kind", name);
-        out.floats("optimizer.betas", &[betas.0, betas.1]);
-        out.float("optimizer.eps", eps);
-    };
-    match *kind {
-        OptimizerKind::Adam { betas, eps } => adam("adam", betas, eps),
-        OptimizerKind::AdamW { betas, eps } => adam("adamw", betas, eps),
-        OptimizerKind::Sgd { momentum, dampening, nesterov } => {
-            out.text("optimizer.kind", "sgd");
-            out.float("optimizer.momentum", momentum);
-            out.float("optimizer.dampening", dampening);
-            out.put("optimizer.nesterov", Value::Bool(nesterov));
-        }
-    }
-    out.float("optimizer.lr", *lr);
-    out.float("optimizer.weight_decay", *weight_decay);
-    out.texts("optimizer.no_decay", no_decay.iter().cloned());
 }
 
 fn write_schedule(out: &mut Writer, schedule: &SchedulePlan) {

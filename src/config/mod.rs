@@ -30,9 +30,9 @@ pub use error::{ConfigError, Notice, Origin, Problem};
 pub use key::{DefaultValue, FloatRange, Key, OnlyWith, Takes};
 pub use load::{FlagValue, Loaded, Sources, from_toml, load};
 pub use plan::{
-    ArrayMap, Builtin, CheckpointPlan, DataPlan, DataSource, Device, Durability, EarlyStopping, LossKind,
-    LossPlan, Metric, ModelPlan, ModelSource, OptimizerKind, OptimizerPlan, Plan, ScheduleKind, SchedulePlan,
-    ScheduleUnit, TrainPlan,
+    AdjustLr, ArrayMap, Builtin, CheckpointPlan, DataPlan, DataSource, Device, Durability, EarlyStopping,
+    EmaPlan, LossKind, LossPlan, Metric, ModelPlan, ModelSource, OptimizerKind, OptimizerPlan,
+    ParameterGroup, Plan, ScheduleKind, SchedulePlan, ScheduleUnit, TrainPlan,
 };
 pub use render::{to_json, to_toml, to_toml_with_origins};
 pub use table::keys;

@@ -3,6 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+mod optimizer;
+
+pub use optimizer::{AdjustLr, EmaPlan, OptimizerKind, OptimizerPlan, ParameterGroup};
+
 /// All settings of a run, checked and complete: no value is left to be guessed later.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
@@ -194,47 +198,6 @@ pub enum Metric {
     TopK(usize),
     /// Mean absolute error.
     Mae,
-}
-
-/// How parameters are updated; formulas and defaults are PyTorch's.
-#[derive(Debug, Clone, PartialEq)]
-pub struct OptimizerPlan {
-    /// The algorithm.
-    pub kind: OptimizerKind,
-    /// Learning rate before the schedule.
-    pub lr: f64,
-    /// Weight decay: added to the gradient by SGD and Adam, decoupled in AdamW.
-    pub weight_decay: f64,
-    /// Name patterns of parameters without weight decay.
-    pub no_decay: Vec<String>,
-}
-
-/// The optimizers.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum OptimizerKind {
-    /// Stochastic gradient descent.
-    Sgd {
-        /// Momentum, in `[0, 1)`; 0 means none.
-        momentum: f64,
-        /// Dampening of momentum.
-        dampening: f64,
-        /// Nesterov's form of momentum.
-        nesterov: bool,
-    },
-    /// Adam.
-    Adam {
-        /// Decay rates of the two moments, each in `[0, 1)`.
-        betas: (f64, f64),
-        /// Added to the denominator.
-        eps: f64,
-    },
-    /// Adam with decoupled weight decay.
-    AdamW {
-        /// Decay rates of the two moments, each in `[0, 1)`.
-        betas: (f64, f64),
-        /// Added to the denominator.
-        eps: f64,
-    },
 }
 
 /// How the learning rate moves.

@@ -8,7 +8,7 @@ use super::compiled::{Compiled, Shared};
 use super::error::EngineError;
 use super::host_update::{add_into, pool, update};
 use super::library::Runtime;
-use super::optimizer::{Decay, Optimizer, StepScalars, clip_factor, gradient_norm};
+use super::optimizer::{Optimizer, Scratch, StepScalars, clip_factor, gradient_norm};
 pub use super::outcome::{Clipping, Evaluated, StepOutcome};
 use super::session::{Cancel, Place};
 use super::state::{Layout, StateSet, tensors};
@@ -16,6 +16,7 @@ use super::update_session::{StepNumbers, UpdateSession};
 use crate::config::OptimizerPlan;
 use crate::data::HostArray;
 use crate::graph::step::{MaskFeed, StepGraph, Trainable};
+use crate::graph::update::Averages;
 use ort::memory::Allocator;
 use ort::value::Tensor as OrtTensor;
 use std::sync::Arc;
@@ -28,7 +29,9 @@ pub struct Engine {
     layout: Layout,
     cancel: Cancel,
     optimizer: Optimizer,
-    decays: Vec<Decay>,
+    scratch: Scratch,
+    /// Which values evaluation reads.
+    evaluates: Evaluates,
     /// Threads of the optimizer's loops.
     pool: Arc<rayon::ThreadPool>,
     current: Arc<StateSet>,
@@ -53,6 +56,23 @@ struct Pending {
     weight: f64,
 }
 
+/// Whose values a graph computes with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Evaluates {
+    /// Those of the parameters.
+    Parameters,
+    /// Those of their moving averages.
+    Averages,
+}
+
+impl Evaluates {
+    /// What validation and export take, by the settings.
+    #[must_use]
+    pub fn of(plan: &OptimizerPlan) -> Self {
+        if plan.ema.is_some_and(|ema| ema.is_used) { Self::Averages } else { Self::Parameters }
+    }
+}
+
 /// How the state is updated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UpdateBy {
@@ -74,30 +94,41 @@ impl Engine {
         trainable: &Trainable,
         plan: &OptimizerPlan,
     ) -> Result<Self, EngineError> {
-        let optimizer = Optimizer::new(plan);
         let named = |tensors: &[(String, crate::graph::tensor::Tensor)]| {
             tensors.iter().map(|(name, tensor)| (name.clone(), tensor.dims().to_vec())).collect::<Vec<_>>()
         };
+        let parameters = named(&trainable.parameters);
+        let optimizer = Optimizer::new(plan, &parameters);
         let layout = Layout {
-            parameters: named(&trainable.parameters),
-            slots: optimizer.slots().iter().map(|slot| (*slot).to_owned()).collect(),
+            slots: (0..parameters.len()).map(|index| optimizer.slots(index).to_vec()).collect(),
+            parameters,
+            averages: optimizer.averages(),
             states: named(&trainable.states),
+        };
+        let scratch = match update {
+            UpdateBy::FusedLoop => optimizer.scratch().map_err(|error| EngineError {
+                work: "allocating memory for the optimizer".to_owned(),
+                class: super::error::ErrorClass::OutOfMemory,
+                message: error.to_string(),
+            })?,
+            UpdateBy::Session => Scratch::default(),
         };
         let update_session = match update {
             UpdateBy::FusedLoop => None,
-            UpdateBy::Session => Some(UpdateSession::new(runtime, place, &layout, plan, &optimizer)?),
+            UpdateBy::Session => Some(UpdateSession::new(runtime, place, plan, &optimizer)?),
         };
         let device = update_session.as_ref().map_or(Ok(Allocator::default()), UpdateSession::allocator)?;
         let host = Allocator::default();
         let mut initial = StateSet::allocate(&layout, &device, 0)?;
         let given = trainable.parameters.iter().chain(&trainable.states);
         let given: Vec<Option<Vec<f32>>> = given.map(|(_, tensor)| tensor.to_f32()).collect();
-        super::transfer::fill_all(&mut initial, |index| given.get(index)?.as_deref())?;
+        fill(&mut initial, &layout, &|index| given.get(index)?.as_deref())?;
         Ok(Self {
+            evaluates: Evaluates::of(plan),
+            scratch,
             runtime: runtime.clone(),
             place,
             cancel: Cancel::new()?,
-            decays: layout.parameters.iter().map(|(name, _)| optimizer.decay(name)).collect(),
             pool: Arc::new(pool(runtime.threads.count)?),
             current: Arc::new(initial),
             spare: None,
@@ -127,13 +158,14 @@ impl Engine {
         self.cancel.clone()
     }
 
-    /// Replaces the state: `values` gives the contents of tensor `i` of [`Layout::tensors`], zeros where it gives none.
+    /// Replaces the state: `values` gives the contents of tensor `i` of [`Layout::tensors`]. Where it gives none, a moving
+    /// average starts as its parameter, and everything else as zeros.
     ///
     /// # Errors
     /// If a tensor can not be copied to the device. Slices of another length than their tensor are an error, too.
     pub fn load<'v>(&mut self, values: impl Fn(usize) -> Option<&'v [f32]>) -> Result<(), EngineError> {
         let mut fresh = self.fresh_set()?;
-        super::transfer::fill_all(&mut fresh, values)?;
+        fill(&mut fresh, &self.layout, &values)?;
         self.current = Arc::new(fresh);
         self.spare = None;
         Ok(())
@@ -223,7 +255,7 @@ impl Engine {
             states_in: &self.states_in,
             states_out: &mut self.states_out,
         };
-        compiled.run(&self.current, &mut shared, &self.cancel)?;
+        compiled.run(&self.current, Evaluates::Parameters, &mut shared, &self.cancel)?;
         let (sum, weight) = compiled.loss();
         self.pending.parts += 1;
         self.pending.loss_sum += f64::from(sum);
@@ -309,10 +341,11 @@ impl Engine {
         let in_place = Arc::get_mut(&mut self.current).is_some();
         if in_place {
             let set = Arc::get_mut(&mut self.current).expect("asked the line before");
-            update(&self.optimizer, &self.pool, scalars, &self.decays, gradients, None, set);
+            update(&self.optimizer, &self.pool, scalars, &mut self.scratch, gradients, None, set);
         } else {
             let spare = self.spare.as_mut().and_then(Arc::get_mut).expect("a spare set was made above");
-            update(&self.optimizer, &self.pool, scalars, &self.decays, gradients, Some(&self.current), spare);
+            let source = Some(&*self.current);
+            update(&self.optimizer, &self.pool, scalars, &mut self.scratch, gradients, source, spare);
         }
         let target = if in_place { &mut self.current } else { self.spare.as_mut().expect("made above") };
         let target = Arc::get_mut(target).expect("nobody else holds the set that was just written");
@@ -370,10 +403,28 @@ impl Engine {
             states_in: &self.states_in,
             states_out: &mut [],
         };
-        compiled.run(&self.current, &mut shared, &self.cancel)?;
+        compiled.run(&self.current, self.evaluates, &mut shared, &self.cancel)?;
         let (loss_sum, weight) = compiled.loss();
         Ok(Evaluated { loss_sum, weight, predictions: compiled.predictions() })
     }
+}
+
+/// Gives tensor `i` of a state what `values` has for it. Without that an average is its parameter, the rest zeros.
+fn fill<'v>(
+    set: &mut StateSet,
+    layout: &Layout,
+    values: &dyn Fn(usize) -> Option<&'v [f32]>,
+) -> Result<(), EngineError> {
+    let (parameters, states) = (layout.parameters.len(), layout.states.len());
+    let averages = parameters + states..2 * parameters + states;
+    let keeps_averages = layout.averages == Averages::Kept;
+    super::transfer::fill_all(set, |index| {
+        let of_parameter = || {
+            let is_average = keeps_averages && averages.contains(&index);
+            values(index.checked_sub(averages.start).filter(|_| is_average)?)
+        };
+        values(index).or_else(of_parameter)
+    })
 }
 
 fn batch_of(arrays: &[HostArray]) -> usize {

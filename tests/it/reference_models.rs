@@ -12,7 +12,7 @@ use trainer::graph::emit::Processor;
 use trainer::graph::loss::Ignored;
 use trainer::graph::model::Graph;
 use trainer::graph::read::read_file;
-use trainer::graph::step::{StepGraph, StepSpec, Target, Trainable, trainable, training};
+use trainer::graph::step::{StepGraph, StepSpec, Target, Trainable, evaluation, trainable, training};
 use trainer::graph::tensor::Dtype;
 
 pub const NAMES: [&str; 4] = ["mlp-dynamo", "mlp-script", "cnn-dynamo", "cnn-script"];
@@ -53,7 +53,7 @@ pub fn optimizer(name: &str) -> (OptimizerPlan, f64) {
         "adamw" => (OptimizerKind::AdamW { betas, eps }, 1e-3, 0.01),
         other => panic!("the reference has no optimizer {other}"),
     };
-    (OptimizerPlan { kind, lr, weight_decay, no_decay: Vec::new() }, lr)
+    (OptimizerPlan { weight_decay, ..OptimizerPlan::new(kind, lr) }, lr)
 }
 
 impl ReferenceModel {
@@ -73,6 +73,14 @@ impl ReferenceModel {
     }
 
     pub fn training_graph(&self, batch: usize) -> StepGraph {
+        self.with_spec(batch, |spec| training(spec, &oracle()).unwrap())
+    }
+
+    pub fn evaluation_graph(&self, batch: usize) -> StepGraph {
+        self.with_spec(batch, |spec| evaluation(spec, &oracle()).unwrap())
+    }
+
+    fn with_spec<T>(&self, batch: usize, build: impl FnOnce(&StepSpec<'_>) -> T) -> T {
         let inputs = [("x".to_owned(), self.example.clone())];
         let target = Target { name: "y".to_owned(), dtype: Dtype::I64 };
         let spec = StepSpec {
@@ -86,7 +94,7 @@ impl ReferenceModel {
             ignored: Ignored::Never,
             processor: Processor::Cpu,
         };
-        training(&spec, &oracle()).unwrap()
+        build(&spec)
     }
 
     pub fn engine(&self, update: UpdateBy, plan: &OptimizerPlan, batches: &[usize]) -> Engine {

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use super::appender::Link;
 use super::format::{
     FRAME_HEAD_BYTES, FrameHead, HEADER_BYTES, MAGIC, SegmentHeader, array_at, push_frame, u16_at, u32_at,
     u64_at,
@@ -20,7 +21,7 @@ const DIR: &str = "/journal";
 pub fn journal_scan(bytes: &[u8]) {
     let disk = MemoryDisk::default();
     for (piece, number) in segments(bytes).into_iter().zip(1..) {
-        if let Ok(scanned) = scan(piece) {
+        if let Ok(scanned) = scan(piece, None) {
             check_consistent(piece, &scanned);
             check_only_encoding(piece, &scanned);
         }
@@ -49,7 +50,7 @@ pub fn journal_scan_unchecked(bytes: &[u8]) {
         let mut headed = SegmentHeader::encode(&header_of(bytes, 1, 1, 0));
         headed.extend_from_slice(bytes);
         for file in [bytes, &headed] {
-            if let Ok(scanned) = scan(file) {
+            if let Ok(scanned) = scan(file, None) {
                 check_consistent(file, &scanned);
             }
         }
@@ -80,10 +81,9 @@ fn segments(bytes: &[u8]) -> Vec<&[u8]> {
 /// What a scan says agrees with itself and with the size of the segment.
 fn check_consistent(segment: &[u8], scanned: &Scan) {
     let mut end = HEADER_BYTES;
-    for (frame, count) in scanned.frames.iter().zip(0_u64..) {
+    for frame in &scanned.frames {
         assert_eq!(frame.payload.start, end + FRAME_HEAD_BYTES);
         assert!(frame.kind != 0 && frame.payload.end <= segment.len());
-        assert_eq!(frame.sequence, scanned.header.first_sequence.saturating_add(count));
         end = frame.payload.end;
     }
     assert_eq!(scanned.valid_bytes, end);
@@ -98,44 +98,51 @@ fn check_consistent(segment: &[u8], scanned: &Scan) {
 fn check_only_encoding(segment: &[u8], scanned: &Scan) {
     let mut written = scanned.header.encode();
     let mut previous_crc = scanned.header.crc();
-    for frame in &scanned.frames {
+    for (frame, sequence) in scanned.frames.iter().zip(scanned.header.first_sequence..) {
         let payload = segment.get(frame.payload.clone()).unwrap_or_default();
         let head_at = frame.payload.start - FRAME_HEAD_BYTES;
         let watermark = u64_at(segment, head_at + 16).unwrap_or_default();
-        let (kind, sequence) = (frame.kind, frame.sequence);
+        let kind = frame.kind;
         let head = FrameHead { payload_bytes: payload.len(), kind, sequence, watermark, previous_crc };
         previous_crc = push_frame(&mut written, scanned.header.salt, head, payload);
     }
     assert_eq!(Some(&*written), segment.get(..scanned.valid_bytes), "another encoding was accepted");
 }
 
-/// The header that these bytes would have as that of this segment: their run and salt, everything else as it must be.
+/// The header that these bytes would have as that of this segment: their run, salt, and number of records at birth,
+/// everything else as it must be.
 fn header_of(bytes: &[u8], number: u64, first_sequence: u64, previous_crc: u32) -> SegmentHeader {
     let run_id = RunId(array_at(bytes, 16).unwrap_or_default());
     let salt = u64_at(bytes, 48).unwrap_or_default();
-    SegmentHeader { run_id, number, first_sequence, salt, previous_crc }
+    let born_records = u32_at(bytes, 56).unwrap_or_default();
+    SegmentHeader { run_id, number, first_sequence, salt, previous_crc, born_records }
 }
 
 /// Makes the bytes a journal that verifies, as far as they do not ask for damage: headers, lengths, numbers and
 /// checksums are put right. Two fields that are otherwise fixed say what to leave wrong: a frame whose reserved field
 /// is not 0 keeps its bytes as they are, as a lost page would, and the frames behind it go on as if it were whole; a
-/// frame whose kind has the highest bit set keeps its numbers, and only its checksum is put right.
+/// frame whose kind has the highest bit set keeps its numbers, and only its checksum is put right. A segment whose first
+/// record is one that the segment before has, too, goes on behind the one before that.
 pub fn sign_journal(bytes: &[u8]) -> Vec<u8> {
     let mut signed = Vec::with_capacity(bytes.len() + HEADER_BYTES);
-    let (mut sequence, mut crc) = (1, 0);
+    let mut before = vec![Link::START];
     let run_id = header_of(bytes, 1, 1, 0).run_id;
     for (piece, number) in segments(bytes).into_iter().zip(1..) {
-        let header = SegmentHeader { run_id, ..header_of(piece, number, sequence, crc) };
+        let wanted = u64_at(piece, 40).unwrap_or_default();
+        let follows = before.iter().find(|link| link.sequence + 1 == wanted).or(before.last());
+        let after = *follows.unwrap_or(&Link::START);
+        let header = SegmentHeader { run_id, ..header_of(piece, number, after.sequence + 1, after.crc) };
         signed.extend_from_slice(&header.encode());
         let frames = piece.get(HEADER_BYTES..).unwrap_or_default();
-        (sequence, crc) = sign_frames(frames, &header, &mut signed);
+        before = sign_frames(frames, &header, &mut signed);
     }
     signed
 }
 
-/// Signs the frames of a segment; returns the number of the next one, and the checksum of the last.
-fn sign_frames(mut rest: &[u8], header: &SegmentHeader, signed: &mut Vec<u8>) -> (u64, u32) {
+/// Signs the frames of a segment; returns every place behind which another segment can go on.
+fn sign_frames(mut rest: &[u8], header: &SegmentHeader, signed: &mut Vec<u8>) -> Vec<Link> {
     let (mut sequence, mut crc) = (header.first_sequence, header.crc());
+    let mut links = vec![Link { sequence: sequence - 1, crc }];
     let mut durable = header.first_sequence - 1;
     while let Some((head_bytes, behind)) = rest.split_at_checked(FRAME_HEAD_BYTES) {
         let claimed_bytes = u32_at(head_bytes, 0).unwrap_or_default() as usize;
@@ -159,9 +166,10 @@ fn sign_frames(mut rest: &[u8], header: &SegmentHeader, signed: &mut Vec<u8>) ->
             signed.extend_from_slice(head_bytes);
             signed.extend_from_slice(payload);
         }
+        links.push(Link { sequence, crc });
         sequence += 1;
         rest = next;
     }
     signed.extend_from_slice(rest);
-    (sequence, crc)
+    links
 }

@@ -1,11 +1,9 @@
-//! `[loss]`, `[optimizer]` and `[schedule]`.
+//! `[loss]` and `[schedule]`.
 
 use super::Reader;
 use super::{float_of, text_of};
-use crate::config::plan::{
-    LossKind, LossPlan, OptimizerKind, OptimizerPlan, ScheduleKind, SchedulePlan, ScheduleUnit,
-};
-use crate::config::value::{KeyPath, Value};
+use crate::config::plan::{LossKind, LossPlan, ScheduleKind, SchedulePlan, ScheduleUnit};
+use crate::config::value::KeyPath;
 
 /// PyTorch's `ignore_index`; what the plan holds for losses that have none.
 const IGNORE_INDEX: i64 = -100;
@@ -49,50 +47,6 @@ fn check_class_weights(reader: &mut Reader<'_>, weights: &[f64]) {
             "a weight above 0 for at least one class",
             "raise one, or remove the key",
         );
-    }
-}
-
-pub(super) fn optimizer(reader: &mut Reader<'_>) -> Option<OptimizerPlan> {
-    let kind = reader.text("optimizer.kind")?;
-    let lr = reader.float("optimizer.lr");
-    let weight_decay = reader.float("optimizer.weight_decay");
-    let no_decay = texts(reader, "optimizer.no_decay");
-    let kind = match kind.as_str() {
-        "sgd" => sgd(reader),
-        "adam" => adam(reader).map(|(betas, eps)| OptimizerKind::Adam { betas, eps }),
-        "adamw" => adam(reader).map(|(betas, eps)| OptimizerKind::AdamW { betas, eps }),
-        _ => None,
-    };
-    Some(OptimizerPlan { kind: kind?, lr: lr?, weight_decay: weight_decay?, no_decay: no_decay? })
-}
-
-fn sgd(reader: &mut Reader<'_>) -> Option<OptimizerKind> {
-    let momentum = reader.float("optimizer.momentum");
-    let dampening = reader.float("optimizer.dampening");
-    let nesterov = reader.bool("optimizer.nesterov");
-    let (momentum, dampening, nesterov) = (momentum?, dampening?, nesterov?);
-    if nesterov && (momentum == 0.0 || dampening != 0.0) {
-        let path = KeyPath::dotted("optimizer.nesterov");
-        let expected = format!(
-            "false, because Nesterov's form needs momentum above 0 and dampening 0, and they are {momentum} and \
-             {dampening}"
-        );
-        reader.wrong(
-            &path,
-            "true",
-            &expected,
-            "set optimizer.momentum = 0.9 and leave out optimizer.dampening",
-        );
-    }
-    Some(OptimizerKind::Sgd { momentum, dampening, nesterov })
-}
-
-fn adam(reader: &mut Reader<'_>) -> Option<((f64, f64), f64)> {
-    let betas = reader.list("optimizer.betas");
-    let eps = reader.float("optimizer.eps");
-    match betas?.as_slice() {
-        [Value::Float(first), Value::Float(second)] => Some(((*first, *second), eps?)),
-        _ => None,
     }
 }
 

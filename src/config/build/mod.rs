@@ -7,6 +7,7 @@
 
 mod data;
 mod learning;
+mod optimizer;
 mod run;
 
 use super::error::{Origin, Problem};
@@ -23,7 +24,7 @@ pub(super) fn build(settings: &mut Settings, cores: usize) -> Option<Plan> {
     let model = data::model(&mut reader);
     let data = data::data(&mut reader);
     let loss = learning::loss(&mut reader);
-    let optimizer = learning::optimizer(&mut reader);
+    let optimizer = optimizer::optimizer(&mut reader);
     let schedule = learning::schedule(&mut reader);
     let metrics = run::metrics(&mut reader);
     let top = run::top(&mut reader, cores);

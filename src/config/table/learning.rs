@@ -1,15 +1,13 @@
-//! Settings of `[loss]`, `[optimizer]` and `[schedule]`. Names and defaults are those of PyTorch.
+//! Settings of `[loss]` and `[schedule]`. Names and defaults are those of PyTorch.
 
 use crate::config::differences::Class;
 use crate::config::key::DefaultValue::{Always, By, ByModel, Required, Unset};
 use crate::config::key::{FloatRange, Key, Takes};
 
 const LOSS_KIND: &str = "loss.kind";
-const OPTIMIZER_KIND: &str = "optimizer.kind";
 const SCHEDULE_KIND: &str = "schedule.kind";
 
 const CROSS_ENTROPY: &[&str] = &["cross_entropy"];
-const ADAMS: &[&str] = &["adam", "adamw"];
 const PLATEAU: &[&str] = &["reduce_on_plateau"];
 
 pub(super) const LOSS: &[Key] = &[
@@ -54,76 +52,6 @@ pub(super) const LOSS: &[Key] = &[
         Always("-100"),
     )
     .only_with(LOSS_KIND, CROSS_ENTROPY),
-];
-
-pub(super) const OPTIMIZER: &[Key] = &[
-    Key::new(
-        OPTIMIZER_KIND,
-        "How parameters are updated: torch.optim.SGD, Adam or AdamW.",
-        Takes::Choice(&["sgd", "adam", "adamw"]),
-        Always("\"adamw\""),
-    ),
-    Key::new(
-        "optimizer.lr",
-        "Learning rate before the schedule; the highest rate of one_cycle.",
-        Takes::Float(FloatRange::POSITIVE),
-        ByModel { builtin: "0.003", onnx: "0.001" },
-    )
-    .also_known_as(&["learning_rate", "max_lr"]),
-    Key::new(
-        "optimizer.weight_decay",
-        "Weight decay: added to the gradient by sgd and adam, decoupled from it in adamw.",
-        Takes::Float(FloatRange::NOT_NEGATIVE),
-        By {
-            key: OPTIMIZER_KIND,
-            cases: &[("sgd", "0.0"), ("adam", "0.0"), ("adamw", "0.01")],
-            example: "0.01",
-        },
-    )
-    .also_known_as(&["wd", "l2"]),
-    Key::new(
-        "optimizer.no_decay",
-        "Patterns of names of parameters without weight decay; * stands for any characters.",
-        Takes::Texts,
-        Always("[]"),
-    ),
-    Key::new(
-        "optimizer.momentum",
-        "Momentum; 0 means none.",
-        Takes::Float(FloatRange::BELOW_ONE),
-        Always("0.0"),
-    )
-    .only_with(OPTIMIZER_KIND, &["sgd"]),
-    Key::new(
-        "optimizer.dampening",
-        "Dampening of momentum.",
-        Takes::Float(FloatRange::NOT_NEGATIVE),
-        Always("0.0"),
-    )
-    .only_with(OPTIMIZER_KIND, &["sgd"]),
-    Key::new(
-        "optimizer.nesterov",
-        "Nesterov's form of momentum; needs momentum above 0 and dampening 0.",
-        Takes::Bool,
-        Always("false"),
-    )
-    .only_with(OPTIMIZER_KIND, &["sgd"]),
-    Key::new(
-        "optimizer.betas",
-        "Decay rates of the running means of the gradient and of its square.",
-        Takes::FloatPair(FloatRange::BELOW_ONE),
-        Always("[0.9, 0.999]"),
-    )
-    .only_with(OPTIMIZER_KIND, ADAMS)
-    .also_known_as(&["beta1", "beta2"]),
-    Key::new(
-        "optimizer.eps",
-        "Added to the denominator, so that it is not 0.",
-        Takes::Float(FloatRange::NOT_NEGATIVE),
-        Always("1e-8"),
-    )
-    .only_with(OPTIMIZER_KIND, ADAMS)
-    .also_known_as(&["epsilon"]),
 ];
 
 /// A row whose change alters the learning rate from the next step on.

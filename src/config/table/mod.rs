@@ -6,6 +6,7 @@
 
 mod learning;
 mod model_and_data;
+mod optimizer;
 mod running;
 
 use super::key::Key;
@@ -27,7 +28,8 @@ pub fn keys() -> impl Iterator<Item = &'static Key> {
         .chain(model_and_data::MODEL)
         .chain(model_and_data::DATA)
         .chain(learning::LOSS)
-        .chain(learning::OPTIMIZER)
+        .chain(optimizer::OPTIMIZER)
+        .chain(optimizer::EMA)
         .chain(learning::SCHEDULE)
         .chain(running::TRAIN)
         .chain(running::CHECKPOINT)

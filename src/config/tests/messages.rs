@@ -105,16 +105,16 @@ fn a_value_out_of_range_is_shown_with_the_range() {
 fn a_misspelled_choice_is_answered_with_the_nearest_one() {
     check_file_message(
         "[optimizer]\nkind = \"sdg\"\n",
-        "my.toml:2: `optimizer.kind` is \"sdg\" (a string), expected one of \"sgd\", \"adam\", \"adamw\"; did you \
-         mean \"sgd\"?",
+        "my.toml:2: `optimizer.kind` is \"sdg\" (a string), expected one of \"sgd\", \"adam\", \"adamw\", \"rmsprop\", \
+         \"adagrad\", \"adadelta\", \"nadam\", \"radam\", \"lion\", \"lamb\", \"adafactor\", \"muon\"; did you mean \"sgd\"?",
     );
 }
 
 #[test]
 fn a_setting_of_another_kind_is_refused_with_the_kinds_that_take_it() {
     check_file_message(
-        "[optimizer]\nmomentum = 0.9\n",
-        "my.toml:2: `optimizer.momentum` does not apply: it goes with optimizer.kind = \"sgd\", but \
+        "[optimizer]\ndampening = 0.9\n",
+        "my.toml:2: `optimizer.dampening` does not apply: it goes with optimizer.kind = \"sgd\", but \
          optimizer.kind is \"adamw\" (default); remove it or choose another `optimizer.kind`",
     );
     check_set_message(
@@ -128,6 +128,15 @@ fn a_setting_of_another_kind_is_refused_with_the_kinds_that_take_it() {
         "my.toml:2: `train.early_stopping.min_delta` does not apply: it goes with train.early_stopping.patience, \
          but train.early_stopping.patience is not set (default); remove it or choose another \
          `train.early_stopping.patience`",
+    );
+}
+
+#[test]
+fn a_group_that_names_no_parameters_is_refused() {
+    check_file_message(
+        "[optimizer.groups.slow]\nlr = 0.1\n",
+        "`optimizer.groups.slow.parameters` is missing: the group names no parameters; add `parameters = \
+         [\"backbone.*\"]`, with patterns of names",
     );
 }
 

@@ -51,8 +51,22 @@ fn plans() -> Vec<Plan> {
     for kind in ["mse", "l1", "bce_with_logits", "output", "cross_entropy"] {
         plans.push(plan_of_user(&format!("loss.kind = \"{kind}\"")));
     }
-    for lines in ["kind = \"adam\"", "kind = \"sgd\"\nmomentum = 0.9\nnesterov = true", "betas = [0.0, 0.5]"]
-    {
+    for lines in [
+        "kind = \"adam\"",
+        "kind = \"sgd\"\nmomentum = 0.9\nnesterov = true",
+        "betas = [0.0, 0.5]",
+        "kind = \"rmsprop\"\ncentered = true\nmomentum = 0.5",
+        "kind = \"adagrad\"\nlr_decay = 0.1",
+        "kind = \"adadelta\"",
+        "kind = \"nadam\"\ndecoupled_weight_decay = true",
+        "kind = \"radam\"",
+        "kind = \"lion\"",
+        "kind = \"lamb\"",
+        "kind = \"adafactor\"\nbeta2_decay = -0.5",
+        "kind = \"muon\"\nadjust_lr = \"match_rms_adamw\"\nadamw_patterns = [\"head.*\"]",
+        "groups.a = { parameters = [\"x.*\"], lr = 0.0 }\ngroups.\"b c\" = { parameters = [\"y\"], weight_decay = 0.5 }",
+        "lr = 0.1\n[ema]\ndecay = 0.99\nuse = false",
+    ] {
         plans.push(plan_of_user(&format!("[optimizer]\n{lines}")));
     }
     for lines in [
@@ -103,7 +117,10 @@ fn every_setting_is_documented_in_the_text_of_every_plan() {
 
 /// A value of the setting other than its default and its example.
 fn other_value(key: &Key) -> String {
-    let number = |range: &FloatRange| if range.contains(0.5) { "0.5" } else { "7.5" };
+    let number = |range: &FloatRange| {
+        let candidates = [(0.5, "0.5"), (7.5, "7.5"), (-0.5, "-0.5")];
+        candidates.iter().find(|(number, _)| range.contains(*number)).expect("one is in every range").1
+    };
     match key.takes {
         Takes::Bool => (key.example() != "true").to_string(),
         Takes::Integer { min, .. } => (min.max(0) + 7).to_string(),
@@ -137,11 +154,23 @@ fn company(key: &Key) -> Vec<&'static str> {
         ],
         path if path.starts_with("data.targets") => vec!["loss.target=y"],
         "optimizer.nesterov" => vec!["optimizer.momentum=0.9"],
+        path if path.starts_with("optimizer.groups") => vec!["optimizer.groups.x.parameters=[\"w\"]"],
+        "ema.use" => vec!["ema.decay=0.9"],
         "train.early_stopping.monitor" => vec!["train.early_stopping.patience=2"],
         _ => Vec::new(),
     };
     match key.only_with.map(|only_with| (only_with.key, only_with.values)) {
-        Some(("optimizer.kind", ["sgd"])) => sets.push("optimizer.kind=sgd"),
+        Some(("optimizer.kind", [first, ..])) => sets.push(match *first {
+            "sgd" => "optimizer.kind=sgd",
+            "adam" => "optimizer.kind=adam",
+            "rmsprop" => "optimizer.kind=rmsprop",
+            "adagrad" => "optimizer.kind=adagrad",
+            "adadelta" => "optimizer.kind=adadelta",
+            "nadam" => "optimizer.kind=nadam",
+            "adafactor" => "optimizer.kind=adafactor",
+            "muon" => "optimizer.kind=muon",
+            other => panic!("settings of {other} are not covered"),
+        }),
         Some(("schedule.kind", [first, ..])) => match *first {
             "step" => sets.extend(["schedule.kind=step", "schedule.step_size=2"]),
             "multistep" => sets.push("schedule.kind=multistep"),

@@ -9,24 +9,24 @@
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
 use ndarray::{Array1, Array2};
-use trainer_runtime::checkpoint::{EmergencyCause, Kind, Link, Request, Snapshot, Store, TensorView};
-use trainer_runtime::codec::{self, Decode, Encode};
+use trainer_runtime::checkpoint::{EmergencyCause, Kind, Name, Receipt, Snapshot, TensorView};
+use trainer_runtime::codec::{self, Decode, Encode, EncodeError};
 use trainer_runtime::disk::RealDisk;
-use trainer_runtime::journal::{Durability, Journal, OpenOptions};
+use trainer_runtime::keeper::{Announce, Keeper, Options, Rank, Save};
 use trainer_runtime::lock::WorkDirLock;
 use trainer_runtime::signals::{Signal, Signals};
-use trainer_runtime::writer::AsyncWriter;
 
 const FEATURES: usize = 8;
 const BATCH_SIZE: usize = 32;
 const LEARNING_RATE: f64 = 0.05;
 const CHECKPOINT_EVERY_STEPS: u64 = 50;
 
-/// The one kind of record of this program.
-const STEP_DONE: u16 = 1;
+/// The kinds of records of this program.
+pub(crate) const STEP_DONE: u16 = 1;
+const CHECKPOINT_DURABLE: u16 = 2;
+const CHECKPOINT_DROPPED: u16 = 3;
 
 /// What the journal says of a step. The loss is kept as its bits: a step that is computed again must give the same.
 #[derive(Encode, Decode)]
@@ -34,6 +34,19 @@ const STEP_DONE: u16 = 1;
 struct StepDone {
     step: u64,
     loss_bits: u64,
+}
+
+/// The records with which the journal tells of checkpoints.
+struct Records;
+
+impl Announce for Records {
+    fn durable(&self, receipt: &Receipt) -> Result<(u16, Vec<u8>), EncodeError> {
+        Ok((CHECKPOINT_DURABLE, codec::encode(&receipt.name.to_string())?))
+    }
+
+    fn dropped(&self, name: Name) -> Result<(u16, Vec<u8>), EncodeError> {
+        Ok((CHECKPOINT_DROPPED, codec::encode(&name.to_string())?))
+    }
 }
 
 #[derive(Clone)]
@@ -71,13 +84,8 @@ pub(crate) fn train(
     mut report: impl FnMut(u64, f64),
 ) -> Result<Option<Signal>, Failure> {
     let _lock = WorkDirLock::acquire(work_dir)?;
-    let disk = RealDisk::shared();
-    let options = OpenOptions {
-        durability: Durability::Interval(Duration::from_millis(100)),
-        ..OpenOptions::default()
-    };
-    let opened = Journal::open(disk.clone(), &work_dir.join("journal"), options)?;
-    let mut journal = opened.journal;
+    let opened = Keeper::open(RealDisk::shared(), work_dir, Options::default(), Box::new(Records))?;
+    let mut keeper = opened.keeper;
     if let Some(aside) = opened.set_aside {
         eprintln!("the end of the journal was torn; it is now in {}", aside.path.display());
     }
@@ -85,28 +93,15 @@ pub(crate) fn train(
     for record in opened.records.iter().filter(|record| record.kind == STEP_DONE) {
         known.push(codec::decode::<StepDone>(&record.payload)?);
     }
-
-    let store = Store::open(disk, &work_dir.join("checkpoints"))?;
-    let (mut weights, mut step) = recover(&store)?;
+    let (mut weights, mut step) = recover(&mut keeper)?;
     if step > 0 || !known.is_empty() {
         eprintln!("resuming after step {step}; {} steps are in the journal", known.len());
     }
-    let request = |kind, weights: &Arc<Weights>, step, run_id| Request {
-        kind,
-        run_id,
-        epoch: 1,
-        step,
-        state: Vec::new(),
-        snapshot: weights.clone(),
-    };
 
-    let writer = AsyncWriter::new(store.clone())?;
     while step < last_step {
         if let Some(signal) = signals.stop_requested() {
-            journal.sync()?;
-            let kind = Kind::Emergency(EmergencyCause::Signal(signal));
-            writer.submit(request(kind, &weights, step, journal.run_id()));
-            writer.flush().into_iter().collect::<Result<Vec<_>, _>>()?;
+            keeper.flush()?;
+            keeper.save_now(save(Kind::Emergency(EmergencyCause::Signal(signal)), &weights, step))?;
             eprintln!("stopped by {signal} after step {step}, which is saved");
             return Ok(Some(signal));
         }
@@ -120,42 +115,37 @@ pub(crate) fn train(
             Some(_) => {}
             None => {
                 let record = StepDone { step, loss_bits: loss.to_bits() };
-                journal.append(STEP_DONE, &codec::encode(&record)?)?;
+                keeper.append(STEP_DONE, &codec::encode(&record)?)?;
             }
         }
         report(step, loss);
         if step % CHECKPOINT_EVERY_STEPS == 0 {
-            // The journal first: a checkpoint never knows of steps that the journal does not.
-            journal.sync()?;
-            writer.submit(request(Kind::Step, &weights, step, journal.run_id()));
+            keeper.save(save(Kind::Step, &weights, step))?;
         }
-        if !writer.poll().into_iter().collect::<Result<Vec<_>, _>>()?.is_empty() {
-            store.retire(3, None)?;
-        }
+        keeper.collect()?;
     }
-    journal.sync()?;
-    writer.flush().into_iter().collect::<Result<Vec<_>, _>>()?;
-    let receipt = store.publish(request(Kind::Epoch, &weights, step, journal.run_id()))?;
-    store.link(Link::Final, receipt.name)?;
-    journal.close()?;
+    keeper.flush()?;
+    keeper.save_now(save(Kind::Epoch, &weights, step))?;
+    keeper.link_final()?;
+    keeper.close()?;
     Ok(None)
 }
 
+fn save(kind: Kind, weights: &Arc<Weights>, step: u64) -> Save {
+    Save { kind, rank: Rank::Ordinary, epoch: 1, step, state: Vec::new(), snapshot: weights.clone() }
+}
+
 /// The weights and the step of the newest checkpoint that verifies, or the beginning where there never was one.
-fn recover(store: &Store) -> Result<(Arc<Weights>, u64), Failure> {
-    let search = store.newest_valid()?;
-    for rejected in &search.rejected {
-        let aside = store.set_aside(rejected.name)?;
-        eprintln!("{}; it is now {}", rejected.error, aside.display());
+fn recover(keeper: &mut Keeper) -> Result<(Arc<Weights>, u64), Failure> {
+    let recovery = keeper.recover()?;
+    let Some((name, checkpoint)) = recovery.newest else {
+        return Ok((Arc::new(Weights(Array1::zeros(FEATURES))), 0));
+    };
+    for passed_over in keeper.take_up(name, recovery.rejected, None)? {
+        eprintln!("{passed_over}");
     }
-    match search.newest {
-        Some(checkpoint) => {
-            let weight = checkpoint.tensor("weight").ok_or("the checkpoint has no weight")?;
-            Ok((Arc::new(Weights(Array1::from(weight.to_vec()?))), checkpoint.meta().step))
-        }
-        None if search.rejected.is_empty() => Ok((Arc::new(Weights(Array1::zeros(FEATURES))), 0)),
-        None => Err("no checkpoint verifies; to begin again, use another work directory".into()),
-    }
+    let weight = checkpoint.tensor("weight").ok_or("the checkpoint has no weight")?;
+    Ok((Arc::new(Weights(Array1::from(weight.to_vec()?))), name.step))
 }
 
 /// One step of gradient descent on the squared error; returns the loss. The batch is a function of the step, so that a

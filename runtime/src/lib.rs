@@ -7,7 +7,7 @@
 //! * [`signals`]: stop and save requests from outside.
 //! * [`journal`]: what happened, as an append-only sequence of records.
 //! * [`checkpoint`]: the tensors, as safetensors files that are complete and verified or not there at all.
-//! * [`writer`]: checkpoints written on a thread of their own while the computation goes on.
+//! * [`keeper`]: both together, in the order that makes them trustworthy; most programs need no other.
 //! * [`codec`]: how records and other small state become bytes.
 //! * [`atomic_file`]: small files that are replaced whole or not at all.
 //! * [`disk`]: the one seam through which everything above is stored.
@@ -78,10 +78,13 @@ pub mod checkpoint;
 pub mod codec;
 #[cfg(test)]
 mod formats_doc;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod journal;
+pub mod keeper;
 pub mod lock;
 mod run_id;
 pub mod signals;
-pub mod writer;
 
 pub use run_id::{ParseRunIdError, RunId};

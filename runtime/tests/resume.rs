@@ -62,14 +62,15 @@ fn run_to_the_end(work_dir: &Path) {
     assert!(run(work_dir, None).success());
 }
 
-/// The bits of the final weights, and the payload of every record.
+/// The bits of the final weights, and the payload of every step's record.
 fn outcome(work_dir: &Path) -> (Vec<u8>, Vec<Vec<u8>>) {
     let store = Store::open_read_only(RealDisk::shared(), &work_dir.join("checkpoints"));
     let last = store.load_link(Link::Final).unwrap();
     assert_eq!(last.meta().step, LAST_STEP);
     let journal = read(&RealDisk, &work_dir.join("journal")).unwrap();
     assert_eq!(journal.tail, Tail::Clean);
-    let records = journal.records.iter().map(|record| record.payload.to_vec()).collect();
+    let steps = journal.records.iter().filter(|record| record.kind == embed::STEP_DONE);
+    let records = steps.map(|record| record.payload.to_vec()).collect();
     (last.tensor("weight").unwrap().bytes.to_vec(), records)
 }
 

@@ -5,6 +5,7 @@ use crate::engine::error::{EngineError, ErrorClass};
 use crate::train::keeper::KeepError;
 use crate::train::outcome::RunError;
 use crate::train::prepare::PrepareError;
+use trainer_runtime::keeper;
 
 /// A failure of the command: printed once, as a chain of causes, then the process ends with `exit`.
 #[derive(Debug)]
@@ -45,6 +46,12 @@ pub fn fail<E: std::error::Error + Send + Sync + 'static>(exit: Exit) -> impl Fn
 
 impl From<KeepError> for Failure {
     fn from(error: KeepError) -> Self {
+        fail(Exit::StorageFailed)(error)
+    }
+}
+
+impl From<keeper::KeepError> for Failure {
+    fn from(error: keeper::KeepError) -> Self {
         fail(Exit::StorageFailed)(error)
     }
 }

@@ -22,6 +22,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
+use trainer_runtime::keeper::{OpenError, RecoverError};
 use trainer_runtime::lock::{LockError, WorkDirLock};
 use trainer_runtime::signals::Signals;
 
@@ -56,7 +57,7 @@ pub fn run(args: &RunArgs, global: &GlobalArgs, signals: &Signals) -> Result<Exi
     }
     let plan = loaded.plan;
     let opened = Keeper::open(&args.work_dir, &plan.checkpoint).map_err(|error| match error {
-        KeepError::Open(_) => fail(Exit::Damaged)(error),
+        KeepError::Open(OpenError::Journal(_)) => fail(Exit::Damaged)(error),
         other => fail(Exit::StorageFailed)(other),
     })?;
     let mut keeper = opened.keeper;
@@ -111,7 +112,7 @@ fn record_error(keeper: &mut Keeper, error: RunError) -> RunError {
     };
     let step = keeper.last_durable().map_or(0, |name| name.step);
     let event = Event::Stopped(Stopped { reason: what.to_owned(), step });
-    if let Err(second) = keeper.record(event).and_then(|()| keeper.sync()) {
+    if let Err(second) = keeper.record(event).and_then(|()| Ok(keeper.sync()?)) {
         log::warn!("the end could not be journaled: {second}");
     }
     error
@@ -219,15 +220,14 @@ fn start(
     };
     refuse_changes(&changes, args)?;
     let recovered = newest_checkpoint(keeper).map_err(|error| match error {
-        ResumeError::NoneVerifies { .. } => fail(Exit::Damaged)(error),
+        ResumeError::Recover(RecoverError::NoneVerifies { .. }) => fail(Exit::Damaged)(error),
         ResumeError::Foreign { .. } => fail(Exit::Changed)(error),
         other => fail(Exit::StorageFailed)(other),
     })?;
-    recovered.notices.iter().for_each(|line| progress.line(line));
     let fingerprint = config::fingerprint(&prepared.plan);
     let mut saved = Saved::start(fingerprint);
-    let name = recovered.checkpoint.as_ref().map(|(name, _)| *name);
-    if let Some((name, checkpoint)) = &recovered.checkpoint {
+    let name = recovered.newest.as_ref().map(|(name, _)| *name);
+    if let Some((name, checkpoint)) = &recovered.newest {
         let loaded = load_checkpoint(&mut prepared.engine, *name, checkpoint).map_err(fail(Exit::Changed))?;
         saved = loaded.0;
         loaded.1.iter().for_each(|line| progress.line(line));
@@ -239,13 +239,14 @@ fn start(
         return Err(fail(Exit::Changed)(ResumeError::OtherSettings { name }));
     }
     saved.plan_fingerprint = fingerprint;
+    if let Some(name) = name {
+        let passed_over = keeper.take_up(name, recovered.rejected, saved.best)?;
+        passed_over.iter().for_each(|passed_over| progress.line(&passed_over.to_string()));
+    }
     if is_new {
         begin(keeper, &prepared, environment, progress, name.map(|name| (name, &saved)))?;
     } else {
         take_up(keeper, &prepared, &changes, environment, &saved, name, progress)?;
-    }
-    if let Some(name) = name {
-        keeper.take_up(name, saved.best)?;
     }
     let later = keeper.history.steps.range(saved.step + 1..);
     let recorded = later.map(|(step, done)| (*step, done.clone())).collect();
@@ -324,7 +325,7 @@ fn finish(
     };
     let path = keeper.work_dir().join(export::FILE_NAME);
     let state = prepared.engine.snapshot().map_err(fail(Exit::Failure))?;
-    export(prepared, &state, keeper.disk(), &path).map_err(fail(Exit::StorageFailed))?;
+    export(prepared, &state, &**keeper.disk(), &path).map_err(fail(Exit::StorageFailed))?;
     keeper.link_final()?;
     let epoch = completed(keeper, step).map(|epoch| epoch.epoch).max().unwrap_or(0);
     keeper.record(Event::Finished(Finished { step, epoch, reason: reason.to_owned() }))?;

@@ -325,6 +325,9 @@ impl Event {
 }
 
 #[cfg(test)]
+mod golden;
+
+#[cfg(test)]
 mod tests {
     use super::{Event, EventError, Finished, StepDone};
 
@@ -347,26 +350,6 @@ mod tests {
             assert_eq!(Event::decode(1, kind, &payload).unwrap(), event);
         }
     }
-
-    #[test]
-    fn the_bytes_of_a_step_are_those_of_the_format() {
-        let step =
-            StepDone { step: 1, epoch: 1, batch: 0, loss_bits: 2, lr: 1.0, gradient_norm: 0.5, examples: 64 };
-        let (kind, payload) = Event::StepDone(step).encode().unwrap();
-        let hex: String = payload.iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(kind, 4);
-        assert_eq!(hex, GOLDEN_STEP);
-    }
-
-    const GOLDEN_STEP: &str = concat!(
-        "0100000000000000", // step
-        "0100000000000000", // epoch
-        "0000000000000000", // batch
-        "02000000",         // loss_bits
-        "000000000000f03f", // lr
-        "000000000000e03f", // gradient_norm
-        "4000000000000000", // examples
-    );
 
     #[test]
     fn an_unknown_kind_and_a_short_payload_are_refused() {

@@ -12,22 +12,17 @@ use crate::engine::step::Engine;
 use std::path::Path;
 use thiserror::Error;
 use trainer_runtime::RunId;
-use trainer_runtime::checkpoint::{Checkpoint, ElementError, LoadError, Name};
+use trainer_runtime::checkpoint::{Checkpoint, ElementError, Name};
 use trainer_runtime::codec::{self, DecodeError};
-use trainer_runtime::disk::DiskError;
+use trainer_runtime::keeper::{RecoverError, Recovery};
 
 /// Why a run can not be taken up. Nothing was changed.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ResumeError {
-    /// Checkpoints are there and none is good.
-    #[error(
-        "no checkpoint verifies: {listing}; restore one of these files from a copy, or move the work directory away to start afresh"
-    )]
-    NoneVerifies {
-        /// Each with its fault.
-        listing: String,
-    },
+    /// The checkpoints can not be read, or none verifies.
+    #[error(transparent)]
+    Recover(#[from] RecoverError),
     /// A checkpoint of another run lies among those of this one.
     #[error(
         "checkpoint {name} is of run {found}, and the journal is of run {expected}: move the checkpoint out of the folder, or, to go on \
@@ -50,9 +45,6 @@ pub enum ResumeError {
         /// The checkpoint.
         name: Name,
     },
-    /// The directory can not be read.
-    #[error(transparent)]
-    Disk(#[from] DiskError),
     /// The opaque part of a checkpoint.
     #[error(
         "checkpoint {name}: its state can not be decoded: {source}; it was written by another version of this program"
@@ -96,47 +88,21 @@ pub enum ResumeError {
     Engine(#[from] EngineError),
 }
 
-/// What the checkpoints of a run gave.
-#[derive(Debug)]
-pub struct Recovered {
-    /// The newest good one.
-    pub checkpoint: Option<(Name, Checkpoint)>,
-    /// Lines about newer ones that are damaged.
-    pub notices: Vec<String>,
-}
-
-/// Finds the newest checkpoint that verifies and sets newer, damaged ones aside.
+/// Finds the newest checkpoint that verifies; nothing is changed yet.
 ///
 /// # Errors
 /// If there are checkpoints and none verifies, or the newest is of another run.
-pub fn newest_checkpoint(keeper: &Keeper) -> Result<Recovered, ResumeError> {
-    let search = keeper.store().newest_valid()?;
-    let lines: Vec<String> = search.rejected.iter().map(|rejected| rejected.error.to_string()).collect();
-    let Some(checkpoint) = search.newest else {
-        if lines.is_empty() {
-            return Ok(Recovered { checkpoint: None, notices: Vec::new() });
+pub fn newest_checkpoint(keeper: &Keeper) -> Result<Recovery, ResumeError> {
+    let recovery = keeper.recover()?;
+    if let Some((name, checkpoint)) = &recovery.newest {
+        let (name, found, expected) = (*name, checkpoint.meta().run_id, keeper.run_id());
+        // A run whose journal was lost goes on under a new identity from a checkpoint that has the old one.
+        let is_known = found == expected || keeper.history.taken_up_from.contains(&name.to_string());
+        if keeper.history.settings.is_some() && !is_known {
+            return Err(ResumeError::Foreign { name, found, expected });
         }
-        return Err(ResumeError::NoneVerifies { listing: lines.join("; ") });
-    };
-    let meta = checkpoint.meta();
-    let name = Name::new(meta.kind, meta.epoch, meta.step);
-    let (found, expected) = (meta.run_id, keeper.run_id());
-    // A run whose journal was lost goes on under a new identity from a checkpoint that has the old one.
-    let is_known = found == expected || keeper.history.taken_up_from.contains(&name.to_string());
-    if keeper.history.settings.is_some() && !is_known {
-        return Err(ResumeError::Foreign { name, found, expected });
     }
-    let mut notices = Vec::new();
-    for (rejected, line) in search.rejected.iter().zip(lines) {
-        if !matches!(rejected.error, LoadError::Fault { .. }) {
-            // A file that could not be read may be good: the next attempt may read it.
-            notices.push(format!("{line}; falling back to {name}"));
-            continue;
-        }
-        let aside = keeper.store().set_aside(rejected.name)?;
-        notices.push(format!("{line}; set aside as {}, falling back to {name}", aside.display()));
-    }
-    Ok(Recovered { checkpoint: Some((name, checkpoint)), notices })
+    Ok(recovery)
 }
 
 /// Loads a checkpoint into the engine and gives the rest of its state, with a line for each slot of the optimizer that

@@ -5,7 +5,7 @@ use super::dropout::fill_mask;
 use super::early_stopping::Verdict;
 use super::evaluate::validate;
 use super::event::{EarlyStopped, EpochDone, Event, StepDone, StepRefused};
-use super::keeper::Keeper;
+use super::keeper::{KeepError, Keeper};
 use super::observe::{Observer, StepProgress};
 use super::outcome::{Ending, RunError};
 use super::prepare::{Prepared, parts, take_part};
@@ -111,7 +111,7 @@ impl Loop<'_, '_> {
                 }
                 Err(error) => return Err(self.save_before(error)),
             }
-            self.context.keeper.collect(self.saved.best)?;
+            self.context.keeper.collect().map_err(KeepError::from)?;
         };
         self.close(&ending)?;
         Ok(ending)
@@ -174,7 +174,7 @@ impl Loop<'_, '_> {
 
     /// Makes the state durable, unless a checkpoint of this step already is, and names the checkpoint.
     fn save_now(&mut self, kind: Kind) -> Result<Name, RunError> {
-        self.context.keeper.flush(self.saved.best)?;
+        self.context.keeper.flush().map_err(KeepError::from)?;
         if let Some(name) = self.context.keeper.last_durable().filter(|name| name.step == self.saved.step) {
             // It may stand before the end of its epoch where the state stands behind it, which costs nothing but the
             // validation.
@@ -305,8 +305,8 @@ impl Loop<'_, '_> {
         self.context.keeper.record(Event::StepRefused(event))?;
         let refused = self.saved.refused_in_a_row;
         if refused >= self.prepared.plan.train.max_refused_steps {
-            self.context.keeper.flush(self.saved.best)?;
-            self.context.keeper.sync()?;
+            self.context.keeper.flush().map_err(KeepError::from)?;
+            self.context.keeper.sync().map_err(KeepError::from)?;
             return Err(RunError::Diverged { refused, epoch, batch, loss, gradient_norm });
         }
         Ok(())

@@ -10,6 +10,7 @@ mod work_dir;
 mod data_formats;
 mod gradients;
 mod graph;
+mod kills;
 mod learning;
 mod loss_reference;
 mod losses;

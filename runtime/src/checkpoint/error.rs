@@ -65,6 +65,15 @@ pub enum PublishError {
 }
 
 impl PublishError {
+    /// Whether there was not enough room.
+    pub fn is_full(&self) -> bool {
+        match self {
+            PublishError::NoSpace { .. } => true,
+            PublishError::Disk { source, .. } => source.is_full(),
+            _ => false,
+        }
+    }
+
     /// The checkpoint that was not published.
     pub fn name(&self) -> Name {
         match self {

@@ -19,14 +19,19 @@ mod names;
 mod retire;
 mod store;
 mod tensor;
+mod write;
 
 pub use error::{LoadError, LoadFault, PublishError, Rejected};
+pub(crate) use header::most_bytes;
 pub use header::{FORMAT_VERSION, MAX_HEADER_BYTES, MAX_RANK, Meta, TensorFault};
 pub use load::{Checkpoint, LoadedTensor};
 pub use names::{EmergencyCause, Kind, Link, Name, ParseNameError, STATE_TENSOR};
+pub use retire::Retention;
 pub use safetensors::Dtype;
-pub use store::{Entry, Receipt, Request, Search, Store};
+pub use store::{Entry, LinkedBy, Receipt, Request, Search, Store};
 pub use tensor::{Element, ElementError, Snapshot, TensorView};
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 #[cfg(test)]
 mod tests;

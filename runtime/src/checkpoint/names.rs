@@ -35,18 +35,21 @@ pub enum EmergencyCause {
     Signal(Signal),
     /// Memory ran out, or is about to.
     OutOfMemory,
+    /// The disk is full.
+    DiskFull,
     /// An error is about to end the run.
     Error,
 }
 
 impl EmergencyCause {
     /// Every cause.
-    const ALL: [EmergencyCause; 6] = [
+    const ALL: [EmergencyCause; 7] = [
         EmergencyCause::Signal(Signal::Interrupt),
         EmergencyCause::Signal(Signal::Terminate),
         EmergencyCause::Signal(Signal::Hangup),
         EmergencyCause::Signal(Signal::User1),
         EmergencyCause::OutOfMemory,
+        EmergencyCause::DiskFull,
         EmergencyCause::Error,
     ];
 
@@ -59,6 +62,7 @@ impl EmergencyCause {
                 Signal::User1 => "sigusr1",
             },
             EmergencyCause::OutOfMemory => "oom",
+            EmergencyCause::DiskFull => "disk-full",
             EmergencyCause::Error => "error",
         }
     }
@@ -123,6 +127,11 @@ impl Name {
     /// The name of a checkpoint of this kind.
     pub fn new(kind: Kind, epoch: u64, step: u64) -> Name {
         Name { step, kind, epoch: if kind == Kind::Epoch { epoch } else { 0 } }
+    }
+
+    /// The epoch that ended; 0 where the name has none.
+    pub(super) fn epoch(&self) -> u64 {
+        self.epoch
     }
 }
 

@@ -4,16 +4,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use xxhash_rust::xxh3::xxh3_128;
-
 use super::error::{LoadError, LoadFault, PublishError, Rejected};
 use super::header::{self, Meta};
 use super::load::Checkpoint;
 use super::names::{DAMAGED_SUFFIX, Kind, Link, Name, STATE_TENSOR, TEMPORARY_SUFFIX};
-use super::retire;
+use super::retire::{self, Retention};
 use super::tensor::{Snapshot, TensorView};
+use super::write;
 use crate::RunId;
-use crate::disk::{Disk, DiskError, remove_if_present};
+use crate::disk::{Disk, DiskError, free_name, remove_if_present};
 
 /// A directory of checkpoints. One writer at a time: the caller holds the work directory's [lock](crate::lock).
 #[derive(Debug, Clone)]
@@ -64,6 +63,18 @@ pub struct Receipt {
     pub digest: [u8; 16],
     /// How long publishing took.
     pub seconds: f64,
+}
+
+/// How a link was made.
+#[derive(Debug)]
+pub enum LinkedBy {
+    /// It is a second name of the checkpoint and takes no room.
+    HardLink,
+    /// It is a copy.
+    Copy {
+        /// Why it is no hard link.
+        because: DiskError,
+    },
 }
 
 /// A checkpoint file in the directory; nothing of it has been verified.
@@ -160,21 +171,32 @@ impl Store {
 
             remove_if_present(&*self.disk, temporary).map_err(fail)?;
             let file = self.disk.create_new(temporary).map_err(fail)?;
-            file.write_all(&head).map_err(fail)?;
-            for tensor in &tensors {
-                file.write_all(&tensor.bytes).map_err(fail)?;
-            }
+            write::write(&*file, &head, &tensors).map_err(fail)?;
             // The snapshot is let go here, before the slow part.
             file
         };
         file.sync_data().map_err(fail)?;
-        let read_back = Checkpoint::load(&*self.disk, temporary)
+        let (read_back, digest) = self
+            .disk
+            .map(temporary)
+            .map_err(LoadError::Disk)
+            .and_then(|bytes| {
+                let path = temporary.to_path_buf();
+                write::verify_with_digest(bytes).map_err(|fault| LoadError::Fault { path, fault })
+            })
             .map_err(|source| PublishError::Verify { name, source })?;
-        let bytes = read_back.file_bytes();
-        Ok((bytes.len() as u64, xxh3_128(bytes).to_be_bytes()))
+        Ok((read_back.len_bytes(), digest))
     }
 
-    fn check_space(&self, name: Name, needed_bytes: u64) -> Result<(), PublishError> {
+    fn load_written(&self, name: Name, path: &Path) -> Result<Checkpoint, PublishError> {
+        Checkpoint::load(&*self.disk, path).map_err(|source| PublishError::Verify { name, source })
+    }
+
+    /// Whether there is room for so many bytes.
+    ///
+    /// # Errors
+    /// If there is not, or it can not be found out.
+    pub(crate) fn check_space(&self, name: Name, needed_bytes: u64) -> Result<(), PublishError> {
         let free_bytes =
             self.disk.free_bytes(&self.dir).map_err(|source| PublishError::Disk { name, source })?;
         if free_bytes < needed_bytes {
@@ -184,20 +206,59 @@ impl Store {
         Ok(())
     }
 
-    /// Makes a link name this checkpoint, replacing in one step what it named before. It is a hard link, never a copy.
+    /// Makes a link name this checkpoint, replacing in one step what it named before. It is a hard link, or, where the
+    /// file system has none, a copy that was read back and verified.
     ///
     /// # Errors
-    /// If a storage operation fails; the link then names what it named, unless it was the last sync of the directory
-    /// that failed.
-    pub fn link(&self, link: Link, name: Name) -> Result<(), DiskError> {
+    /// If a storage operation fails, or a copy does not verify; the link then names what it named, unless it was the
+    /// last sync of the directory that failed.
+    pub fn link(&self, link: Link, name: Name) -> Result<LinkedBy, PublishError> {
+        let fail = |source| PublishError::Disk { name, source };
         let target = self.link_path(link);
         let temporary = self.dir.join(format!("{link}{TEMPORARY_SUFFIX}"));
-        remove_if_present(&*self.disk, &temporary)?;
-        self.disk.hard_link(&self.path(name), &temporary)?;
-        self.disk.rename(&temporary, &target)?;
-        // Renaming onto another link of the same file does nothing, and leaves the temporary name.
-        remove_if_present(&*self.disk, &temporary)?;
-        self.disk.sync_dir(&self.dir)
+        remove_if_present(&*self.disk, &temporary).map_err(fail)?;
+        let linked_by = match self.disk.hard_link(&self.path(name), &temporary) {
+            Ok(()) => LinkedBy::HardLink,
+            Err(because) if because.is_no_hard_link() => {
+                if self.is_copy(&target, name) {
+                    return Ok(LinkedBy::Copy { because });
+                }
+                self.copy_verified(name, &temporary)?;
+                LinkedBy::Copy { because }
+            }
+            Err(source) => return Err(fail(source)),
+        };
+        self.disk.rename(&temporary, &target).map_err(fail)?;
+        if matches!(linked_by, LinkedBy::HardLink) {
+            // Renaming onto another link of the same file does nothing, and leaves the temporary name.
+            remove_if_present(&*self.disk, &temporary).map_err(fail)?;
+        }
+        self.disk.sync_dir(&self.dir).map_err(fail)?;
+        Ok(linked_by)
+    }
+
+    /// Whether a file holds this checkpoint already, byte for byte.
+    fn is_copy(&self, path: &Path, name: Name) -> bool {
+        match (self.disk.map(path), self.disk.map(&self.path(name))) {
+            (Ok(copy), Ok(original)) => *copy == *original,
+            _ => false,
+        }
+    }
+
+    fn copy_verified(&self, name: Name, temporary: &Path) -> Result<(), PublishError> {
+        let fail = |source| PublishError::Disk { name, source };
+        let original = self.disk.map(&self.path(name)).map_err(fail)?;
+        self.check_space(name, original.len() as u64)?;
+        let copied = self
+            .disk
+            .create_new(temporary)
+            .and_then(|file| file.write_all(&original).and_then(|()| file.sync_data()))
+            .map_err(fail)
+            .and_then(|()| self.load_written(name, temporary).map(drop));
+        copied.inspect_err(|_| {
+            // The first error is the one to report; a leftover is removed when the store is next opened.
+            let _ = self.disk.remove(temporary);
+        })
     }
 
     /// The checkpoints in the directory, the oldest step first. A directory that is missing has none.
@@ -262,20 +323,33 @@ impl Store {
     /// # Errors
     /// If a storage operation fails.
     pub fn set_aside(&self, name: Name) -> Result<PathBuf, DiskError> {
-        let aside = self.dir.join(format!("{name}{DAMAGED_SUFFIX}"));
-        self.disk.rename(&self.path(name), &aside)?;
+        self.rename_damaged(&name.to_string())
+    }
+
+    /// Renames a link to a checkpoint that does not verify, as [`set_aside`](Store::set_aside) does the checkpoint.
+    ///
+    /// # Errors
+    /// If a storage operation fails.
+    pub fn set_aside_link(&self, link: Link) -> Result<PathBuf, DiskError> {
+        self.rename_damaged(&link.to_string())
+    }
+
+    fn rename_damaged(&self, name: &str) -> Result<PathBuf, DiskError> {
+        let aside = free_name(&self.disk.list(&self.dir)?, &format!("{name}{DAMAGED_SUFFIX}"));
+        let aside = self.dir.join(aside);
+        self.disk.rename(&self.dir.join(name), &aside)?;
         self.disk.sync_dir(&self.dir)?;
         Ok(aside)
     }
 
-    /// Drops the checkpoints of all but the last `keep_last` steps, and says which. The best is never dropped, nor are
-    /// those of the last two steps. To be called after a newer one was published.
+    /// Drops the checkpoints that are not to be kept, and says which. None of `never` is dropped, nor are those of the
+    /// last two steps. To be called after a newer one was published, which is one of `never`, as is the best.
     ///
     /// # Errors
     /// If a storage operation fails; some may then have been dropped.
-    pub fn retire(&self, keep_last: usize, best: Option<Name>) -> Result<Vec<Name>, DiskError> {
+    pub fn retire(&self, retention: &Retention, never: &[Name]) -> Result<Vec<Name>, DiskError> {
         let names: Vec<Name> = self.list()?.into_iter().map(|entry| entry.name).collect();
-        let dropped = retire::to_drop(&names, keep_last, best);
+        let dropped = retire::to_drop(&names, retention, never);
         for name in &dropped {
             remove_if_present(&*self.disk, &self.path(*name))?;
         }

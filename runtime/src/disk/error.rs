@@ -31,6 +31,19 @@ impl DiskError {
     pub fn is_full(&self) -> bool {
         is_full(self.source.kind())
     }
+
+    /// Whether the answer to making a hard link is that this file system, or this file, has no more names to give.
+    pub(crate) fn is_no_hard_link(&self) -> bool {
+        use rustix::io::Errno;
+        let by_number = [Errno::PERM, Errno::OPNOTSUPP, Errno::NOSYS, Errno::MLINK, Errno::XDEV];
+        match self.source.raw_os_error() {
+            Some(number) => by_number.iter().any(|errno| errno.raw_os_error() == number),
+            None => matches!(
+                self.source.kind(),
+                io::ErrorKind::Unsupported | io::ErrorKind::TooManyLinks | io::ErrorKind::CrossesDevices
+            ),
+        }
+    }
 }
 
 /// What can be asked of a [`Disk`](super::Disk).
@@ -49,6 +62,8 @@ pub enum Operation {
     Sync,
     /// Making the names of a directory durable.
     SyncDir,
+    /// Setting room aside for a file.
+    Reserve,
     /// Shortening a file.
     Truncate,
     /// Renaming a file.
@@ -76,6 +91,7 @@ impl fmt::Display for Operation {
             Operation::Write => "write to",
             Operation::Sync => "sync",
             Operation::SyncDir => "sync the directory",
+            Operation::Reserve => "set room aside for",
             Operation::Truncate => "truncate",
             Operation::Rename => "rename",
             Operation::HardLink => "hard-link",
@@ -86,6 +102,12 @@ impl fmt::Display for Operation {
             Operation::Read => "read",
         })
     }
+}
+
+/// The answer to reading a file that is longer than the reader allows.
+pub(super) fn longer_than(limit_bytes: u64) -> io::Error {
+    let message = format!("it is longer than the {limit_bytes} bytes that such a file may have");
+    io::Error::new(io::ErrorKind::FileTooLarge, message)
 }
 
 fn is_full(kind: io::ErrorKind) -> bool {

@@ -172,6 +172,16 @@ impl DiskFile for FaultFile {
         self.file.sync_data()
     }
 
+    fn reserve(&self, len_bytes: u64) -> Result<(), DiskError> {
+        self.disk.enter(Operation::Reserve, &self.path)?;
+        self.file.reserve(len_bytes)
+    }
+
+    fn allocate(&self, len_bytes: u64) -> Result<(), DiskError> {
+        self.disk.enter(Operation::Reserve, &self.path)?;
+        self.file.allocate(len_bytes)
+    }
+
     fn truncate(&self, len_bytes: u64) -> Result<(), DiskError> {
         self.disk.enter(Operation::Truncate, &self.path)?;
         self.file.truncate(len_bytes)

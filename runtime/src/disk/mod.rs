@@ -1,7 +1,7 @@
 //! The one seam through which everything is stored.
 //!
-//! Here: the [`Disk`] trait, its implementation on the real file system, and the error that every storage operation
-//! gives. Not here: what the bytes mean. No other module of this crate touches a file that holds results, so that a
+//! Here: the [`Disk`] trait, its implementation on the real file system, one in memory for tests that loses its power
+//! and fails ([`simulated`]), and the error that every storage operation gives. Not here: what the bytes mean. No other module of this crate touches a file that holds results, so that a
 //! test can put a disk here which loses, tears or refuses what it is given.
 
 mod error;
@@ -9,6 +9,7 @@ mod error;
 pub(crate) mod fault;
 mod mapped;
 mod real;
+pub mod simulated;
 
 use std::fmt::Debug;
 use std::path::Path;
@@ -114,6 +115,45 @@ pub trait DiskFile: Debug + Send + Sync {
     /// dropped the pages that it could not write.
     fn sync_data(&self) -> Result<(), DiskError>;
 
+    /// Sets room aside for the file up to this size, without changing its size: a write within it does not then find the
+    /// disk full. Where the file system can not do that, nothing happens, and this is no error.
+    ///
+    /// # Errors
+    /// If there is no such room, or the file system fails. The file is then as it was.
+    fn reserve(&self, _len_bytes: u64) -> Result<(), DiskError> {
+        Ok(())
+    }
+
+    /// Makes an empty file this long, of zeros, in room that is really taken: no other file can have it.
+    ///
+    /// On a file system that compresses or shares blocks, zeros may take less.
+    ///
+    /// # Errors
+    /// If there is no such room, or the file system fails. A part may then have been taken.
+    fn allocate(&self, len_bytes: u64) -> Result<(), DiskError> {
+        self.write_zeros(len_bytes)
+    }
+
+    /// Appends this many zeros.
+    ///
+    /// # Errors
+    /// If a write failed; a part may have been appended.
+    fn write_zeros(&self, len_bytes: u64) -> Result<(), DiskError> {
+        const ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+        let mut left_bytes = len_bytes;
+        while left_bytes > 0 {
+            let count = left_bytes.min(ZEROS.len() as u64);
+            self.write_all(ZEROS.get(..count as usize).unwrap_or(&ZEROS))?;
+            left_bytes -= count;
+        }
+        Ok(())
+    }
+
+    /// Lets the system begin to write what was appended, without waiting: what is written when
+    /// [`sync_data`](DiskFile::sync_data) is called need not be waited for then. Nothing is durable by this, and what goes
+    /// wrong the sync reports.
+    fn begin_writeback(&self) {}
+
     /// Shortens the file. Not for a file that is mapped.
     ///
     /// # Errors
@@ -150,10 +190,18 @@ pub(crate) fn remove_if_present(disk: &dyn Disk, path: &Path) -> Result<(), Disk
     }
 }
 
-/// Creates a file with these bytes and makes bytes and name durable.
-pub(crate) fn store_new(disk: &dyn Disk, dir: &Path, name: &str, bytes: &[u8]) -> Result<(), DiskError> {
-    let file = disk.create_new(&dir.join(name))?;
+/// Creates a file in this directory with these bytes and makes bytes and name durable.
+pub(crate) fn store_new(disk: &dyn Disk, dir: &Path, path: &Path, bytes: &[u8]) -> Result<(), DiskError> {
+    let file = disk.create_new(path)?;
     file.write_all(bytes)?;
     file.sync_data()?;
     disk.sync_dir(dir)
+}
+
+/// A name that no file in a listing has: this one, or with a number behind it.
+pub(crate) fn free_name(taken: &[DirEntry], stem: &str) -> String {
+    let is_free = |name: &String| taken.iter().all(|entry| entry.name != *name);
+    let numbered = (2_u64..).map(|count| format!("{stem}-{count}"));
+    let mut names = std::iter::once(stem.to_owned()).chain(numbered);
+    names.find(is_free).expect("a listing has fewer names than there are numbers")
 }

@@ -2,9 +2,15 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
+#[cfg(target_os = "linux")]
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustix::fs::FallocateFlags;
+use rustix::io::Errno;
+
+use super::error::longer_than;
 use super::{Bytes, DirEntry, Disk, DiskError, DiskFile, Operation};
 
 /// The file system of this machine.
@@ -121,8 +127,7 @@ fn read_limited(path: &Path, limit_bytes: u64) -> io::Result<Vec<u8>> {
     // One byte beyond the limit tells a file of exactly the limit from a longer one.
     file.take(limit_bytes.saturating_add(1)).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > limit_bytes {
-        let message = format!("it is longer than the {limit_bytes} bytes that such a file may have");
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
+        return Err(longer_than(limit_bytes));
     }
     Ok(bytes)
 }
@@ -164,6 +169,38 @@ impl DiskFile for RealFile {
         self.file.sync_data().map_err(|error| DiskError::new(Operation::Sync, &self.path, error))
     }
 
+    fn reserve(&self, len_bytes: u64) -> Result<(), DiskError> {
+        loop {
+            match rustix::fs::fallocate(&self.file, FallocateFlags::KEEP_SIZE, 0, len_bytes) {
+                Err(Errno::INTR) => {}
+                // The file system, or the system, does not know the call.
+                Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => return Ok(()),
+                Err(errno) => return Err(DiskError::new(Operation::Reserve, &self.path, errno)),
+            }
+        }
+    }
+
+    fn allocate(&self, len_bytes: u64) -> Result<(), DiskError> {
+        if len_bytes == 0 {
+            return Ok(());
+        }
+        loop {
+            match rustix::fs::fallocate(&self.file, FallocateFlags::empty(), 0, len_bytes) {
+                Err(Errno::INTR) => {}
+                Err(Errno::OPNOTSUPP | Errno::NOSYS) => return self.write_zeros(len_bytes),
+                done => return done.map_err(|errno| DiskError::new(Operation::Reserve, &self.path, errno)),
+            }
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[allow(unsafe_code)]
+    fn begin_writeback(&self) {
+        // SAFETY: the call takes no pointers, and the descriptor is open as long as `self.file` lives. An error is not
+        // looked at: the call changes nothing that a program can see, and does not use up what a sync has to report.
+        unsafe { libc::sync_file_range(self.file.as_raw_fd(), 0, 0, libc::SYNC_FILE_RANGE_WRITE) };
+    }
+
     fn truncate(&self, len_bytes: u64) -> Result<(), DiskError> {
         self.file.set_len(len_bytes).map_err(|error| DiskError::new(Operation::Truncate, &self.path, error))
     }
@@ -198,6 +235,37 @@ mod tests {
         RealDisk.create_new(&path).unwrap().write_all(b"kept").unwrap();
         assert!(RealDisk.create_new(&path).is_err());
         assert_eq!(RealDisk.read(&path, 4).unwrap(), b"kept");
+    }
+
+    #[test]
+    fn reserved_room_is_no_part_of_the_file_and_room_that_no_disk_has_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        let file = RealDisk.create_new(&path).unwrap();
+        file.write_all(b"1234").unwrap();
+        file.reserve(1 << 20).unwrap();
+        assert_eq!(RealDisk.len_bytes(&path).unwrap(), 4);
+        // An exabyte: too large for the disk, or for one file of it.
+        if let Err(error) = file.reserve(1 << 60) {
+            assert!(error.to_string().contains("set room aside for"), "{error}");
+        }
+        file.write_all(b"5").unwrap();
+        assert_eq!(RealDisk.read(&path, 5).unwrap(), b"12345");
+    }
+
+    #[test]
+    fn an_allocated_file_takes_the_room_that_it_shows_however_it_is_made() {
+        use std::os::unix::fs::MetadataExt;
+        let dir = tempfile::tempdir().unwrap();
+        let (allocated, written) = (dir.path().join("allocated"), dir.path().join("written"));
+        RealDisk.create_new(&allocated).unwrap().allocate(200_000).unwrap();
+        RealDisk.create_new(&written).unwrap().write_zeros(200_000).unwrap();
+        for path in [allocated, written] {
+            std::fs::File::open(&path).unwrap().sync_all().unwrap();
+            let metadata = std::fs::metadata(&path).unwrap();
+            assert_eq!(metadata.len(), 200_000);
+            assert!(metadata.blocks() * 512 >= 200_000, "{} blocks", metadata.blocks());
+        }
     }
 
     #[test]

@@ -2,10 +2,11 @@
 
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::format::{FrameFault, HeaderFault, MAX_PAYLOAD_BYTES};
+use super::appender::StartError;
+use super::format::{FORMAT_VERSION, FrameFault, HeaderFault, MAX_PAYLOAD_BYTES};
 use crate::disk::DiskError;
 
 /// A journal that can not be opened or read.
@@ -14,8 +15,8 @@ use crate::disk::DiskError;
 pub enum OpenError {
     /// A file does not begin with the header that it should have.
     #[error(
-        "{path} is not the journal segment that belongs there: {fault}; put the right file back, or move the whole \
-         journal aside to go on without its history",
+        "{path} is not the journal segment that belongs there: {fault}; put the right file back, or repair the journal, \
+         which keeps the records before this segment",
         path = path.display()
     )]
     Header {
@@ -24,10 +25,24 @@ pub enum OpenError {
         /// What is wrong with it.
         fault: HeaderFault,
     },
+    /// A segment was written in a format that this version does not read. It is not damaged.
+    #[error(
+        "{path} has journal format version {found}, and this program reads version {supported}; use the version of the \
+         program that wrote it",
+        path = path.display()
+    )]
+    Version {
+        /// The segment.
+        path: PathBuf,
+        /// The version it has.
+        found: u32,
+        /// The version that is read.
+        supported: u32,
+    },
     /// A segment between others, or the first one, is not there.
     #[error(
-        "{path} is missing while later segments exist; put it back, or move the whole journal aside to go on without \
-         its history",
+        "{path} is missing while later segments exist; put it back, or repair the journal, which keeps the records before \
+         it",
         path = path.display()
     )]
     Missing {
@@ -48,6 +63,31 @@ pub enum OpenError {
     /// A storage operation failed.
     #[error(transparent)]
     Disk(#[from] DiskError),
+}
+
+impl OpenError {
+    /// A segment whose header is not what belongs there.
+    pub(super) fn header(path: &Path, fault: HeaderFault) -> OpenError {
+        let path = path.to_path_buf();
+        match fault {
+            HeaderFault::Version { found } => OpenError::Version { path, found, supported: FORMAT_VERSION },
+            fault => OpenError::Header { path, fault },
+        }
+    }
+
+    /// Whether files are damaged or missing, so that [`repair`](super::repair) helps.
+    pub fn is_damage(&self) -> bool {
+        matches!(self, OpenError::Header { .. } | OpenError::Missing { .. } | OpenError::Damaged(_))
+    }
+}
+
+impl From<StartError> for OpenError {
+    fn from(error: StartError) -> OpenError {
+        match error {
+            StartError::Random(source) => OpenError::Random(source),
+            StartError::Disk(error) => OpenError::Disk(error),
+        }
+    }
 }
 
 /// A durable record that does not verify any more: the disk, or somebody, changed it.
@@ -102,7 +142,10 @@ pub enum AppendError {
     /// The operating system has no random numbers for a new segment.
     #[error("the operating system gave no random number for a new journal segment: {0}")]
     Random(io::Error),
-    /// Writing failed, now, and the journal takes nothing from now on.
+    /// There is no room for the record. Nothing was written, and the journal takes records again when there is room.
+    #[error("the journal has no room for the next record: {0}")]
+    NoSpace(#[source] DiskError),
+    /// Writing failed, now, as did going on in a new segment, and the journal takes nothing from now on.
     #[error("the journal could not be written and takes no more records: {0}")]
     Disk(#[source] Arc<DiskError>),
     /// An earlier write or sync failed, so the journal takes nothing any more.
@@ -114,7 +157,7 @@ pub enum AppendError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SyncError {
-    /// Syncing failed, now, and the journal takes nothing from now on.
+    /// Syncing failed, now, as did going on in a new segment, and the journal takes nothing from now on.
     #[error("the journal could not be made durable and takes no more records: {0}")]
     Disk(#[source] Arc<DiskError>),
     /// An earlier write or sync failed.

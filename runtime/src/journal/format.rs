@@ -34,8 +34,11 @@ pub(super) struct SegmentHeader {
     pub(super) first_sequence: u64,
     /// Random, so that bytes left over from another file do not verify here.
     pub(super) salt: u64,
-    /// The checksum of the last frame of the segment before, or 0 in the first: a segment fits only behind that one.
+    /// The checksum of the frame that the first one follows; of the header of its segment, if that has none; 0 in the
+    /// first segment. A segment fits only behind that frame.
     pub(super) previous_crc: u32,
+    /// How many records it held when it got its name. They were durable before that.
+    pub(super) born_records: u32,
 }
 
 /// Why the first bytes of a file are not a segment header.
@@ -120,8 +123,13 @@ impl SegmentHeader {
         bytes.extend_from_slice(&self.number.to_le_bytes());
         bytes.extend_from_slice(&self.first_sequence.to_le_bytes());
         bytes.extend_from_slice(&self.salt.to_le_bytes());
-        bytes.extend_from_slice(&[0; 4]);
+        bytes.extend_from_slice(&self.born_records.to_le_bytes());
         bytes
+    }
+
+    /// The salt in the header at the start of a file, whether the header verifies or not.
+    pub(super) fn salt_of(file: &[u8]) -> Option<u64> {
+        u64_at(file, 48)
     }
 
     /// The header at the start of a file, and its checksum.
@@ -131,14 +139,19 @@ impl SegmentHeader {
             return Err(HeaderFault::Magic);
         }
         let version = u32_at(file, 8).ok_or_else(short)?;
-        // Before the checksum: another version may keep its own somewhere else.
-        if version != FORMAT_VERSION {
+        let covered = file.get(..HEADER_BYTES - CRC_BYTES);
+        let stored = u32_at(file, HEADER_BYTES - CRC_BYTES);
+        // Before the checksum: another version may keep its own somewhere else. But a header that is one of this version
+        // in everything else is one of this version, damaged in that field.
+        if version != FORMAT_VERSION
+            && covered.is_none_or(|covered| stored != Some(crc_as_this_version(covered)))
+        {
             return Err(HeaderFault::Version { found: version });
         }
-        let covered = file.get(..HEADER_BYTES - CRC_BYTES).ok_or_else(short)?;
-        let found = u32_at(file, HEADER_BYTES - CRC_BYTES).ok_or_else(short)?;
+        let covered = covered.ok_or_else(short)?;
+        let found = stored.ok_or_else(short)?;
         let expected = crc32fast::hash(covered);
-        if found != expected {
+        if is_wrong(found, expected) {
             return Err(HeaderFault::Crc { found, expected });
         }
         let header = SegmentHeader {
@@ -147,9 +160,19 @@ impl SegmentHeader {
             number: u64_at(file, 32).ok_or_else(short)?,
             first_sequence: u64_at(file, 40).ok_or_else(short)?,
             salt: u64_at(file, 48).ok_or_else(short)?,
+            born_records: u32_at(file, 56).ok_or_else(short)?,
         };
         Ok((header, found))
     }
+}
+
+/// The checksum that a header would have with the version that this crate writes.
+fn crc_as_this_version(covered: &[u8]) -> u32 {
+    let mut hasher = Hasher::new();
+    hasher.update(&MAGIC);
+    hasher.update(&FORMAT_VERSION.to_le_bytes());
+    hasher.update(covered.get(MAGIC.len() + size_of::<u32>()..).unwrap_or_default());
+    hasher.finalize()
 }
 
 /// The fixed fields of a frame.
@@ -228,6 +251,16 @@ pub enum FrameFault {
         /// The checksum of the frame before it.
         expected: u32,
     },
+    /// The next segment takes the place of records that an intact frame here says were durable.
+    #[error(
+        "the next segment goes on behind record {continued_after}, and a record here says that {found} were durable"
+    )]
+    Superseded {
+        /// The record behind which the next segment goes on.
+        continued_after: u64,
+        /// What the record says.
+        found: u64,
+    },
     /// The frame verifies and says that more, or less, was durable than can be.
     #[error("record {sequence} says that {found} were durable, after {previous} were")]
     Watermark {
@@ -244,7 +277,14 @@ impl FrameFault {
     /// Whether a write that was cut or lost could have left this. A frame that verifies was written whole: if its
     /// numbers are wrong, the writer was.
     pub(super) fn may_be_torn(&self) -> bool {
-        !matches!(self, FrameFault::Sequence { .. } | FrameFault::Chain { .. } | FrameFault::Watermark { .. })
+        matches!(
+            self,
+            FrameFault::Cut { .. }
+                | FrameFault::KindZero
+                | FrameFault::Reserved { .. }
+                | FrameFault::PayloadTooLong { .. }
+                | FrameFault::Crc { .. }
+        )
     }
 }
 
@@ -258,7 +298,7 @@ pub(super) fn push_frame(out: &mut Vec<u8>, salt: u64, head: FrameHead, payload:
     out.extend_from_slice(&head.sequence.to_le_bytes());
     out.extend_from_slice(&head.watermark.to_le_bytes());
     out.extend_from_slice(&head.previous_crc.to_le_bytes());
-    let crc = frame_crc(salt, out.get(start..).unwrap_or_default(), payload);
+    let crc = FrameCheck::new(salt).crc(out.get(start..).unwrap_or_default(), payload);
     out.extend_from_slice(&crc.to_le_bytes());
     out.extend_from_slice(payload);
     crc
@@ -291,42 +331,69 @@ pub(super) fn peek_frame(bytes: &[u8]) -> Result<FrameHead, FrameFault> {
     Ok(FrameHead { payload_bytes, kind, sequence, watermark, previous_crc })
 }
 
-/// The frame at the start of `bytes`, held against its own checksum: a frame verifies wherever it is found.
-pub(super) fn decode_frame(bytes: &[u8], salt: u64) -> Result<Frame, FrameFault> {
-    let head = peek_frame(bytes)?;
-    let needed_bytes = FRAME_HEAD_BYTES + head.payload_bytes;
-    let cut = || FrameFault::Cut { needed_bytes, found_bytes: bytes.len() };
-    let found = u32_at(bytes, COVERED_HEAD_BYTES).ok_or_else(cut)?;
-    let covered_head = bytes.get(..COVERED_HEAD_BYTES).ok_or_else(cut)?;
-    let payload = bytes.get(FRAME_HEAD_BYTES..needed_bytes).ok_or_else(cut)?;
-    let expected = frame_crc(salt, covered_head, payload);
-    if found != expected {
-        return Err(FrameFault::Crc { found, expected });
+/// Holds frames of one segment against their checksums. The salt that begins each of them is taken in once.
+#[derive(Debug, Clone)]
+pub(super) struct FrameCheck {
+    salted: Hasher,
+}
+
+impl FrameCheck {
+    pub(super) fn new(salt: u64) -> FrameCheck {
+        let mut salted = Hasher::new();
+        salted.update(&salt.to_le_bytes());
+        FrameCheck { salted }
     }
-    Ok(Frame { head, crc: found })
+
+    /// The frame at the start of `bytes`, held against its own checksum: a frame verifies wherever it is found.
+    pub(super) fn decode(&self, bytes: &[u8]) -> Result<Frame, FrameFault> {
+        let head = peek_frame(bytes)?;
+        let needed_bytes = FRAME_HEAD_BYTES + head.payload_bytes;
+        let cut = || FrameFault::Cut { needed_bytes, found_bytes: bytes.len() };
+        let found = u32_at(bytes, COVERED_HEAD_BYTES).ok_or_else(cut)?;
+        let covered_head = bytes.get(..COVERED_HEAD_BYTES).ok_or_else(cut)?;
+        let payload = bytes.get(FRAME_HEAD_BYTES..needed_bytes).ok_or_else(cut)?;
+        let expected = self.crc(covered_head, payload);
+        if is_wrong(found, expected) {
+            return Err(FrameFault::Crc { found, expected });
+        }
+        Ok(Frame { head, crc: found })
+    }
+
+    /// CRC-32 (as in zlib) over the salt, the fields of the head before the checksum, and the payload.
+    fn crc(&self, covered_head: &[u8], payload: &[u8]) -> u32 {
+        let mut hasher = self.salted.clone();
+        hasher.update(covered_head);
+        hasher.update(payload);
+        hasher.finalize()
+    }
 }
 
-/// CRC-32 (as in zlib) over the salt, the fields of the head before the checksum, and the payload.
-fn frame_crc(salt: u64, covered_head: &[u8], payload: &[u8]) -> u32 {
-    let mut hasher = Hasher::new();
-    hasher.update(&salt.to_le_bytes());
-    hasher.update(covered_head);
-    hasher.update(payload);
-    hasher.finalize()
+/// The checksum of the frame whose payload begins here.
+pub(super) fn frame_crc_before(bytes: &[u8], payload_start: usize) -> u32 {
+    u32_at(bytes, payload_start.saturating_sub(CRC_BYTES)).unwrap_or_default()
 }
 
-fn array_at<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
+/// Whether a stored checksum is not that of the bytes. Fuzzing can look behind a checksum that it would never guess.
+fn is_wrong(found: u32, expected: u32) -> bool {
+    #[cfg(any(test, fuzzing))]
+    if crate::fuzzing::checksums_ignored() {
+        return false;
+    }
+    found != expected
+}
+
+pub(super) fn array_at<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
     bytes.get(at..)?.first_chunk().copied()
 }
 
-fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
+pub(super) fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
     array_at(bytes, at).map(u16::from_le_bytes)
 }
 
-fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+pub(super) fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     array_at(bytes, at).map(u32::from_le_bytes)
 }
 
-fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
+pub(super) fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
     array_at(bytes, at).map(u64::from_le_bytes)
 }

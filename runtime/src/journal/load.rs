@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::appender::Link;
 use super::error::{Damage, OpenError};
-use super::format::{FrameFault, HeaderFault};
-use super::scan::{Scan, scan, search_beyond};
+use super::format::{FRAME_HEAD_BYTES, FrameFault, HEADER_BYTES, HeaderFault, SegmentHeader};
+use super::scan::{Beyond, Scan, scan, search_beyond};
 use super::{Payload, Record, segment};
 use crate::RunId;
-use crate::disk::{Bytes, Disk};
+use crate::disk::{Bytes, Disk, DiskError};
 
 /// What a journal holds.
 #[derive(Debug)]
@@ -22,15 +23,41 @@ pub struct Contents {
     pub(super) last: Option<LastSegment>,
 }
 
+impl Contents {
+    pub(super) fn empty() -> Contents {
+        Contents { run_id: None, records: Vec::new(), tail: Tail::Clean, last: None }
+    }
+
+    /// Adds what counts of the next segment.
+    pub(super) fn add(&mut self, path: PathBuf, bytes: &Arc<Bytes>, segment: ReadSegment) {
+        let ReadSegment { scan, tail } = segment;
+        self.run_id = Some(scan.header.run_id);
+        self.tail = tail;
+        self.last = Some(last_segment(path, bytes, &scan));
+        self.records.extend(scan.frames.into_iter().zip(scan.header.first_sequence..).map(
+            |(frame, sequence)| Record {
+                sequence,
+                kind: frame.kind,
+                payload: Payload { segment: bytes.clone(), range: frame.payload },
+            },
+        ));
+    }
+}
+
 /// Where appending goes on.
 #[derive(Debug)]
 pub(super) struct LastSegment {
     pub(super) path: PathBuf,
+    pub(super) run_id: RunId,
     pub(super) number: u64,
     pub(super) salt: u64,
     pub(super) valid_bytes: u64,
-    pub(super) crc: u32,
-    pub(super) next_sequence: u64,
+    /// The last record.
+    pub(super) end: Link,
+    /// The last record that the segment says was durable.
+    pub(super) durable: Link,
+    /// The frames behind that one.
+    pub(super) unproven: Payload,
 }
 
 /// How the last segment ends.
@@ -69,43 +96,94 @@ pub fn read(disk: &dyn Disk, dir: &Path) -> Result<Contents, OpenError> {
 pub(super) fn load(
     disk: &dyn Disk,
     dir: &Path,
-    open: impl Fn(&Path) -> Result<Bytes, crate::disk::DiskError>,
+    open: impl Fn(&Path) -> Result<Bytes, DiskError>,
 ) -> Result<Contents, OpenError> {
-    let mut contents = Contents { run_id: None, records: Vec::new(), tail: Tail::Clean, last: None };
-    let numbers = segment_numbers(disk, dir)?;
-    let count = numbers.len();
-    for (index, (number, expected)) in numbers.into_iter().zip(1..).enumerate() {
+    let mut segments = Vec::new();
+    for (number, expected) in segment_numbers(disk, dir)?.into_iter().zip(1..) {
         if number != expected {
             return Err(OpenError::Missing { path: dir.join(segment::file_name(expected)) });
         }
         let path = dir.join(segment::file_name(number));
         let bytes = Arc::new(open(&path)?);
-        let scanned = scan(&bytes)
-            .and_then(|scanned| check_continues(&scanned, number, &contents).map(|()| scanned))
-            .map_err(|fault| OpenError::Header { path: path.clone(), fault })?;
-        let is_last = index + 1 == count;
-        if let Some(fault) = &scanned.fault {
-            contents.tail = judge_fault(&path, &bytes, &scanned, fault, is_last)?;
-        }
-        contents.run_id = Some(scanned.header.run_id);
-        contents.last = Some(LastSegment {
-            path,
-            number,
-            salt: scanned.header.salt,
-            valid_bytes: scanned.valid_bytes as u64,
-            crc: scanned.crc,
-            next_sequence: scanned.next_sequence(),
-        });
-        contents.records.extend(scanned.frames.into_iter().map(|frame| Record {
-            sequence: frame.sequence,
-            kind: frame.kind,
-            payload: Payload { segment: bytes.clone(), range: frame.payload },
-        }));
+        segments.push((path, bytes));
+    }
+    let mut contents = Contents::empty();
+    let mut segments = segments.into_iter().zip(1..).peekable();
+    while let Some(((path, bytes), number)) = segments.next() {
+        let successor = match segments.peek() {
+            None => Successor::None,
+            Some(((_, next), _)) => Successor::of(next),
+        };
+        let segment = read_segment(&path, &bytes, number, successor, contents.last.as_ref())?;
+        contents.add(path, &bytes, segment);
     }
     Ok(contents)
 }
 
-fn segment_numbers(disk: &dyn Disk, dir: &Path) -> Result<Vec<u64>, OpenError> {
+/// What follows a segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Successor {
+    /// None: its end may be torn.
+    None,
+    /// One that goes on behind this record, or, if its header does not verify, behind nobody knows which.
+    Behind(Option<Link>),
+}
+
+impl Successor {
+    pub(super) fn of(segment: &[u8]) -> Successor {
+        Successor::Behind(header_of(segment).map(|header| follows(&header)))
+    }
+}
+
+/// A segment that verified, as far as it counts.
+#[derive(Debug)]
+pub(super) struct ReadSegment {
+    pub(super) scan: Scan,
+    pub(super) tail: Tail,
+}
+
+/// Verifies a segment and holds it against the one before.
+pub(super) fn read_segment(
+    path: &Path,
+    bytes: &[u8],
+    number: u64,
+    successor: Successor,
+    before: Option<&LastSegment>,
+) -> Result<ReadSegment, OpenError> {
+    let end = match successor {
+        Successor::Behind(end) => end,
+        Successor::None => None,
+    };
+    let scanned = scan(bytes, end)
+        .and_then(|scanned| check_continues(&scanned, number, before).map(|()| scanned))
+        .map_err(|fault| OpenError::header(path, fault))?;
+    let tail = judge(path, bytes, &scanned, successor)?;
+    Ok(ReadSegment { scan: scanned, tail })
+}
+
+fn last_segment(path: PathBuf, bytes: &Arc<Bytes>, scan: &Scan) -> LastSegment {
+    let header = &scan.header;
+    let end = scan.end();
+    // A record behind the end that was promised is damage, which is refused.
+    let sequence = scan.promised().min(end.sequence);
+    let proven_frames = sequence.saturating_sub(header.first_sequence.saturating_sub(1));
+    let last_proven =
+        usize::try_from(proven_frames).ok().and_then(|count| scan.frames.get(count.checked_sub(1)?));
+    let unproven = last_proven.map_or(HEADER_BYTES, |frame| frame.payload.end)..scan.valid_bytes;
+    let crc = last_proven.map_or_else(|| header.crc(), |frame| frame.crc(bytes));
+    LastSegment {
+        path,
+        run_id: header.run_id,
+        number: header.number,
+        salt: header.salt,
+        valid_bytes: scan.valid_bytes as u64,
+        end,
+        durable: Link { sequence, crc },
+        unproven: Payload { segment: bytes.clone(), range: unproven },
+    }
+}
+
+pub(super) fn segment_numbers(disk: &dyn Disk, dir: &Path) -> Result<Vec<u64>, OpenError> {
     let entries = match disk.list(dir) {
         Err(error) if error.is_not_found() => Vec::new(),
         other => other?,
@@ -116,22 +194,40 @@ fn segment_numbers(disk: &dyn Disk, dir: &Path) -> Result<Vec<u64>, OpenError> {
     Ok(numbers)
 }
 
-/// Holds a segment's header against its name and against the segments before it.
-fn check_continues(scanned: &Scan, number: u64, before: &Contents) -> Result<(), HeaderFault> {
+/// Refuses a segment of another format version.
+pub(super) fn check_version(path: &Path, segment: &[u8]) -> Result<(), OpenError> {
+    match SegmentHeader::decode(segment) {
+        Err(fault @ HeaderFault::Version { .. }) => Err(OpenError::header(path, fault)),
+        _ => Ok(()),
+    }
+}
+
+/// What a segment says of itself, if its header verifies.
+pub(super) fn header_of(segment: &[u8]) -> Option<SegmentHeader> {
+    SegmentHeader::decode(segment).ok().map(|(header, _)| header)
+}
+
+/// The record that a segment says it goes on behind.
+fn follows(header: &SegmentHeader) -> Link {
+    Link { sequence: header.first_sequence.wrapping_sub(1), crc: header.previous_crc }
+}
+
+/// Holds a segment's header against its name and against the segment before it.
+fn check_continues(scanned: &Scan, number: u64, before: Option<&LastSegment>) -> Result<(), HeaderFault> {
     let header = &scanned.header;
     if header.number != number {
         return Err(HeaderFault::Number { found: header.number });
     }
-    if let Some(expected) = before.run_id.filter(|expected| *expected != header.run_id) {
+    if let Some(expected) = before.map(|before| before.run_id).filter(|expected| *expected != header.run_id) {
         return Err(HeaderFault::RunId { found: header.run_id, expected });
     }
-    let (next_sequence, expected_crc) = before.last.as_ref().map_or((1, 0), |l| (l.next_sequence, l.crc));
-    if header.first_sequence != next_sequence || header.previous_crc != expected_crc {
+    let (expected, found) = (before.map_or(Link::START, |before| before.end), follows(header));
+    if found != expected {
         return Err(HeaderFault::Continuation {
-            found_sequence: header.first_sequence.saturating_sub(1),
-            found_crc: header.previous_crc,
-            expected_sequence: next_sequence.saturating_sub(1),
-            expected_crc,
+            found_sequence: found.sequence,
+            found_crc: found.crc,
+            expected_sequence: expected.sequence,
+            expected_crc: expected.crc,
         });
     }
     Ok(())
@@ -140,33 +236,42 @@ fn check_continues(scanned: &Scan, number: u64, before: &Contents) -> Result<(),
 /// Tells a torn tail from damage.
 ///
 /// A power loss may take any of the bytes that were not yet durable, and keep later ones. So bytes that do not verify
-/// are torn when no intact record, before or behind them, says that the record in their place was durable. A segment
-/// with a successor was made durable before that one was created.
-fn judge_fault(
-    path: &Path,
-    bytes: &[u8],
-    scanned: &Scan,
-    fault: &FrameFault,
-    is_last: bool,
-) -> Result<Tail, Damage> {
-    let beyond = search_beyond(bytes, scanned);
+/// are torn when nothing says that the record in their place was durable: no intact frame, before or behind them, nor
+/// the header. In a segment with a successor, what is behind the record where that one goes on does not count: it was
+/// not durable when the successor was made, or it would go on behind it.
+fn judge(path: &Path, bytes: &[u8], scanned: &Scan, successor: Successor) -> Result<Tail, Damage> {
     let sequence = scanned.next_sequence();
-    let was_durable = scanned.watermark.max(beyond.watermark) >= sequence;
-    if is_last && !was_durable && !beyond.gave_up && fault.may_be_torn() {
-        return Ok(Tail::Torn {
-            path: path.to_path_buf(),
-            offset_bytes: scanned.valid_bytes as u64,
-            torn_bytes: bytes.len().saturating_sub(scanned.valid_bytes) as u64,
-            fault: fault.clone(),
-            intact_records: beyond.intact_records,
-        });
-    }
-    Err(Damage {
+    let has_more = bytes.len() > scanned.valid_bytes;
+    let beyond = if has_more { search_beyond(bytes, scanned) } else { Beyond::default() };
+    let promised = scanned.promised().max(beyond.watermark);
+    let damage = |fault| Damage {
         path: path.to_path_buf(),
         offset_bytes: scanned.valid_bytes as u64,
         sequence,
-        fault: fault.clone(),
+        fault,
         intact_records_after: beyond.intact_records,
         gave_up_counting: beyond.gave_up,
-    })
+    };
+    match &scanned.fault {
+        None if promised < sequence && !beyond.gave_up => Ok(Tail::Clean),
+        None if successor == Successor::Behind(Some(scanned.end())) => Err(damage(FrameFault::Superseded {
+            continued_after: sequence.saturating_sub(1),
+            found: promised,
+        })),
+        // The segment ends before a record that it had when it got its name.
+        None => Err(damage(FrameFault::Cut { needed_bytes: FRAME_HEAD_BYTES, found_bytes: 0 })),
+        Some(fault) => {
+            let may_be_torn = successor == Successor::None && fault.may_be_torn();
+            if !may_be_torn || promised >= sequence || beyond.gave_up {
+                return Err(damage(fault.clone()));
+            }
+            Ok(Tail::Torn {
+                path: path.to_path_buf(),
+                offset_bytes: scanned.valid_bytes as u64,
+                torn_bytes: bytes.len().saturating_sub(scanned.valid_bytes) as u64,
+                fault: fault.clone(),
+                intact_records: beyond.intact_records,
+            })
+        }
+    }
 }

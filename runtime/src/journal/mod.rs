@@ -8,16 +8,20 @@
 //! * **The process dies**: every record whose append returned is read again.
 //! * **Power is lost**: every record up to the durable watermark is read again; which records those are, the
 //!   [`Durability`] says. Of later ones a prefix is read; the rest is put aside and reported.
-//! * **A write or sync fails**: the journal takes no further record ([`AppendError::Latched`]), since what is on the
-//!   disk is then unknown. Opening it again finds out.
+//! * **A write or sync fails**: nothing is tried again on that segment, since what is on the disk is then unknown. The
+//!   journal goes on in a new one, with every record that was not yet durable ([`Journal::take_failovers`]). If that
+//!   fails too, it takes no further record ([`AppendError::Latched`]).
 //!
 //! Damage is never read over: an intact record that says its predecessor was durable, while that predecessor does not
 //! verify, makes [`Journal::open`] refuse with path, offset and the number of intact records beyond.
 
+mod appender;
 mod error;
+mod failover;
 mod format;
 mod load;
-mod repair;
+pub mod repair;
+mod torn;
 mod scan;
 mod segment;
 mod sync;
@@ -28,9 +32,11 @@ use std::ops::{Deref, Range};
 use std::sync::Arc;
 
 pub use error::{AppendError, Damage, OpenError, SyncError};
+pub use failover::Failover;
 pub use format::{FORMAT_VERSION, FrameFault, HeaderFault, MAX_PAYLOAD_BYTES};
 pub use load::{Contents, Tail, read};
-pub use repair::SetAside;
+pub use sync::SyncHandle;
+pub use torn::SetAside;
 pub use write::{Durability, Journal, OpenOptions, Opened};
 
 use crate::disk::Bytes;
@@ -67,5 +73,7 @@ impl fmt::Debug for Payload {
     }
 }
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 #[cfg(test)]
 mod tests;

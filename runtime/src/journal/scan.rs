@@ -1,18 +1,26 @@
 //! What the bytes of one segment hold. Pure: nothing is written, and nothing is read but the bytes given.
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
+use super::appender::Link;
 use super::format::{
-    FRAME_HEAD_BYTES, Frame, FrameFault, HEADER_BYTES, HeaderFault, SegmentHeader, decode_frame, peek_frame,
+    FRAME_HEAD_BYTES, Frame, FrameCheck, FrameFault, HEADER_BYTES, HeaderFault, SegmentHeader,
+    frame_crc_before, peek_frame,
 };
 
 /// One intact frame of a segment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ScannedFrame {
-    pub(super) sequence: u64,
     pub(super) kind: u16,
     /// Where its payload is in the segment.
     pub(super) payload: Range<usize>,
+}
+
+impl ScannedFrame {
+    /// The checksum of the frame, in the segment that it was found in.
+    pub(super) fn crc(&self, segment: &[u8]) -> u32 {
+        frame_crc_before(segment, self.payload.start)
+    }
 }
 
 /// The intact frames at the start of a segment, and what ended them.
@@ -26,7 +34,7 @@ pub(super) struct Scan {
     pub(super) crc: u32,
     /// The highest sequence number that an intact frame says was durable.
     pub(super) watermark: u64,
-    /// Why the bytes behind the intact frames are not a frame; `None` when there are none.
+    /// Why the bytes behind the intact frames are not a frame; `None` when there are none, or when they do not count.
     pub(super) fault: Option<FrameFault>,
 }
 
@@ -35,13 +43,25 @@ impl Scan {
     pub(super) fn next_sequence(&self) -> u64 {
         self.header.first_sequence.saturating_add(self.frames.len() as u64)
     }
+
+    /// The last intact record.
+    pub(super) fn end(&self) -> Link {
+        Link { sequence: self.next_sequence().saturating_sub(1), crc: self.crc }
+    }
+
+    /// The last record that the segment says was durable. It need not be among the intact ones.
+    pub(super) fn promised(&self) -> u64 {
+        let before = self.header.first_sequence.saturating_sub(1);
+        self.watermark.max(before.saturating_add(u64::from(self.header.born_records)))
+    }
 }
 
-/// Reads the frames of a segment up to the first that does not verify.
-pub(super) fn scan(segment: &[u8]) -> Result<Scan, HeaderFault> {
+/// Reads the frames of a segment up to the first that does not verify, or to the record behind which another segment
+/// goes on.
+pub(super) fn scan(segment: &[u8], end: Option<Link>) -> Result<Scan, HeaderFault> {
     let (header, header_crc) = SegmentHeader::decode(segment)?;
     let mut scan = Scan {
-        // The records before this segment were synced before it was created.
+        // The records before this segment were durable before it was created.
         watermark: header.first_sequence.saturating_sub(1),
         header,
         frames: Vec::new(),
@@ -49,8 +69,13 @@ pub(super) fn scan(segment: &[u8]) -> Result<Scan, HeaderFault> {
         crc: header_crc,
         fault: None,
     };
+    let check = FrameCheck::new(scan.header.salt);
+    let mut next_sequence = scan.header.first_sequence;
     while let Some(rest) = segment.get(scan.valid_bytes..).filter(|rest| !rest.is_empty()) {
-        let frame = match next_frame(rest, &scan) {
+        if end.is_some_and(|end| end.crc == scan.crc && end.sequence.checked_add(1) == Some(next_sequence)) {
+            break;
+        }
+        let frame = match check.decode(rest).and_then(|frame| check_follows(frame, &scan, next_sequence)) {
             Ok(frame) => frame,
             Err(fault) => {
                 scan.fault = Some(fault);
@@ -59,20 +84,19 @@ pub(super) fn scan(segment: &[u8]) -> Result<Scan, HeaderFault> {
         };
         let payload_start = scan.valid_bytes + FRAME_HEAD_BYTES;
         scan.frames.push(ScannedFrame {
-            sequence: frame.head.sequence,
             kind: frame.head.kind,
             payload: payload_start..payload_start + frame.head.payload_bytes,
         });
         scan.valid_bytes += frame.len_bytes();
         scan.crc = frame.crc;
         scan.watermark = frame.head.watermark;
+        next_sequence = next_sequence.saturating_add(1);
     }
     Ok(scan)
 }
 
-fn next_frame(rest: &[u8], scan: &Scan) -> Result<Frame, FrameFault> {
-    let frame = decode_frame(rest, scan.header.salt)?;
-    let expected = scan.next_sequence();
+/// Holds a frame that verifies against those before it.
+fn check_follows(frame: Frame, scan: &Scan, expected: u64) -> Result<Frame, FrameFault> {
     let (sequence, watermark) = (frame.head.sequence, frame.head.watermark);
     if sequence != expected {
         return Err(FrameFault::Sequence { found: sequence, expected });
@@ -86,33 +110,66 @@ fn next_frame(rest: &[u8], scan: &Scan) -> Result<Frame, FrameFault> {
     Ok(frame)
 }
 
-/// What is found behind the first frame that does not verify.
+/// The intact frames that are found behind the part of a segment that counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Beyond {
-    /// How many intact frames.
+    /// How many.
     pub(super) intact_records: u64,
+    /// The highest sequence number of one of them; 0 if there is none.
+    pub(super) last_sequence: u64,
     /// The highest sequence number that one of them says was durable.
     pub(super) watermark: u64,
     /// Whether the search was given up before the end, so that there may be more.
     pub(super) gave_up: bool,
 }
 
-/// Searches for intact frames behind the first one that does not verify.
-///
+/// Where to search for intact frames, and which.
+struct Search {
+    salt: u64,
+    from: usize,
+    /// The numbers that a record there can have.
+    sequences: RangeInclusive<u64>,
+    least_watermark: u64,
+}
+
+/// Searches for intact frames behind the part of a segment that counts.
+pub(super) fn search_beyond(segment: &[u8], scan: &Scan) -> Beyond {
+    let most_frames = (segment.len().saturating_sub(scan.valid_bytes) / FRAME_HEAD_BYTES) as u64 + 1;
+    let next = scan.next_sequence();
+    let sequences = next..=next.saturating_add(most_frames);
+    search(
+        segment,
+        &Search {
+            salt: scan.header.salt,
+            from: scan.valid_bytes,
+            sequences,
+            least_watermark: scan.watermark,
+        },
+    )
+}
+
+/// Searches for intact frames in a segment of which nothing is known to be good, not even the header: if only its salt
+/// is, they are found.
+pub(super) fn search_any(segment: &[u8]) -> Beyond {
+    let Some(salt) = SegmentHeader::salt_of(segment) else { return Beyond::default() };
+    search(segment, &Search { salt, from: HEADER_BYTES, sequences: 1..=u64::MAX, least_watermark: 0 })
+}
+
 /// What has the looks of a frame and is none costs its checksum; on bytes made up of such looks the search is given up
 /// after checksumming 16 times what there is to search.
-pub(super) fn search_beyond(segment: &[u8], scan: &Scan) -> Beyond {
+fn search(segment: &[u8], search: &Search) -> Beyond {
     let mut found = Beyond::default();
-    let searched_bytes = segment.len().saturating_sub(scan.valid_bytes);
-    let mut budget_bytes = searched_bytes.saturating_mul(16);
-    let mut at = scan.valid_bytes + 1;
+    let mut budget_bytes = segment.len().saturating_sub(search.from).saturating_mul(16);
+    let check = FrameCheck::new(search.salt);
+    let mut at = search.from;
     while let Some(rest) = segment.get(at..).filter(|rest| rest.len() >= FRAME_HEAD_BYTES) {
-        let Some(claimed_bytes) = looks_like_later_frame(rest, scan, searched_bytes) else {
+        let Some(claimed_bytes) = looks_like_frame(rest, search) else {
             at += 1;
             continue;
         };
-        if let Ok(frame) = decode_frame(rest, scan.header.salt) {
+        if let Ok(frame) = check.decode(rest) {
             found.intact_records += 1;
+            found.last_sequence = found.last_sequence.max(frame.head.sequence);
             found.watermark = found.watermark.max(frame.head.watermark);
             at += frame.len_bytes();
             continue;
@@ -127,15 +184,12 @@ pub(super) fn search_beyond(segment: &[u8], scan: &Scan) -> Beyond {
     found
 }
 
-/// The size of the frame that the fixed fields claim, if they can be those of one behind the damaged one: cheap, and
-/// `None` for nearly every offset.
-fn looks_like_later_frame(rest: &[u8], scan: &Scan, searched_bytes: usize) -> Option<usize> {
-    let most_frames = (searched_bytes / FRAME_HEAD_BYTES) as u64 + 1;
-    let damaged = scan.next_sequence();
+/// The size of the frame that the fixed fields claim, if they can be those of one that is searched: cheap, and `None`
+/// for nearly every offset.
+fn looks_like_frame(rest: &[u8], search: &Search) -> Option<usize> {
     let head = peek_frame(rest).ok()?;
-    let can_follow = head.sequence > damaged
-        && head.sequence <= damaged.saturating_add(most_frames)
+    let fits = search.sequences.contains(&head.sequence)
         && head.watermark < head.sequence
-        && head.watermark >= scan.watermark;
-    can_follow.then_some(FRAME_HEAD_BYTES + head.payload_bytes)
+        && head.watermark >= search.least_watermark;
+    fits.then_some(FRAME_HEAD_BYTES + head.payload_bytes)
 }

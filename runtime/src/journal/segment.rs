@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::format::SegmentHeader;
 use crate::disk::{Disk, DiskError, DiskFile, remove_if_present};
 
 const SUFFIX: &str = ".wal";
@@ -19,19 +18,26 @@ pub(super) fn parse_file_name(name: &str) -> Option<u64> {
     (file_name(number) == name && number > 0).then_some(number)
 }
 
-/// Creates a segment with only its header, durably, and opens it for appending.
+/// The name in the path of a segment.
+pub(super) fn name_of(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// Creates a segment of these bytes, durably, and opens it for appending.
 ///
-/// It is written under another name first, so that a segment's name never shows a file without a whole header.
+/// It is written under another name first, so that a segment's name never shows less than these bytes. A segment of this
+/// number that an earlier attempt left, whose name was perhaps not made durable, is replaced.
 pub(super) fn create(
     disk: &dyn Disk,
     dir: &Path,
-    header: &SegmentHeader,
+    number: u64,
+    bytes: &[u8],
 ) -> Result<(PathBuf, Arc<dyn DiskFile>), DiskError> {
-    let path = dir.join(file_name(header.number));
-    let temporary = dir.join(format!("{}.tmp", file_name(header.number)));
+    let path = dir.join(file_name(number));
+    let temporary = dir.join(format!("{}.tmp", file_name(number)));
     remove_if_present(disk, &temporary)?;
     let file = disk.create_new(&temporary)?;
-    file.write_all(&header.encode())?;
+    file.write_all(bytes)?;
     file.sync_data()?;
     disk.rename(&temporary, &path)?;
     disk.sync_dir(dir)?;

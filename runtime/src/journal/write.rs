@@ -6,29 +6,34 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use super::Record;
+use super::appender::{Appender, Born, EMPTY_SEGMENT_BYTES, Link, OpenSegment, Pending};
 use super::error::{AppendError, OpenError, SyncError};
-use super::format::{
-    FRAME_HEAD_BYTES, FrameHead, HEADER_BYTES, MAX_PAYLOAD_BYTES, SegmentHeader, push_frame,
-};
+use super::failover::Failover;
+use super::format::{FRAME_HEAD_BYTES, MAX_PAYLOAD_BYTES};
 use super::load::{self, LastSegment, Tail};
-use super::repair::{self, SetAside};
-use super::sync::{self, Syncer};
-use super::{Record, segment};
+use super::sync::{self, Shared, State, SyncHandle};
+use super::torn::{self, SetAside};
 use crate::RunId;
-use crate::disk::{Disk, DiskFile};
-use crate::run_id::random_bytes;
+use crate::disk::Disk;
 
 /// When a segment is full and the next one begins, unless the options say otherwise: 64 MiB.
 const SEGMENT_LIMIT_BYTES: u64 = 64 << 20;
+
+/// The most bytes of frames that are kept in memory until they are durable: 16 MiB. An append that would exceed it first
+/// makes durable what there is.
+const PENDING_LIMIT_BYTES: u64 = 16 << 20;
 
 /// When records become durable without being asked to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Durability {
     /// Each append returns when its records are durable.
     Step,
-    /// A thread makes them durable at most this long after they were appended; appending never waits for it.
+    /// A thread makes them durable this long after they were appended; appending does not wait for it, unless 16 MiB
+    /// are appended faster than the disk makes them durable.
     Interval(Duration),
-    /// Only [`Journal::sync`] makes them durable: for a program that calls it around its checkpoints.
+    /// Only [`Journal::sync`] and [`SyncHandle::wait`] make them durable, and every 16 MiB an append: for a program that
+    /// syncs around its checkpoints.
     Checkpoint,
 }
 
@@ -69,35 +74,23 @@ pub struct Opened {
 ///
 /// Dropping it syncs what was appended; call [`close`](Journal::close) to learn whether that succeeded.
 pub struct Journal {
-    disk: Arc<dyn Disk>,
     dir: PathBuf,
     run_id: RunId,
     durability: Durability,
     segment_limit_bytes: u64,
-    segment: OpenSegment,
-    next_sequence: u64,
-    /// Reused for the frames of each append.
-    buffer: Vec<u8>,
-    syncer: Arc<Syncer>,
+    shared: Arc<Shared>,
     sync_thread: Option<JoinHandle<()>>,
-}
-
-struct OpenSegment {
-    file: Arc<dyn DiskFile>,
-    number: u64,
-    salt: u64,
-    len_bytes: u64,
-    /// The checksum of the last frame, or of the header.
-    crc: u32,
 }
 
 impl Journal {
     /// Opens the journal in a directory, or starts one there, and brings back every record.
     ///
-    /// A torn tail is copied to a file of its own and cut off. All records that are returned are durable.
+    /// A torn tail is copied to a file of its own and cut off. Appending goes on in a new segment, in which records that
+    /// no other record says were durable are written again: the process that appended them may have failed to sync them, and then the system
+    /// shows them and a power loss takes them. So all records that are returned are durable.
     ///
     /// # Errors
-    /// If a segment is missing or damaged ([`OpenError::Damaged`]), or a storage operation fails. Nothing is changed
+    /// If a segment is missing or damaged ([`OpenError::is_damage`]), or a storage operation fails. No record is lost
     /// then.
     pub fn open(disk: Arc<dyn Disk>, dir: &Path, options: OpenOptions) -> Result<Opened, OpenError> {
         disk.create_dir_all(dir)?;
@@ -106,42 +99,26 @@ impl Journal {
         let mut set_aside = None;
         if contents.tail != Tail::Clean {
             // The mappings end before the segment is cut.
-            contents.records.clear();
-            set_aside = repair::set_aside(&*disk, dir, &contents.tail)?;
+            let tail = std::mem::replace(&mut contents, load::Contents::empty()).tail;
+            set_aside = torn::set_aside(&*disk, dir, &tail)?;
             contents = load::load(&*disk, dir, map)?;
         }
-        let run_id = match contents.run_id.or(options.run_id) {
-            Some(run_id) => run_id,
-            None => RunId::random().map_err(OpenError::Random)?,
+        let appender = match contents.last {
+            Some(last) => take_up(disk, dir, last)?,
+            None => begin(disk, dir, options.run_id)?,
         };
-        let next_sequence = contents.last.as_ref().map_or(1, |last| last.next_sequence);
-        let segment = match contents.last {
-            Some(last) if set_aside.is_none() => continue_segment(&*disk, dir, last)?,
-            // Behind a torn tail too: the bytes that were cut may still lie on the disk, where a power loss can bring
-            // them back behind new records. Under the salt of a new segment they never verify.
-            last => {
-                let salt = random_bytes().map(u64::from_le_bytes).map_err(OpenError::Random)?;
-                let (number, previous_crc) = last.map_or((1, 0), |last| (last.number + 1, last.crc));
-                let first_sequence = next_sequence;
-                let header = SegmentHeader { run_id, number, first_sequence, salt, previous_crc };
-                OpenSegment::create(&*disk, dir, &header)?
-            }
-        };
-        let syncer = Arc::new(Syncer::new(segment.file.clone(), next_sequence - 1));
+        let run_id = appender.run_id;
+        let shared = Arc::new(Shared::new(appender));
         let sync_thread = match options.durability {
-            Durability::Interval(interval) => Some(sync::start_thread(syncer.clone(), interval)),
+            Durability::Interval(interval) => Some(sync::start_thread(shared.clone(), interval)),
             Durability::Step | Durability::Checkpoint => None,
         };
         let journal = Journal {
-            disk,
             dir: dir.to_path_buf(),
             run_id,
             durability: options.durability,
             segment_limit_bytes: options.segment_limit_bytes,
-            segment,
-            next_sequence,
-            buffer: Vec::new(),
-            syncer,
+            shared,
             sync_thread: sync_thread.transpose().map_err(OpenError::Thread)?,
         };
         Ok(Opened { journal, records: contents.records, set_aside })
@@ -154,21 +131,22 @@ impl Journal {
 
     /// The number that the next record gets.
     pub fn next_sequence(&self) -> u64 {
-        self.next_sequence
+        self.shared.lock().appender.end.sequence + 1
     }
 
     /// The last record that is known to be durable; 0 when none is.
     pub fn durable_sequence(&self) -> u64 {
-        self.syncer.durable()
+        self.shared.lock().appender.durable.sequence
     }
 
     /// Appends a record with one `write(2)` and returns its number.
     ///
     /// When this returns, the record survives the death of the process; when it survives a loss of power, the
-    /// [`Durability`] says.
+    /// [`Durability`] says. When the write fails, the journal [goes on in a new segment](Journal::take_failovers).
     ///
     /// # Errors
-    /// If the record is not acceptable (nothing is written), or a write or sync fails or has failed before.
+    /// If the record is not acceptable or there is no room for it (nothing is written, and appending may be tried
+    /// again), or a write or sync and going on in a new segment have failed, now or before.
     pub fn append(&mut self, kind: u16, payload: &[u8]) -> Result<u64, AppendError> {
         self.append_batch(&[(kind, payload)])
     }
@@ -181,81 +159,93 @@ impl Journal {
     /// # Errors
     /// As [`append`](Journal::append); a record that is not acceptable refuses the whole batch.
     pub fn append_batch(&mut self, records: &[(u16, &[u8])]) -> Result<u64, AppendError> {
-        if let Some(failure) = self.syncer.failure() {
-            return Err(AppendError::Latched(failure));
-        }
         let batch_bytes = check_acceptable(records)?;
+        let mut state = self.shared.lock();
+        if let Some(failure) = &state.failure {
+            return Err(AppendError::Latched(failure.clone()));
+        }
+        let end = state.appender.end.sequence;
         if records.is_empty() {
-            return Ok(self.next_sequence - 1);
+            return Ok(end);
         }
-        let is_full = self.segment.len_bytes + batch_bytes > self.segment_limit_bytes;
-        if is_full && self.segment.len_bytes > HEADER_BYTES as u64 {
-            self.start_next_segment()?;
+        let pending_bytes = state.appender.pending.len_bytes();
+        let has_too_many_pending = pending_bytes > 0 && pending_bytes + batch_bytes > PENDING_LIMIT_BYTES;
+        if has_too_many_pending || self.is_full(&state, batch_bytes) {
+            drop(state);
+            self.shared.sync_up_to(end)?;
+            state = self.shared.lock();
         }
-        self.write_frames(records)?;
-        if self.durability == Durability::Step {
-            self.syncer.sync()?;
+        // Asked again: if that sync failed, the segment is a new one.
+        if self.is_full(&state, batch_bytes) {
+            state.rotate()?;
         }
-        Ok(self.next_sequence - 1)
+        let before = state.appender.mark();
+        let was_idle = state.appender.pending.is_empty();
+        state.append(records, batch_bytes)?;
+        let end = state.appender.end.sequence;
+        drop(state);
+        match self.durability {
+            Durability::Step => {
+                self.shared.sync_up_to(end).inspect_err(|_| self.shared.forget_after(before))?;
+            }
+            Durability::Interval(_) if was_idle => self.shared.wake(),
+            Durability::Interval(_) | Durability::Checkpoint => {}
+        }
+        Ok(end)
+    }
+
+    fn is_full(&self, state: &State, more_bytes: u64) -> bool {
+        let segment_bytes = state.appender.segment.len_bytes;
+        segment_bytes > EMPTY_SEGMENT_BYTES && segment_bytes + more_bytes > self.segment_limit_bytes
     }
 
     /// Makes every record appended so far durable.
     ///
     /// # Errors
-    /// If that fails, or a write or sync has failed before.
+    /// If that fails and the journal can not go on in a new segment, or could not before.
     pub fn sync(&mut self) -> Result<(), SyncError> {
-        self.syncer.sync()
+        let state = self.shared.lock();
+        if let Some(failure) = &state.failure {
+            return Err(SyncError::Latched(failure.clone()));
+        }
+        let end = state.appender.end.sequence;
+        drop(state);
+        self.shared.sync_up_to(end)
+    }
+
+    /// A handle with which another thread makes every record appended so far durable. Returns at once.
+    pub fn sync_handle(&self) -> SyncHandle {
+        let end = self.shared.lock().appender.end.sequence;
+        SyncHandle::new(self.shared.clone(), end)
+    }
+
+    /// The times that a segment failed and the journal went on in a new one, since the last call. They may come from any
+    /// append, sync or wait, also on another thread; a program tells its user of them.
+    pub fn take_failovers(&mut self) -> Vec<Failover> {
+        std::mem::take(&mut self.shared.lock().failovers)
+    }
+
+    /// After a failure that was final, tries once more to go on in a new segment, with every record whose append
+    /// succeeded: for a program that has made room on a full disk. Does nothing when there was no failure.
+    ///
+    /// # Errors
+    /// The same failure again, if that fails.
+    pub fn try_again(&mut self) -> Result<(), SyncError> {
+        self.shared.try_again()
     }
 
     /// Makes everything durable and ends the journal.
     ///
     /// # Errors
-    /// If that fails, or a write or sync has failed before.
+    /// As [`sync`](Journal::sync).
     pub fn close(mut self) -> Result<(), SyncError> {
         self.stop_thread();
-        self.syncer.sync()
-    }
-
-    fn write_frames(&mut self, records: &[(u16, &[u8])]) -> Result<(), AppendError> {
-        let watermark = self.syncer.durable();
-        let mut crc = self.segment.crc;
-        self.buffer.clear();
-        for (&(kind, payload), sequence) in records.iter().zip(self.next_sequence..) {
-            let payload_bytes = payload.len();
-            let head = FrameHead { payload_bytes, kind, sequence, watermark, previous_crc: crc };
-            crc = push_frame(&mut self.buffer, self.segment.salt, head, payload);
-        }
-        if let Err(error) = self.segment.file.write_all(&self.buffer) {
-            return Err(AppendError::Disk(self.syncer.latch(error)));
-        }
-        self.segment.crc = crc;
-        self.segment.len_bytes += self.buffer.len() as u64;
-        self.next_sequence += records.len() as u64;
-        self.syncer.note_written(self.next_sequence - 1);
-        Ok(())
-    }
-
-    /// Makes this segment durable, then goes on in a new one: only the last segment ever has a tail that can tear.
-    fn start_next_segment(&mut self) -> Result<(), AppendError> {
-        self.syncer.sync()?;
-        let header = SegmentHeader {
-            run_id: self.run_id,
-            number: self.segment.number + 1,
-            first_sequence: self.next_sequence,
-            salt: random_bytes().map(u64::from_le_bytes).map_err(AppendError::Random)?,
-            previous_crc: self.segment.crc,
-        };
-        match OpenSegment::create(&*self.disk, &self.dir, &header) {
-            Ok(segment) => self.segment = segment,
-            Err(error) => return Err(AppendError::Disk(self.syncer.latch(error))),
-        }
-        self.syncer.replace_file(self.segment.file.clone());
-        Ok(())
+        self.sync()
     }
 
     fn stop_thread(&mut self) {
         if let Some(thread) = self.sync_thread.take() {
-            self.syncer.end();
+            self.shared.end();
             if thread.join().is_err() {
                 log::error!("the thread that syncs the journal panicked");
             }
@@ -266,50 +256,54 @@ impl Journal {
 impl Drop for Journal {
     fn drop(&mut self) {
         self.stop_thread();
-        if let Err(error) = self.syncer.sync() {
+        if let Err(error) = self.sync() {
             log::error!("{error}");
+        }
+        for failover in self.take_failovers() {
+            log::warn!("{failover}");
         }
     }
 }
 
 impl fmt::Debug for Journal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.shared.lock();
         f.debug_struct("Journal")
             .field("dir", &self.dir)
             .field("run_id", &self.run_id)
-            .field("segment", &self.segment.number)
-            .field("next_sequence", &self.next_sequence)
+            .field("segment", &state.appender.segment.number)
+            .field("end", &state.appender.end.sequence)
             .finish_non_exhaustive()
     }
 }
 
-impl OpenSegment {
-    fn create(
-        disk: &dyn Disk,
-        dir: &Path,
-        header: &SegmentHeader,
-    ) -> Result<OpenSegment, crate::disk::DiskError> {
-        let (_, file) = segment::create(disk, dir, header)?;
-        let crc = header.crc();
-        Ok(OpenSegment {
-            file,
-            number: header.number,
-            salt: header.salt,
-            len_bytes: HEADER_BYTES as u64,
-            crc,
-        })
-    }
+/// Starts the first segment of a journal.
+pub(super) fn begin(disk: Arc<dyn Disk>, dir: &Path, run_id: Option<RunId>) -> Result<Appender, OpenError> {
+    let run_id = run_id.map_or_else(RunId::random, Ok).map_err(OpenError::Random)?;
+    let born = Born::new(run_id, 1, Link::START, &[]).map_err(OpenError::Random)?;
+    let segment = born.create(&*disk, dir)?;
+    let (dir, end) = (dir.to_path_buf(), born.end);
+    Ok(Appender { disk, dir, run_id, segment, end, durable: end, pending: Pending::default() })
 }
 
-/// Opens the last segment behind its last record. Its records, and even its name, may only be in the memory of the
-/// system, left there by a process that died: both are synced, so that the watermark of the next record may count
-/// what is there.
-fn continue_segment(disk: &dyn Disk, dir: &Path, last: LastSegment) -> Result<OpenSegment, OpenError> {
-    let file = disk.open_append(&last.path)?;
-    file.sync_data()?;
+/// Goes on behind the last record of a journal that was there, in a new segment: a process appends only to segments that
+/// it made itself.
+///
+/// What the processes before appended and lost may still lie on the disk, behind a tail that was cut or a size that a
+/// power loss took back, and another power loss can bring it back behind new records. Under the salt of a new segment it
+/// never verifies. Records that are not known to be durable are written again, because of what `sync_data` may have
+/// answered the process before this one.
+fn take_up(disk: Arc<dyn Disk>, dir: &Path, last: LastSegment) -> Result<Appender, OpenError> {
+    let LastSegment { path, run_id, number, salt, valid_bytes, end, durable, unproven } = last;
+    let file = disk.open_append(&path)?;
+    // Its name may only be in the memory of the system, left there by a process that died.
     disk.sync_dir(dir)?;
-    let LastSegment { number, salt, valid_bytes: len_bytes, crc, .. } = last;
-    Ok(OpenSegment { file, number, salt, len_bytes, crc })
+    let segment =
+        OpenSegment { file, path, number, salt, len_bytes: valid_bytes, reserved_bytes: valid_bytes };
+    let dir = dir.to_path_buf();
+    let mut appender = Appender { disk, dir, run_id, segment, end, durable, pending: Pending::of(&unproven) };
+    appender.start_segment()?;
+    Ok(appender)
 }
 
 /// How many bytes the frames of these records have, if all of them can be appended.

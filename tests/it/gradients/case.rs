@@ -3,8 +3,8 @@
 use trainer::graph::model::attribute;
 use trainer::graph::proto::{AttributeProto, GraphProto, attribute_type};
 
-/// The newest version of the default operator set that the tests use.
-pub const NEWEST: i64 = 23;
+/// The newest version of the default operator set that ONNX Runtime 1.31 runs.
+pub const NEWEST: i64 = 26;
 
 /// One operator with operands, and what its gradient should be.
 #[derive(Debug, Clone)]
@@ -161,7 +161,11 @@ impl Case {
     }
 
     pub fn fed_ints(self, values: &[i64]) -> Self {
-        self.input(Input::FedInts { dims: vec![values.len()], values: values.to_vec() })
+        self.fed_ints_of(&[values.len()], values)
+    }
+
+    pub fn fed_ints_of(self, dims: &[usize], values: &[i64]) -> Self {
+        self.input(Input::FedInts { dims: dims.to_vec(), values: values.to_vec() })
     }
 
     pub fn absent(self) -> Self {

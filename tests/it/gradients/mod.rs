@@ -8,14 +8,19 @@ mod check;
 
 mod activation;
 mod arithmetic;
+mod attention;
+mod batch_normalization;
 mod conv;
+mod einsum;
 mod exponential;
+mod indexing;
 mod matrix;
 mod normalization;
 mod pool;
 mod reduction;
 mod shape;
 mod structural;
+mod trigonometric;
 mod zero;
 
 use case::{Case, Expected};
@@ -26,14 +31,19 @@ fn all_cases() -> Vec<Case> {
     [
         activation::cases(),
         arithmetic::cases(),
+        attention::cases(),
+        batch_normalization::cases(),
         conv::cases(),
+        einsum::cases(),
         exponential::cases(),
+        indexing::cases(),
         matrix::cases(),
         normalization::cases(),
         pool::cases(),
         reduction::cases(),
         shape::cases(),
         structural::cases(),
+        trigonometric::cases(),
         zero::cases(),
     ]
     .concat()
@@ -42,7 +52,7 @@ fn all_cases() -> Vec<Case> {
 /// Whether a case shows what a row of the table says.
 fn shows(case: &Case, rule: &Rule) -> bool {
     let shown = match (&rule.gradient, &case.expected) {
-        (Gradient::Rule(_), Expected::Differences) => true,
+        (Gradient::Rule(_) | Gradient::Composed(_), Expected::Differences) => true,
         (Gradient::Zero(_), Expected::Absent) => true,
         (Gradient::Refused(reason), Expected::Refused(text)) => reason.contains(text),
         _ => false,
@@ -96,13 +106,18 @@ macro_rules! families {
 families! {
     activations_match_central_differences: activation,
     arithmetic_matches_central_differences: arithmetic,
+    attention_matches_central_differences: attention,
+    batch_normalization_matches_central_differences: batch_normalization,
     convolutions_match_central_differences: conv,
+    sums_of_products_match_central_differences: einsum,
     exponentials_match_central_differences: exponential,
+    reads_and_writes_at_positions_match_central_differences: indexing,
     matrix_products_match_central_differences: matrix,
     normalizations_match_central_differences: normalization,
     pools_match_central_differences: pool,
     reductions_match_central_differences: reduction,
     shape_operators_match_central_differences: shape,
     structural_operators_match_central_differences: structural,
+    trigonometry_matches_central_differences: trigonometric,
     piecewise_constant_operators_give_no_gradient: zero,
 }

@@ -12,7 +12,7 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::error::bytes_text;
 use super::names::Kind;
-use super::tensor::TensorView;
+use super::tensor::{Snapshot, TensorView};
 use crate::RunId;
 
 pub(super) use parse::{Header, parse};
@@ -115,6 +115,23 @@ pub enum TensorFault {
         /// The size of the header.
         found_bytes: u64,
     },
+}
+
+/// The most bytes that a checkpoint of these tensors and so much state can have, without reading any tensor.
+pub(crate) fn most_bytes(snapshot: &dyn Snapshot, state_bytes: usize) -> u64 {
+    /// Of the metadata, the state's own entry and the padding.
+    const FIXED_BYTES: usize = 1024;
+    /// Of the keys, the type, the offsets and the checksum of one tensor.
+    const TENSOR_BYTES: usize = 160;
+    /// A name stands there twice, and JSON writes a byte with at most six.
+    const NAME_BYTES_PER_BYTE: usize = 12;
+    /// Of a number of 64 bits and its comma.
+    const DIMENSION_BYTES: usize = 21;
+    let of_tensor = |tensor: &TensorView<'_>| {
+        let (name_bytes, rank) = (tensor.name.len(), tensor.shape.len());
+        tensor.bytes.len() + TENSOR_BYTES + name_bytes * NAME_BYTES_PER_BYTE + rank * DIMENSION_BYTES
+    };
+    (FIXED_BYTES + state_bytes + snapshot.tensors().iter().map(of_tensor).sum::<usize>()) as u64
 }
 
 /// Sorts tensors as they are stored: the widest elements first, so that each begins aligned, then by name.

@@ -13,7 +13,7 @@ use safetensors::SafeTensors;
 
 use super::{
     Checkpoint, Dtype, EmergencyCause, Kind, Link, LoadError, LoadFault, Name, PublishError, Request,
-    STATE_TENSOR, Snapshot, Store, TensorFault, TensorView,
+    Retention, STATE_TENSOR, Snapshot, Store, TensorFault, TensorView,
 };
 use crate::RunId;
 use crate::disk::fault::FaultDisk;
@@ -344,9 +344,12 @@ fn retiring_drops_what_the_rules_say_and_syncs_the_directory() {
         store.publish(epoch(step)).unwrap();
     }
     disk.take_log();
-    assert_eq!(store.retire(3, Some(name(10))).unwrap(), [name(20)]);
+    assert_eq!(store.retire(&Retention::default(), &[name(10)]).unwrap(), [name(20)]);
     assert!(disk.take_log().last().unwrap().starts_with("SyncDir"));
-    assert_eq!(store.retire(1, Some(name(10))).unwrap(), [name(30)]);
+    assert_eq!(
+        store.retire(&Retention { keep_last: 1, ..Retention::default() }, &[name(10)]).unwrap(),
+        [name(30)]
+    );
     let left: Vec<_> = store.list().unwrap().iter().map(|entry| entry.name.step).collect();
     assert_eq!(left, [10, 40, 50]);
 }

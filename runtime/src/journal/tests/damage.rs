@@ -148,6 +148,33 @@ fn bytes_cut_from_a_torn_tail_do_not_verify_when_they_come_back() {
 }
 
 #[test]
+fn bytes_behind_a_size_that_was_lost_do_not_verify_when_they_come_back() {
+    let dir = with_segment(&segment_bytes(0, 1));
+    let before = {
+        let mut journal = open(dir.path()).journal;
+        journal.append(1, b"lost 2").unwrap();
+        journal.append(1, b"lost 3").unwrap();
+        drop(journal);
+        std::fs::read(segment(dir.path(), 2)).unwrap()
+    };
+    let ends = [HEADER_BYTES + 33, HEADER_BYTES + 33 + 38];
+    // A power loss leaves the size as it was when the segment was durable: nothing is torn.
+    std::fs::write(segment(dir.path(), 2), &before[..ends[0]]).unwrap();
+    let mut opened = open(dir.path());
+    check_records(&opened.records, 1);
+    assert!(opened.set_aside.is_none());
+    opened.journal.append(1, b"other2").unwrap();
+    opened.journal.close().unwrap();
+    // Another one brings the old bytes back, behind a record that is durable and has the size of the one before.
+    let last =
+        [segment(dir.path(), 3), segment(dir.path(), 2)].into_iter().find(|path| path.exists()).unwrap();
+    let bytes = std::fs::read(&last).unwrap();
+    std::fs::write(&last, [&bytes, &before[ends[1]..]].concat()).unwrap();
+    let opened = open(dir.path());
+    assert_eq!((opened.records.len(), &*opened.records[1].payload), (2, &b"other2"[..]));
+}
+
+#[test]
 fn a_durable_record_lost_with_its_whole_sector_is_damage_even_if_one_record_follows() {
     let mut bytes = segment_bytes(4, 5);
     let ends = frame_ends(5);
@@ -203,7 +230,14 @@ fn a_tail_torn_in_a_segment_that_has_a_successor_is_damage() {
 
 /// A segment's header, and a way to put verified frames with any numbers behind it.
 fn forged(frames: &[(u16, u64, u64)]) -> Vec<u8> {
-    let header = SegmentHeader { run_id: RUN, number: 1, first_sequence: 1, salt: 5, previous_crc: 0 };
+    let header = SegmentHeader {
+        run_id: RUN,
+        number: 1,
+        first_sequence: 1,
+        salt: 5,
+        previous_crc: 0,
+        born_records: 0,
+    };
     let mut bytes = header.encode();
     let mut crc = header.crc();
     for &(kind, sequence, watermark) in frames {
@@ -225,7 +259,14 @@ fn frames_that_verify_with_impossible_numbers_are_damage_and_never_a_torn_tail()
 
 #[test]
 fn a_frame_that_was_written_behind_another_than_the_one_before_it_is_damage() {
-    let header = SegmentHeader { run_id: RUN, number: 1, first_sequence: 1, salt: 5, previous_crc: 0 };
+    let header = SegmentHeader {
+        run_id: RUN,
+        number: 1,
+        first_sequence: 1,
+        salt: 5,
+        previous_crc: 0,
+        born_records: 0,
+    };
     let head = |sequence, previous_crc| FrameHead {
         payload_bytes: 1,
         kind: 1,
@@ -290,9 +331,28 @@ fn random_bytes_behind_a_header_are_never_records_and_never_a_panic() {
 }
 
 #[test]
-fn other_format_versions_are_refused_by_number() {
-    let mut bytes = segment_bytes(0, 1);
-    bytes[8] = 2;
-    let message = open_error(with_segment(&bytes).path()).to_string();
-    assert!(message.contains("format version 2") && message.contains("reads version 1"), "{message}");
+fn another_format_version_is_refused_by_path_and_number_and_is_no_damage() {
+    let mut same_layout = segment_bytes(0, 1);
+    same_layout[8] = 2;
+    let crc = crc32fast::hash(&same_layout[..HEADER_BYTES - 4]);
+    same_layout[HEADER_BYTES - 4..HEADER_BYTES].copy_from_slice(&crc.to_le_bytes());
+    let other_layout = [&same_layout[..12], &[0xee; 30]].concat();
+    for bytes in [same_layout, other_layout] {
+        let dir = with_segment(&bytes);
+        let error = open_error(dir.path());
+        assert!(matches!(error, OpenError::Version { found: 2, supported: 1, .. }) && !error.is_damage());
+        let message = error.to_string();
+        for word in ["00000001.wal", "version 2", "reads version 1", "use the version of the program"] {
+            assert!(message.contains(word), "{message}");
+        }
+    }
+}
+
+#[test]
+fn a_damaged_version_is_damage_and_not_another_version() {
+    for bit in 0..32 {
+        let mut bytes = segment_bytes(0, 1);
+        bytes[8 + bit / 8] ^= 1 << (bit % 8);
+        assert!(open_error(with_segment(&bytes).path()).is_damage());
+    }
 }

@@ -1,8 +1,11 @@
-//! The journal on real files: here reading, and what the tests share; in `append`, writing and its failures; in
-//! `damage`, everything that can be wrong with the bytes.
+//! The journal on real files: here reading, and what the tests share; in `append`, writing; in `failover`, writes
+//! and syncs that fail; in `damage`, everything that can be wrong with the bytes; in `repair`, what is
+//! done about it.
 
 mod append;
 mod damage;
+mod failover;
+mod repair;
 
 use std::path::{Path, PathBuf};
 
@@ -120,7 +123,8 @@ fn an_existing_journal_keeps_its_run_id() {
 fn documented_segment() -> Vec<u8> {
     let run_id = RunId(std::array::from_fn(|at| at as u8));
     let salt = 0x1122_3344_5566_7788;
-    let header = SegmentHeader { run_id, number: 1, first_sequence: 1, salt, previous_crc: 0 };
+    let header =
+        SegmentHeader { run_id, number: 1, first_sequence: 1, salt, previous_crc: 0, born_records: 0 };
     let mut bytes = header.encode();
     let first =
         FrameHead { payload_bytes: 3, kind: 2, sequence: 1, watermark: 0, previous_crc: header.crc() };

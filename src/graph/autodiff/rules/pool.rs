@@ -39,7 +39,7 @@ fn max_pool(node: &NodeView, emit: &mut Emit) -> Ruled {
     }
     let (dy, x) = (node.dy(), node.input(0));
     let positions = ValueType::new(Dtype::I64, emit.dims(dy));
-    let indices = emit.second_output(&node.node.name, positions);
+    let indices = emit.extra_output(&node.node.name, 1, positions);
     let dims = emit.dims(x).to_vec();
     let spatial = dims.get(2..).unwrap_or_default();
     let output = emit.dims(dy).get(2..).unwrap_or_default().to_vec();

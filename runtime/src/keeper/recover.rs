@@ -1,0 +1,83 @@
+//! Which checkpoint a run is taken up from, and what is done about those that do not verify.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use super::{KeepError, Keeper, RecoverError};
+use crate::checkpoint::{Checkpoint, Link, LoadError, Name, Rejected};
+
+/// What the checkpoints of a run gave.
+#[derive(Debug)]
+pub struct Recovery {
+    /// The newest that verifies; `None` where there is no checkpoint at all.
+    pub newest: Option<(Name, Checkpoint)>,
+    /// Newer ones that do not, the newest first.
+    pub rejected: Vec<Rejected>,
+}
+
+/// A checkpoint that was passed over, in a line for people.
+#[derive(Debug)]
+pub struct PassedOver {
+    /// The checkpoint and its fault.
+    pub rejected: Rejected,
+    /// Where it is now; `None` where it could not be read, since it may be good: the next attempt may read it.
+    pub set_aside: Option<PathBuf>,
+    /// The one that is taken instead.
+    pub instead: Name,
+}
+
+impl fmt::Display for PassedOver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}; ", self.rejected.error)?;
+        if let Some(aside) = &self.set_aside {
+            write!(f, "set aside as {}, ", aside.display())?;
+        }
+        write!(f, "falling back to {}", self.instead)
+    }
+}
+
+impl Keeper {
+    /// Finds the newest checkpoint that verifies. Nothing is changed.
+    ///
+    /// # Errors
+    /// If there are checkpoints and none verifies: to begin afresh is for a person to decide.
+    pub fn recover(&self) -> Result<Recovery, RecoverError> {
+        let search = self.store().newest_valid()?;
+        let newest = search.newest.map(|checkpoint| {
+            let meta = checkpoint.meta();
+            (Name::new(meta.kind, meta.epoch, meta.step), checkpoint)
+        });
+        if newest.is_none() && !search.rejected.is_empty() {
+            return Err(RecoverError::NoneVerifies { rejected: search.rejected });
+        }
+        Ok(Recovery { newest, rejected: search.rejected })
+    }
+
+    /// Goes on from a recovered checkpoint: sets the damaged ones aside, and makes the links that a process which died
+    /// behind a publication could not make. `best` is the best checkpoint known to the recovered state, if it is
+    /// another one. Says what was passed over.
+    ///
+    /// # Errors
+    /// If a storage operation fails.
+    pub fn take_up(
+        &mut self,
+        name: Name,
+        rejected: Vec<Rejected>,
+        best: Option<Name>,
+    ) -> Result<Vec<PassedOver>, KeepError> {
+        let mut passed_over = Vec::new();
+        for rejected in rejected {
+            let is_damaged = matches!(rejected.error, LoadError::Fault { .. });
+            let set_aside = if is_damaged { Some(self.store().set_aside(rejected.name)?) } else { None };
+            passed_over.push(PassedOver { rejected, set_aside, instead: name });
+        }
+        self.protocol.set_durable(name);
+        self.protocol.link(Link::Last, name)?;
+        let there = self.store().list()?;
+        if let Some(best) = best.filter(|best| there.iter().any(|entry| entry.name == *best)) {
+            self.protocol.link(Link::Best, best)?;
+            self.protocol.state().durable_best = Some(best);
+        }
+        Ok(passed_over)
+    }
+}

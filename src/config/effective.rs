@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::plan::{
-    ArrayMap, Builtin, CheckpointPlan, DataPlan, DataSource, Durability, LossKind, LossPlan, ModelPlan,
-    ModelSource, Plan, ScheduleKind, SchedulePlan, ScheduleUnit, TrainPlan,
+    ArrayMap, Builtin, CheckpointPlan, DataPlan, DataSource, Durability, ModelPlan, ModelSource, Plan,
+    ScheduleKind, SchedulePlan, ScheduleUnit, TrainPlan,
 };
 use super::value::{KeyPath, Value};
 
+mod loss;
 mod optimizer;
 
 /// The settings that `plan` was made from, completed: every setting that applies and is set.
@@ -37,7 +38,7 @@ pub(super) fn effective(plan: &Plan) -> BTreeMap<KeyPath, Value> {
     out.texts("metrics", metrics.iter().map(ToString::to_string));
     write_model(&mut out, model);
     write_data(&mut out, data);
-    write_loss(&mut out, loss);
+    loss::write(&mut out, loss);
     optimizer::write(&mut out, optimizer);
     write_schedule(&mut out, schedule);
     write_train(&mut out, train);
@@ -156,29 +157,6 @@ fn single(number: f32) -> Value {
         // Rounding twice could miss by a bit; then every digit is written.
         Some(short) if (short as f32).to_bits() == number.to_bits() => Value::Float(short),
         _ => Value::Float(f64::from(number)),
-    }
-}
-
-fn write_loss(out: &mut Writer, loss: &LossPlan) {
-    let LossPlan { kind, output, target, label_smoothing, class_weights, ignore_index } = loss;
-    let name = match kind {
-        LossKind::CrossEntropy => "cross_entropy",
-        LossKind::Mse => "mse",
-        LossKind::L1 => "l1",
-        LossKind::BceWithLogits => "bce_with_logits",
-        LossKind::Output => "output",
-    };
-    out.text("loss.kind", name);
-    if let Some(output) = output {
-        out.text("loss.output", output);
-    }
-    if let (Some(target), false) = (target, *kind == LossKind::Output) {
-        out.text("loss.target", target);
-    }
-    if *kind == LossKind::CrossEntropy {
-        out.float("loss.label_smoothing", *label_smoothing);
-        out.floats("loss.class_weights", class_weights);
-        out.put("loss.ignore_index", Value::Integer((*ignore_index).into()));
     }
 }
 

@@ -32,7 +32,7 @@ pub use load::{FlagValue, Loaded, Sources, from_toml, load};
 pub use plan::{
     AdjustLr, ArrayMap, Builtin, CheckpointPlan, DataPlan, DataSource, Device, Durability, EarlyStopping,
     EmaPlan, LossKind, LossPlan, Metric, ModelPlan, ModelSource, OptimizerKind, OptimizerPlan,
-    ParameterGroup, Plan, ScheduleKind, SchedulePlan, ScheduleUnit, TrainPlan,
+    ParameterGroup, Plan, Reduction, ScheduleKind, SchedulePlan, ScheduleUnit, TargetUse, TrainPlan,
 };
 pub use render::{to_json, to_toml, to_toml_with_origins};
 pub use table::keys;

@@ -11,12 +11,13 @@ use super::library::Runtime;
 use super::optimizer::{Optimizer, Scratch, StepScalars, clip_factor, gradient_norm};
 pub use super::outcome::{Clipping, Evaluated, StepOutcome};
 use super::session::{Cancel, Place};
+pub use super::state::Evaluates;
 use super::state::{Layout, StateSet, tensors};
+use super::transfer::fill_all;
 use super::update_session::{StepNumbers, UpdateSession};
-use crate::config::OptimizerPlan;
+use crate::config::{OptimizerPlan, Reduction};
 use crate::data::HostArray;
 use crate::graph::step::{MaskFeed, StepGraph, Trainable};
-use crate::graph::update::Averages;
 use ort::memory::Allocator;
 use ort::value::Tensor as OrtTensor;
 use std::sync::Arc;
@@ -54,23 +55,6 @@ struct Pending {
     parts: usize,
     loss_sum: f64,
     weight: f64,
-}
-
-/// Whose values a graph computes with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Evaluates {
-    /// Those of the parameters.
-    Parameters,
-    /// Those of their moving averages.
-    Averages,
-}
-
-impl Evaluates {
-    /// What validation and export take, by the settings.
-    #[must_use]
-    pub fn of(plan: &OptimizerPlan) -> Self {
-        if plan.ema.is_some_and(|ema| ema.is_used) { Self::Averages } else { Self::Parameters }
-    }
 }
 
 /// How the state is updated.
@@ -122,7 +106,7 @@ impl Engine {
         let mut initial = StateSet::allocate(&layout, &device, 0)?;
         let given = trainable.parameters.iter().chain(&trainable.states);
         let given: Vec<Option<Vec<f32>>> = given.map(|(_, tensor)| tensor.to_f32()).collect();
-        fill(&mut initial, &layout, &|index| given.get(index)?.as_deref())?;
+        fill_all(&mut initial, &layout, &|index| given.get(index)?.as_deref())?;
         Ok(Self {
             evaluates: Evaluates::of(plan),
             scratch,
@@ -165,7 +149,7 @@ impl Engine {
     /// If a tensor can not be copied to the device. Slices of another length than their tensor are an error, too.
     pub fn load<'v>(&mut self, values: impl Fn(usize) -> Option<&'v [f32]>) -> Result<(), EngineError> {
         let mut fresh = self.fresh_set()?;
-        fill(&mut fresh, &self.layout, &values)?;
+        fill_all(&mut fresh, &self.layout, &values)?;
         self.current = Arc::new(fresh);
         self.spare = None;
         Ok(())
@@ -259,7 +243,11 @@ impl Engine {
         let (sum, weight) = compiled.loss();
         self.pending.parts += 1;
         self.pending.loss_sum += f64::from(sum);
-        self.pending.weight += f64::from(weight);
+        match compiled.reduction {
+            // A sum is divided by 1, in however many parts it is computed.
+            Reduction::Sum => self.pending.weight = 1.0,
+            Reduction::Mean | Reduction::BatchMean => self.pending.weight += f64::from(weight),
+        }
         Ok(())
     }
 
@@ -407,24 +395,6 @@ impl Engine {
         let (loss_sum, weight) = compiled.loss();
         Ok(Evaluated { loss_sum, weight, predictions: compiled.predictions() })
     }
-}
-
-/// Gives tensor `i` of a state what `values` has for it. Without that an average is its parameter, the rest zeros.
-fn fill<'v>(
-    set: &mut StateSet,
-    layout: &Layout,
-    values: &dyn Fn(usize) -> Option<&'v [f32]>,
-) -> Result<(), EngineError> {
-    let (parameters, states) = (layout.parameters.len(), layout.states.len());
-    let averages = parameters + states..2 * parameters + states;
-    let keeps_averages = layout.averages == Averages::Kept;
-    super::transfer::fill_all(set, |index| {
-        let of_parameter = || {
-            let is_average = keeps_averages && averages.contains(&index);
-            values(index.checked_sub(averages.start).filter(|_| is_average)?)
-        };
-        values(index).or_else(of_parameter)
-    })
 }
 
 fn batch_of(arrays: &[HostArray]) -> usize {

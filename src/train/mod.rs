@@ -5,6 +5,7 @@
 //! (`trainer_runtime`), printing (`report`, `cli`).
 
 pub mod prepare;
+mod targets;
 pub mod run;
 pub mod outcome;
 pub mod observe;

@@ -1,7 +1,8 @@
 //! From a plan to everything a run needs: data, model, graphs, engine. All mistakes that can be found before the first
 //! step are found here.
 
-use crate::config::{DataSource, LossKind, ModelSource, Plan};
+use super::targets;
+use crate::config::{DataSource, ModelSource, Plan};
 use crate::data::{
     BatchPlan, BatchPlanError, BindError, CheckError, DataLock, Dataset, Feed, HostArray, Loader, OpenError,
     Role, Sampler, Split,
@@ -14,7 +15,6 @@ use crate::engine::session::Place;
 use crate::engine::step::{Engine, UpdateBy};
 use crate::graph::builtin;
 use crate::graph::emit::Processor;
-use crate::graph::loss::Ignored;
 use crate::graph::model::Graph;
 use crate::graph::read::{ReadError, read_file};
 use crate::graph::step::{self, Excluded, StepError, StepGraph, StepSpec, Target, Trainable};
@@ -131,8 +131,8 @@ impl Prepared {
 /// The first mistake found; see [`PrepareError`].
 pub fn prepare(plan: Plan, runtime: &Runtime, place: Place) -> Result<Prepared, PrepareError> {
     let dataset = Dataset::open(&plan.data, plan.seed, Path::new("/"))?;
-    let target = choose_target(&plan, &dataset)?;
-    let graph = open_model(&plan, &dataset, target.as_ref())?;
+    let targets = targets::choose(&plan, &dataset)?;
+    let graph = open_model(&plan, &dataset, targets.first())?;
     let matches_none =
         |pattern: &&String| !graph.initializers.iter().any(|(name, _)| matches_pattern(pattern, name));
     if let Some(pattern) = plan.model.freeze.iter().find(matches_none) {
@@ -155,7 +155,7 @@ pub fn prepare(plan: Plan, runtime: &Runtime, place: Place) -> Result<Prepared, 
         dataset: &dataset,
         graph: &graph,
         trainable: &trainable,
-        target: target.as_ref(),
+        targets: &targets,
         runtime,
         place,
     };
@@ -169,19 +169,12 @@ pub fn prepare(plan: Plan, runtime: &Runtime, place: Place) -> Result<Prepared, 
     };
     for loader in std::iter::once(&train).chain(validation.as_ref().map(|(loader, _)| loader)) {
         loader.check_finite()?;
-        if let (LossKind::BceWithLogits, Some(target)) = (plan.loss.kind, &target) {
-            loader.check_probabilities(&target.name)?;
-        }
-        if let (LossKind::CrossEntropy, Some(target)) =
-            (plan.loss.kind, target.as_ref().filter(|t| t.dtype == Dtype::I64))
-        {
-            let classes = feeds.predictions.dims.get(1).copied().unwrap_or(0);
-            loader.check_labels(&target.name, classes, plan.loss.ignore_index)?;
-        }
+        targets::check(&plan, loader, &targets, &feeds.classes)?;
     }
     let names: Vec<String> = feeds.feeds.iter().map(|feed| feed.name.clone()).collect();
+    let metric_target = targets.first().filter(|_| targets::first_is_compared(&plan));
     let is_target = |feed: &Feed| {
-        feed.role == Role::Target && target.as_ref().is_some_and(|target| target.name == feed.name)
+        feed.role == Role::Target && metric_target.is_some_and(|target| target.name == feed.name)
     };
     Ok(Prepared {
         target_position: feeds.feeds.iter().position(is_target),
@@ -195,26 +188,6 @@ pub fn prepare(plan: Plan, runtime: &Runtime, place: Place) -> Result<Prepared, 
         graph,
         plan,
     })
-}
-
-/// Which target the loss takes, and whether it holds class labels.
-fn choose_target(plan: &Plan, dataset: &Dataset) -> Result<Option<Target>, PrepareError> {
-    if plan.loss.kind == LossKind::Output {
-        return Ok(None);
-    }
-    let targets: Vec<_> = dataset.train().arrays().filter(|array| array.role == Role::Target).collect();
-    let chosen = match (&plan.loss.target, targets.as_slice()) {
-        (Some(name), targets) => targets.iter().find(|array| array.name == *name),
-        (None, [only]) => Some(only),
-        (None, _) => None,
-    };
-    let array = chosen.ok_or_else(|| {
-        let names: Vec<String> = targets.iter().map(|array| format!("`{}`", array.name)).collect();
-        let found = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
-        PrepareError::Target { found }
-    })?;
-    let labels = plan.loss.kind == LossKind::CrossEntropy && !array.dtype.is_float();
-    Ok(Some(Target { name: array.name.clone(), dtype: if labels { Dtype::I64 } else { Dtype::F32 } }))
 }
 
 fn open_model(plan: &Plan, dataset: &Dataset, target: Option<&Target>) -> Result<Graph, PrepareError> {
@@ -265,7 +238,8 @@ fn announce(graph: &Graph, trainable: &Trainable) {
 /// What the graphs want of the data.
 struct Wanted {
     feeds: Vec<Feed>,
-    predictions: ValueType,
+    /// Targets that hold labels, with the number of classes.
+    classes: Vec<(String, usize)>,
 }
 
 struct Builder<'a> {
@@ -273,7 +247,7 @@ struct Builder<'a> {
     dataset: &'a Dataset,
     graph: &'a Graph,
     trainable: &'a Trainable,
-    target: Option<&'a Target>,
+    targets: &'a [Target],
     runtime: &'a Runtime,
     place: Place,
 }
@@ -285,9 +259,6 @@ impl Builder<'_> {
             .filter(|array| array.role == Role::Input)
             .map(|array| (array.name.clone(), array.shape.to_vec()))
             .collect();
-        let labels = self.target.filter(|target| target.dtype == Dtype::I64);
-        let ignore_index = self.plan.loss.ignore_index;
-        let possible = labels.is_some_and(|target| self.dataset.holds_label(&target.name, ignore_index));
         build(&StepSpec {
             graph: self.graph,
             trainable: self.trainable,
@@ -295,8 +266,7 @@ impl Builder<'_> {
             inputs: &inputs,
             dimensions: &self.plan.model.dimensions,
             loss: &self.plan.loss,
-            target: self.target,
-            ignored: if possible { Ignored::Possible } else { Ignored::Never },
+            targets: self.targets,
             processor: if self.place == Place::Cpu { Processor::Cpu } else { Processor::Gpu },
         })
     }
@@ -308,10 +278,7 @@ impl Builder<'_> {
         for size in part_sizes(&sampler.plan, self.plan.train.micro_batch) {
             let built = self.with_spec(size, self.dataset.train(), |spec| step::training(spec, &oracle))?;
             self.check_output(&built)?;
-            wanted = Some(Wanted {
-                feeds: data_feeds(&built, self.target),
-                predictions: built.predictions.1.clone(),
-            });
+            wanted = Some(Wanted { feeds: data_feeds(&built), classes: built.classes.clone() });
             engine.add_training(built, size)?;
         }
         wanted.ok_or(PrepareError::Batches(BatchPlanError::NoExamples))
@@ -343,9 +310,8 @@ impl Builder<'_> {
     }
 }
 
-fn data_feeds(built: &StepGraph, target: Option<&Target>) -> Vec<Feed> {
-    let is_target =
-        |feed: &step::Feed| feed.input != feed.name && target.is_some_and(|target| target.name == feed.name);
+fn data_feeds(built: &StepGraph) -> Vec<Feed> {
+    let is_target = |feed: &step::Feed| feed.input == step::target_input(&feed.name);
     built
         .feeds
         .iter()

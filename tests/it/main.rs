@@ -17,5 +17,6 @@ mod misuse;
 mod models;
 mod pytorch;
 mod resume;
+mod signals;
 mod tidy;
 mod updates;

@@ -31,6 +31,8 @@ pub fn keys() -> impl Iterator<Item = &'static Key> {
         .chain(learning::SCHEDULE)
         .chain(running::TRAIN)
         .chain(running::CHECKPOINT)
+        .chain(running::STOP)
+        .chain(running::MEMORY)
 }
 
 /// What stands at a path.

@@ -21,5 +21,6 @@ mod objectives;
 mod pytorch;
 mod repair;
 mod resume;
+mod signals;
 mod tidy;
 mod updates;

@@ -1,6 +1,7 @@
 //! The history of a run, folded from its journal: it can not be lost, doubled or forked by a resume.
 
-use super::event::{Environment, EpochDone, Event, EventError, Finished, StepDone};
+use super::batching::Batching;
+use super::event::{Environment, EpochDone, Event, EventError, Finished, MicroBatchChanged, StepDone};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -35,6 +36,8 @@ pub struct History {
     pub taken_up_from: BTreeSet<String>,
     /// How the last attempt ended, if it said so.
     pub last_end: Option<String>,
+    /// The portions in which batches are computed, by the place (epoch, batch) from which on they hold.
+    pub batchings: BTreeMap<(u64, u64), Batching>,
 }
 
 impl History {
@@ -85,21 +88,43 @@ impl History {
             Event::EarlyStopped(stopped) => _ = self.stopped_early.insert(stopped.epoch),
             Event::EpochDone(epoch) => _ = self.epochs.insert(epoch.epoch, epoch),
             Event::Finished(finished) => self.finished = Some(finished),
+            // SIGUSR1 ends nothing; where it is set to stop, `Stopped` says so.
+            Event::SignalReceived(received) if received.signal == "SIGUSR1" => {}
             Event::SignalReceived(received) => {
                 self.last_end = Some(format!("was stopped by {}", received.signal))
             }
             Event::Stopped(stopped) => self.last_end = Some(format!("ended because {}", stopped.reason)),
-            Event::HistoryLost(_) | Event::CheckpointDurable(_) | Event::CheckpointDropped(_) => {}
+            Event::MicroBatchChanged(changed) => self.change_batching(&changed),
+            Event::WorkerDied(died) => self.last_end = Some(died.cause),
+            Event::HistoryLost(_)
+            | Event::CheckpointDurable(_)
+            | Event::CheckpointDropped(_)
+            | Event::OutOfMemory(_)
+            | Event::MemoryPressure(_) => {}
         }
+    }
+
+    fn change_batching(&mut self, changed: &MicroBatchChanged) {
+        let place = (changed.epoch, changed.batch);
+        self.discard_after(changed.step, place);
+        self.batchings.retain(|earlier, _| *earlier < place);
+        self.batchings.insert(place, Batching::of(changed));
+    }
+
+    /// The portions in which the journal says that batches are computed at a place (epoch, batch).
+    #[must_use]
+    pub fn batching_at(&self, place: (u64, u64)) -> Option<Batching> {
+        self.batchings.range(..=place).next_back().map(|(_, batching)| *batching)
     }
 
     /// Forgets what was computed after a step, which comes before the batch at this place (epoch, batch).
     fn discard_after(&mut self, step: u64, place: (u64, u64)) {
         self.steps.retain(|number, _| *number <= step);
         self.step_attempts.retain(|first, _| *first <= step);
-        self.epochs.retain(|_, epoch| epoch.step <= step && epoch.epoch < place.0);
+        self.epochs.retain(|epoch, _| *epoch < place.0);
         self.refused.retain(|refused| *refused < place);
         self.stopped_early.retain(|epoch| *epoch < place.0);
+        self.batchings.retain(|earlier, _| *earlier <= place);
     }
 
     /// The attempt that computed a step first; `None` for a step before the first.

@@ -22,7 +22,7 @@ enum Paused {
 
 impl Loop<'_, '_> {
     /// Reserves room on the disk for one checkpoint, as the settings say.
-    pub(super) fn reserve(&mut self) -> Result<(), RunError> {
+    pub(super) fn reserve_on_disk(&mut self) -> Result<(), RunError> {
         let keeper = &mut *self.context.keeper;
         if !self.prepared.plan.checkpoint.reserve {
             return Ok(keeper.release_reserve().map_err(KeepError::from)?);
@@ -52,8 +52,8 @@ impl Loop<'_, '_> {
     fn wait_for_room(&mut self, cause: keeper::KeepError) -> Result<Paused, RunError> {
         let kind = Kind::Emergency(EmergencyCause::DiskFull);
         let save = to_save(kind, self.saved.epoch, &self.saved, self.snapshot()?)?;
-        let signals = self.context.signals;
-        let is_stop_requested = || signals.is_some_and(|signals| signals.stop_requested().is_some());
+        let control = self.context.control;
+        let is_stop_requested = || control.stop_requested().is_some();
         let timeout_s = self.prepared.plan.checkpoint.disk_full_timeout_s;
         let mut pause =
             Pause::new(&mut *self.context.observer, &is_stop_requested, self.saved.step, timeout_s);
@@ -65,20 +65,6 @@ impl Loop<'_, '_> {
                 let step = self.context.keeper.last_durable().map_or(0, |name| name.step);
                 Err(RunError::DiskFull { step, is_saved, source: cause })
             }
-        }
-    }
-
-    /// Writes the tables of the history. They are derived from the journal, so a full disk does not hold up the run for
-    /// them: they are written at the end of the next epoch.
-    pub(super) fn write_history(&mut self) -> Result<(), RunError> {
-        match self.context.keeper.write_history() {
-            Err(KeepError::Keep(error)) if error.is_full() => {
-                self.context
-                    .observer
-                    .notice(&format!("the history was not written, it follows later: {error}"));
-                Ok(())
-            }
-            other => Ok(other?),
         }
     }
 }

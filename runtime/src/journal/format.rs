@@ -363,22 +363,9 @@ impl Frames {
 
     /// CRC-32 (as in zlib) over the salt, the fields of the head before the checksum, and the payload.
     fn crc(&self, covered_head: &[u8], payload: &[u8]) -> u32 {
-        /// Up to here it costs less to bring both together than to take them in one after the other.
-        const JOINED_BYTES: usize = 256;
         let mut hasher = self.salted.clone();
-        let mut joined = [0; JOINED_BYTES];
-        let len = covered_head.len() + payload.len();
-        match joined.get_mut(..len).and_then(|joined| joined.split_at_mut_checked(covered_head.len())) {
-            Some((head, tail)) => {
-                head.copy_from_slice(covered_head);
-                tail.copy_from_slice(payload);
-                hasher.update(joined.get(..len).unwrap_or_default());
-            }
-            None => {
-                hasher.update(covered_head);
-                hasher.update(payload);
-            }
-        }
+        hasher.update(covered_head);
+        hasher.update(payload);
         hasher.finalize()
     }
 }

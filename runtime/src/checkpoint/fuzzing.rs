@@ -17,7 +17,9 @@ pub fn checkpoint_load(bytes: &[u8]) {
     let mut data_bytes = 0;
     for tensor in checkpoint.iter() {
         let same = other.tensor(tensor.name).expect("another reader finds every tensor");
-        assert!(same.dtype() == tensor.dtype && same.data() == tensor.bytes && tensor.shape.len() <= MAX_RANK);
+        assert!(
+            same.dtype() == tensor.dtype && same.data() == tensor.bytes && tensor.shape.len() <= MAX_RANK
+        );
         assert!(same.shape().iter().map(|&dimension| dimension as u64).eq(tensor.shape.iter().copied()));
         data_bytes += tensor.bytes.len();
     }

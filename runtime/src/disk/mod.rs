@@ -1,7 +1,7 @@
 //! The one seam through which everything is stored.
 //!
-//! Here: the [`Disk`] trait, its implementation on the real file system, and the error that every storage operation
-//! gives. Not here: what the bytes mean. No other module of this crate touches a file that holds results, so that a
+//! Here: the [`Disk`] trait, its implementation on the real file system, one in memory for tests that loses its power
+//! and fails ([`simulated`]), and the error that every storage operation gives. Not here: what the bytes mean. No other module of this crate touches a file that holds results, so that a
 //! test can put a disk here which loses, tears or refuses what it is given.
 
 mod error;
@@ -9,6 +9,7 @@ mod error;
 pub(crate) mod fault;
 mod mapped;
 mod real;
+pub mod simulated;
 
 use std::fmt::Debug;
 use std::path::Path;
@@ -147,6 +148,11 @@ pub trait DiskFile: Debug + Send + Sync {
         }
         Ok(())
     }
+
+    /// Lets the system begin to write what was appended, without waiting: what is written when
+    /// [`sync_data`](DiskFile::sync_data) is called need not be waited for then. Nothing is durable by this, and what goes
+    /// wrong the sync reports.
+    fn begin_writeback(&self) {}
 
     /// Shortens the file. Not for a file that is mapped.
     ///

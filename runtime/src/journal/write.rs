@@ -85,8 +85,8 @@ pub struct Journal {
 impl Journal {
     /// Opens the journal in a directory, or starts one there, and brings back every record.
     ///
-    /// A torn tail is copied to a file of its own and cut off. Records that no other record says were durable are
-    /// written again, in a new segment: the process that appended them may have failed to sync them, and then the system
+    /// A torn tail is copied to a file of its own and cut off. Appending goes on in a new segment, in which records that
+    /// no other record says were durable are written again: the process that appended them may have failed to sync them, and then the system
     /// shows them and a power loss takes them. So all records that are returned are durable.
     ///
     /// # Errors
@@ -104,7 +104,7 @@ impl Journal {
             contents = load::load(&*disk, dir, map)?;
         }
         let appender = match contents.last {
-            Some(last) => take_up(disk, dir, last, set_aside.is_some())?,
+            Some(last) => take_up(disk, dir, last)?,
             None => begin(disk, dir, options.run_id)?,
         };
         let run_id = appender.run_id;
@@ -286,18 +286,14 @@ pub(super) fn begin(disk: Arc<dyn Disk>, dir: &Path, run_id: Option<RunId>) -> R
     Ok(Appender { disk, dir, run_id, segment, end, durable: end, pending: Pending::default() })
 }
 
-/// Goes on behind the last record of a journal that was there.
+/// Goes on behind the last record of a journal that was there, in a new segment: a process appends only to segments that
+/// it made itself.
 ///
-/// Only where every record is known to be durable, in the segment that was the last. Otherwise in a new one, with the
-/// records that are not, because of what `sync_data` may have answered the process before this one. Behind a torn tail
-/// too: the bytes that were cut may still lie on the disk, where a power loss can bring them back behind new records;
-/// under the salt of a new segment they never verify.
-fn take_up(
-    disk: Arc<dyn Disk>,
-    dir: &Path,
-    last: LastSegment,
-    was_torn: bool,
-) -> Result<Appender, OpenError> {
+/// What the processes before appended and lost may still lie on the disk, behind a tail that was cut or a size that a
+/// power loss took back, and another power loss can bring it back behind new records. Under the salt of a new segment it
+/// never verifies. Records that are not known to be durable are written again, because of what `sync_data` may have
+/// answered the process before this one.
+fn take_up(disk: Arc<dyn Disk>, dir: &Path, last: LastSegment) -> Result<Appender, OpenError> {
     let LastSegment { path, run_id, number, salt, valid_bytes, end, durable, unproven } = last;
     let file = disk.open_append(&path)?;
     // Its name may only be in the memory of the system, left there by a process that died.
@@ -312,9 +308,7 @@ fn take_up(
     };
     let dir = dir.to_path_buf();
     let mut appender = Appender { disk, dir, run_id, segment, end, durable, pending: Pending::of(&unproven) };
-    if was_torn || !unproven.is_empty() {
-        appender.start_segment()?;
-    }
+    appender.start_segment()?;
     Ok(appender)
 }
 

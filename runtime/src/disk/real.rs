@@ -124,6 +124,9 @@ fn parent_of(path: &Path) -> &Path {
 fn read_limited(path: &Path, limit_bytes: u64) -> io::Result<Vec<u8>> {
     let file = File::open(path)?;
     let mut bytes = Vec::new();
+    // Room for all of it at once; a file that claims more than there is memory is refused here.
+    let len_bytes = file.metadata()?.len().min(limit_bytes).saturating_add(1);
+    bytes.try_reserve_exact(usize::try_from(len_bytes).unwrap_or(usize::MAX))?;
     // One byte beyond the limit tells a file of exactly the limit from a longer one.
     file.take(limit_bytes.saturating_add(1)).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > limit_bytes {

@@ -7,7 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::format::{FRAME_HEAD_BYTES, FrameHead, HEADER_BYTES, SegmentHeader, peek_frame, push_frame};
+use super::format::{FRAME_HEAD_BYTES, FrameHead, Frames, HEADER_BYTES, SegmentHeader, peek_frame};
 use super::segment;
 use crate::RunId;
 use crate::disk::{Disk, DiskError, DiskFile};
@@ -40,7 +40,8 @@ pub(super) struct OpenSegment {
     pub(super) file: Arc<dyn DiskFile>,
     pub(super) path: PathBuf,
     pub(super) number: u64,
-    pub(super) salt: u64,
+    /// How its frames are made.
+    pub(super) frames: Frames,
     pub(super) len_bytes: u64,
     /// Up to which size room is set aside for it.
     pub(super) reserved_bytes: u64,
@@ -114,7 +115,7 @@ impl Appender {
                 watermark: self.durable.sequence,
                 previous_crc: self.end.crc,
             };
-            let crc = push_frame(&mut self.pending.bytes, self.segment.salt, head, payload);
+            let crc = self.segment.frames.push(&mut self.pending.bytes, head, payload);
             self.end = Link { sequence: head.sequence, crc };
         }
         let frames = self.pending.bytes.get(start..).unwrap_or_default();
@@ -170,10 +171,11 @@ impl Born {
             born_records: u32::try_from(frames(old_frames).count()).unwrap_or(u32::MAX),
         };
         let mut bytes = header.encode();
+        let new_frames = Frames::new(salt);
         let mut end = Link { sequence: after.sequence, crc: header.crc() };
         for (head, payload) in frames(old_frames) {
             let head = FrameHead { watermark: after.sequence, previous_crc: end.crc, ..head };
-            end = Link { sequence: head.sequence, crc: push_frame(&mut bytes, salt, head, payload) };
+            end = Link { sequence: head.sequence, crc: new_frames.push(&mut bytes, head, payload) };
         }
         Ok(Born { header, bytes, end })
     }
@@ -183,7 +185,14 @@ impl Born {
         let SegmentHeader { number, salt, .. } = self.header;
         let (path, file) = segment::create(disk, dir, number, &self.bytes)?;
         let len_bytes = self.bytes.len() as u64;
-        Ok(OpenSegment { file, path, number, salt, len_bytes, reserved_bytes: len_bytes })
+        Ok(OpenSegment {
+            file,
+            path,
+            number,
+            frames: Frames::new(salt),
+            len_bytes,
+            reserved_bytes: len_bytes,
+        })
     }
 }
 

@@ -10,7 +10,7 @@ use super::Record;
 use super::appender::{Appender, Born, EMPTY_SEGMENT_BYTES, Link, OpenSegment, Pending};
 use super::error::{AppendError, OpenError, SyncError};
 use super::failover::Failover;
-use super::format::{FRAME_HEAD_BYTES, MAX_PAYLOAD_BYTES};
+use super::format::{FRAME_HEAD_BYTES, Frames, MAX_PAYLOAD_BYTES};
 use super::load::{self, LastSegment, Tail};
 use super::sync::{self, Shared, State, SyncHandle};
 use super::torn::{self, SetAside};
@@ -298,8 +298,14 @@ fn take_up(disk: Arc<dyn Disk>, dir: &Path, last: LastSegment) -> Result<Appende
     let file = disk.open_append(&path)?;
     // Its name may only be in the memory of the system, left there by a process that died.
     disk.sync_dir(dir)?;
-    let segment =
-        OpenSegment { file, path, number, salt, len_bytes: valid_bytes, reserved_bytes: valid_bytes };
+    let segment = OpenSegment {
+        file,
+        path,
+        number,
+        frames: Frames::new(salt),
+        len_bytes: valid_bytes,
+        reserved_bytes: valid_bytes,
+    };
     let dir = dir.to_path_buf();
     let mut appender = Appender { disk, dir, run_id, segment, end, durable, pending: Pending::of(&unproven) };
     appender.start_segment()?;

@@ -84,6 +84,7 @@ pub mod fuzzing;
 pub mod journal;
 pub mod keeper;
 pub mod lock;
+mod mutant;
 mod run_id;
 pub mod signals;
 

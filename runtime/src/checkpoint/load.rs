@@ -10,6 +10,7 @@ use super::header::{self, Header, Meta, TensorEntry};
 use super::names::STATE_TENSOR;
 use super::tensor::{Element, ElementError};
 use crate::disk::{Bytes, Disk};
+use crate::mutant;
 
 /// A checkpoint that verified.
 #[derive(Debug)]
@@ -65,7 +66,7 @@ impl Checkpoint {
         let checkpoint = Checkpoint { meta, bytes, data_start, tensors, index };
         for (entry, tensor) in checkpoint.tensors.iter().zip(checkpoint.iter()) {
             let expected = crc32fast::hash(tensor.bytes);
-            if entry.crc != expected {
+            if entry.crc != expected && !mutant::is("checkpoint-tensor-crc") {
                 return Err(LoadFault::TensorCrc { tensor: entry.name.clone(), found: entry.crc, expected });
             }
         }

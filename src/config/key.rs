@@ -37,6 +37,13 @@ pub enum Takes {
         /// Largest value.
         max: i128,
     },
+    /// A whole number from `min`, or this word.
+    IntegerOr {
+        /// Smallest value.
+        min: i128,
+        /// The word.
+        word: &'static str,
+    },
     /// A finite number.
     Float(FloatRange),
     /// A finite number that is kept with single precision; it must be in range after rounding, too.
@@ -77,6 +84,8 @@ impl FloatRange {
     pub const ANY: Self = Self { min: Bound::Unbounded, max: Bound::Unbounded };
     /// Numbers from 0.
     pub const NOT_NEGATIVE: Self = Self { min: Bound::Included(0.0), max: Bound::Unbounded };
+    /// Numbers up to 0.
+    pub const NOT_POSITIVE: Self = Self { min: Bound::Unbounded, max: Bound::Included(0.0) };
     /// Numbers above 0.
     pub const POSITIVE: Self = Self { min: Bound::Excluded(0.0), max: Bound::Unbounded };
     /// `[1, ...)`
@@ -100,6 +109,7 @@ impl FloatRange {
             (Bound::Unbounded, Bound::Unbounded) => String::new(),
             (Bound::Included(min), Bound::Unbounded) => format!(" of at least {min}"),
             (Bound::Excluded(min), Bound::Unbounded) => format!(" above {min}"),
+            (Bound::Unbounded, Bound::Included(max)) => format!(" of at most {max}"),
             (min, max) => {
                 let (open, min) = match min {
                     Bound::Included(min) => ('[', min.to_string()),
@@ -143,6 +153,7 @@ impl Takes {
                 format!("an integer of at least {min}")
             }
             Self::Integer { min, max } => format!("an integer from {min} to {max}"),
+            Self::IntegerOr { min, word } => format!("an integer of at least {min}, or \"{word}\""),
             Self::Float(range) => format!("a finite number{}", range.words()),
             Self::Single(range) => format!("a finite number of single precision{}", range.words()),
             Self::FloatPair(range) => format!("an array of two finite numbers{}", range.words()),
@@ -170,7 +181,9 @@ impl Takes {
     pub fn minimum(&self) -> Option<String> {
         match self {
             Self::Integer { min, .. } if *min == i128::from(i64::MIN) => None,
-            Self::Integer { min, .. } | Self::Ascending(min) => Some(min.to_string()),
+            Self::Integer { min, .. } | Self::IntegerOr { min, .. } | Self::Ascending(min) => {
+                Some(min.to_string())
+            }
             Self::Float(range)
             | Self::Single(range)
             | Self::FloatPair(range)
@@ -203,6 +216,17 @@ pub enum DefaultValue {
     },
     /// It depends on whether the model is a builtin one or the user's.
     ByModel {
+        /// Tuned for the builtin models.
+        builtin: &'static str,
+        /// PyTorch's.
+        onnx: &'static str,
+    },
+    /// It depends on the value of the choice `key` where that is listed, and on the model elsewhere.
+    ByOrModel {
+        /// The choice.
+        key: &'static str,
+        /// Value of the choice, default.
+        cases: &'static [(&'static str, &'static str)],
         /// Tuned for the builtin models.
         builtin: &'static str,
         /// PyTorch's.
@@ -300,14 +324,14 @@ impl Key {
     /// Whether `"none"` is taken and means not set.
     pub(super) fn can_be_none(&self) -> bool {
         matches!(self.default, DefaultValue::Unset { .. })
-            && matches!(self.takes, Takes::Integer { .. } | Takes::Float(_))
+            && matches!(self.takes, Takes::Integer { .. } | Takes::IntegerOr { .. } | Takes::Float(_))
     }
 
     /// A value that makes sense, as TOML.
     pub(super) fn example(&self) -> &'static str {
         match self.default {
             DefaultValue::Always(value) => value,
-            DefaultValue::ByModel { onnx, .. } => onnx,
+            DefaultValue::ByModel { onnx, .. } | DefaultValue::ByOrModel { onnx, .. } => onnx,
             DefaultValue::By { example, .. }
             | DefaultValue::Unset { example, .. }
             | DefaultValue::Derived { example, .. }
@@ -319,19 +343,10 @@ impl Key {
     pub fn default_words(&self) -> String {
         match self.default {
             DefaultValue::Always(value) => value.to_owned(),
-            DefaultValue::By { key, cases, .. } => {
-                // Choices with the same default are named together.
-                let mut choices_by_value: Vec<(&str, Vec<&str>)> = Vec::new();
-                for (choice, value) in cases {
-                    match choices_by_value.iter_mut().find(|(known, _)| known == value) {
-                        Some((_, choices)) => choices.push(choice),
-                        None => choices_by_value.push((value, vec![choice])),
-                    }
-                }
-                let words = choices_by_value
-                    .iter()
-                    .map(|(value, choices)| format!("{value} with {key} = {}", quoted_list(choices, " or ")));
-                words.collect::<Vec<_>>().join(", ")
+            DefaultValue::By { key, cases, .. } => words_of_cases(key, cases),
+            DefaultValue::ByOrModel { key, cases, builtin, onnx } => {
+                let cases = words_of_cases(key, cases);
+                format!("{onnx} with model.onnx, {builtin} with model.builtin, but {cases}")
             }
             DefaultValue::ByModel { builtin, onnx } => {
                 format!("{onnx} with model.onnx, {builtin} with model.builtin")
@@ -341,6 +356,21 @@ impl Key {
             DefaultValue::Required { .. } => "none, it must be given".to_owned(),
         }
     }
+}
+
+/// The defaults by choice; choices with the same default are named together.
+fn words_of_cases(key: &str, cases: &[(&str, &str)]) -> String {
+    let mut choices_by_value: Vec<(&str, Vec<&str>)> = Vec::new();
+    for (choice, value) in cases {
+        match choices_by_value.iter_mut().find(|(known, _)| known == value) {
+            Some((_, choices)) => choices.push(choice),
+            None => choices_by_value.push((value, vec![choice])),
+        }
+    }
+    let words = choices_by_value
+        .iter()
+        .map(|(value, choices)| format!("{value} with {key} = {}", quoted_list(choices, " or ")));
+    words.collect::<Vec<_>>().join(", ")
 }
 
 /// `items` in quotes.

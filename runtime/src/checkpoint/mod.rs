@@ -19,6 +19,7 @@ mod names;
 mod retire;
 mod store;
 mod tensor;
+mod write;
 
 pub use error::{LoadError, LoadFault, PublishError, Rejected};
 pub(crate) use header::most_bytes;

@@ -4,14 +4,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use xxhash_rust::xxh3::xxh3_128;
-
 use super::error::{LoadError, LoadFault, PublishError, Rejected};
 use super::header::{self, Meta};
 use super::load::Checkpoint;
 use super::names::{DAMAGED_SUFFIX, Kind, Link, Name, STATE_TENSOR, TEMPORARY_SUFFIX};
 use super::retire::{self, Retention};
 use super::tensor::{Snapshot, TensorView};
+use super::write;
 use crate::RunId;
 use crate::disk::{Disk, DiskError, free_name, remove_if_present};
 use crate::mutant;
@@ -177,10 +176,7 @@ impl Store {
 
             remove_if_present(&*self.disk, temporary).map_err(fail)?;
             let file = self.disk.create_new(temporary).map_err(fail)?;
-            file.write_all(&head).map_err(fail)?;
-            for tensor in &tensors {
-                file.write_all(&tensor.bytes).map_err(fail)?;
-            }
+            write::write(&*file, &head, &tensors).map_err(fail)?;
             // The snapshot is let go here, before the slow part.
             file
         };
@@ -191,11 +187,18 @@ impl Store {
         mutant::unless("checkpoint-sync", || file.sync_data()).map_err(fail)?;
         if mutant::is("checkpoint-read-back") {
             let bytes = self.disk.map(temporary).map_err(fail)?;
-            return Ok((bytes.len() as u64, xxh3_128(&bytes).to_be_bytes()));
+            return Ok((bytes.len() as u64, xxhash_rust::xxh3::xxh3_128(&bytes).to_be_bytes()));
         }
-        let read_back = self.load_written(name, temporary)?;
-        let bytes = read_back.file_bytes();
-        Ok((bytes.len() as u64, xxh3_128(bytes).to_be_bytes()))
+        let (read_back, digest) = self
+            .disk
+            .map(temporary)
+            .map_err(LoadError::Disk)
+            .and_then(|bytes| {
+                let path = temporary.to_path_buf();
+                write::verify_with_digest(bytes).map_err(|fault| LoadError::Fault { path, fault })
+            })
+            .map_err(|source| PublishError::Verify { name, source })?;
+        Ok((read_back.len_bytes(), digest))
     }
 
     fn load_written(&self, name: Name, path: &Path) -> Result<Checkpoint, PublishError> {

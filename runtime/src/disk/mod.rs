@@ -151,6 +151,11 @@ pub trait DiskFile: Debug + Send + Sync {
         Ok(())
     }
 
+    /// Lets the system begin to write what was appended, without waiting: what is written when
+    /// [`sync_data`](DiskFile::sync_data) is called need not be waited for then. Nothing is durable by this, and what goes
+    /// wrong the sync reports.
+    fn begin_writeback(&self) {}
+
     /// Shortens the file. Not for a file that is mapped.
     ///
     /// # Errors

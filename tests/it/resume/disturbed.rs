@@ -19,7 +19,11 @@ fn check_killed(steps: &[u64], more: &[&str]) {
     for step in steps {
         dir.kill_at_step(*step, &[]);
     }
-    dir.finish(&[]).check_says(&["Resuming run ", "ended without a word (killed, or power lost)"]);
+    dir.finish(&[]).check_says(&[
+        "Resuming run ",
+        " (killed, or power lost)",
+        "ended without a word at step ",
+    ]);
     dir.result().check_equals(&undisturbed(more));
 }
 
@@ -31,6 +35,26 @@ fn a_killed_run_ends_as_an_undisturbed_one() {
 #[test]
 fn a_run_killed_before_its_first_checkpoint_ends_as_an_undisturbed_one() {
     check_killed(&[1], &["optimizer.kind=adam"]);
+}
+
+#[test]
+fn every_optimizer_survives_a_kill() {
+    for kind in [
+        &["optimizer.kind=rmsprop", "optimizer.centered=true", "optimizer.momentum=0.9"][..],
+        &["optimizer.kind=adagrad", "optimizer.lr_decay=0.01"],
+        &["optimizer.kind=adadelta"],
+        &["optimizer.kind=nadam"],
+        &["optimizer.kind=radam"],
+        &["optimizer.kind=lion"],
+        &["optimizer.kind=lamb"],
+        &["optimizer.kind=adafactor"],
+        &["optimizer.kind=muon", "optimizer.adamw_patterns=[\"head.*\"]", "--threads", "2"],
+    ] {
+        // A group of its own and the moving average have to be taken up as well.
+        let group = "optimizer.groups.head={parameters=[\"head.*\"],lr=0.0005,weight_decay=0.1}";
+        let more = [kind, &["model.builtin=mlp", "train.epochs=2", "ema.decay=0.9", group]].concat();
+        check_killed(&[50], &more);
+    }
 }
 
 #[test]
@@ -103,9 +127,10 @@ fn check_stopped(signal: Signal, code: i32, name: &str) {
     let saved = dir.checkpoints().into_iter().next_back().unwrap();
     assert!(matches!(saved.kind, Kind::Emergency(_)), "{saved}");
     assert_eq!(saved.step, dir.steps().last().unwrap().step, "a step was recorded and not saved");
-    ended.check_says(&[&format!("{name}: saved step {}. Run the same command again", saved.step)]);
+    let said = format!("Saved step {}. Run the same command again to go on.", saved.step);
+    ended.check_says(&[&format!("{name} received: "), &said]);
     let again = dir.finish(&[]);
-    again.check_says(&[&format!("was stopped by {name}; no step to be computed again")]);
+    again.check_says(&[&format!("was stopped by {name}; no step has to be computed again")]);
     dir.result().check_equals(&undisturbed(&[]));
 }
 

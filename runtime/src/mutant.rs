@@ -26,6 +26,9 @@ pub(crate) fn unless<E>(defect: &str, act: impl FnOnce() -> Result<(), E>) -> Re
 #[cfg(any(test, feature = "mutants"))]
 #[rustfmt::skip]
 pub(crate) const DEFECTS: &[(&str, &str)] = &[
+    ("disk-sync", "the system call that syncs a file"),
+    ("disk-sync-dir", "the system call that syncs a directory"),
+    ("disk-create-dir-sync-dir", "the sync of the directory above one that is there already"),
     ("journal-sync", "the sync of appended records"),
     ("journal-failed-sync-repeated", "leaving a segment whose sync failed: the sync is tried again, and believed"),
     ("journal-failed-write-repeated", "leaving a segment whose write failed: the write is tried again behind what there is"),

@@ -2,10 +2,11 @@
 //! run ends with the code of storage and says what is in its way, nothing that was kept is altered, and when the
 //! obstacle is gone, the same command finishes with the same bytes.
 
+use super::calls::Point;
 use super::outcome::check_image;
 use super::short::can_trace;
 use super::tracer::{REWRITES, Side};
-use super::{Aim, Blow, Boundary, points, sixty_steps, undisturbed};
+use super::{Aim, At, Blow, Boundary, calls_of, sixty_steps, undisturbed};
 use crate::work_dir::{Ended, WorkDir};
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -178,7 +179,7 @@ fn a_quota_that_is_used_up_is_named_and_the_same_command_finishes_when_there_is_
     if !can_trace() || !REWRITES {
         return;
     }
-    let all = points(&sixty_steps(&[]));
+    let all = calls_of(&sixty_steps(&[]));
     for (call, beginning, ending) in [
         ("write", "journal", ".wal"),
         ("write", "checkpoints/epoch-", ".tmp"),
@@ -186,14 +187,12 @@ fn a_quota_that_is_used_up_is_named_and_the_same_command_finishes_when_there_is_
         ("linkat", "checkpoints/last", ".tmp"),
     ] {
         let is_it = |path: &str| path.starts_with(beginning) && path.ends_with(ending);
-        let found: Vec<_> = all
-            .iter()
-            .filter(|(point, _)| point.call == call && is_it(point.path.to_str().unwrap()))
-            .collect();
-        let point = found[found.len() / 2].0.clone();
+        let is_it = |point: &&Point| point.call == call && is_it(point.path.to_str().unwrap());
+        let found: Vec<&Point> = all.iter().map(|made| &made.point).filter(is_it).collect();
+        let at = At::Point(found[found.len() / 2].clone());
         let dir = sixty_steps(&[]);
-        let ended = Aim { point, blow: Blow::Fail(libc::EDQUOT) }.strike(&dir);
-        let ended = ended.unwrap_or_else(|| panic!("no {call} of {beginning}"));
+        let struck = Aim { at, blow: Blow::Fail(libc::EDQUOT) }.strike(&dir);
+        let ended = struck.unwrap_or_else(|| panic!("no {call} of {beginning}")).ended;
         // What can not be appended to a segment of the journal may be appended to a new one.
         let is_overcome = ended.code == Some(0) && beginning == "journal";
         assert!(is_overcome || ended.code == Some(STORAGE_FAILED), "{ended:?}");

@@ -2,7 +2,7 @@
 
 use super::outcome::{check_image, copy_folder};
 use super::tracer::{Next, REWRITES, Side, Stop, refusal, trace};
-use super::{Aim, Blow, Boundary, Effect, STEPS, points, sixty_steps, undisturbed};
+use super::{Aim, At, Blow, Boundary, Effect, Made, STEPS, calls_of, sixty_steps, undisturbed};
 use crate::work_dir::{Ended, WorkDir};
 use std::process::Stdio;
 use std::time::Duration;
@@ -18,15 +18,15 @@ pub(super) fn can_trace() -> bool {
 
 /// Every `nth` of what a run does to its files, with each blow in turn.
 fn aims(dir: &WorkDir, nth: usize) -> Vec<Aim> {
-    let all = points(dir).into_iter().filter(|(_, effect)| *effect != Effect::Looks);
+    let all = calls_of(dir).into_iter().filter(|made| made.effect != Effect::Looks);
     let chosen = all.step_by(nth).enumerate();
-    let aims = chosen.map(|(index, (point, effect))| {
+    let aims = chosen.map(|(index, Made { point, ordinal, effect })| {
         let blow = match (index % 3, effect) {
             (0, _) => Blow::KillBefore,
             (1, Effect::Writes) if REWRITES => Blow::CutAndKill,
             _ => Blow::KillBehind,
         };
-        Aim { point, blow }
+        Aim { at: At::Nth { thread: point.thread, ordinal }, blow }
     });
     aims.collect()
 }
@@ -38,10 +38,9 @@ fn a_kill_before_a_call_prevents_it_and_a_kill_behind_it_does_not() {
     }
     let lock = |blow| {
         let dir = sixty_steps(&[]);
-        let all = points(&sixty_steps(&[]));
-        let is_lock = |point: &super::Point| point.path.as_os_str() == "lock" && point.call == "write";
-        let point = all.into_iter().map(|(point, _)| point).find(is_lock).unwrap();
-        Aim { point, blow }.strike(&dir).unwrap();
+        let mut all = calls_of(&sixty_steps(&[])).into_iter().map(|made| made.point);
+        let point = all.find(|point| point.path.as_os_str() == "lock" && point.call == "write").unwrap();
+        Aim { at: At::Point(point), blow }.strike(&dir).unwrap();
         dir.read("lock").len()
     };
     let whole = lock(Blow::KillBehind);
@@ -62,7 +61,7 @@ fn a_run_killed_at_a_storage_call_ends_as_an_undisturbed_one() {
     let mut struck = 0;
     for aim in &aims {
         let dir = sixty_steps(&[]);
-        // What the thread that writes checkpoints gets to do depends on the machine.
+        // Towards its end, a run may make fewer calls than another.
         struck += usize::from(aim.strike(&dir).is_some());
         check_image(&dir.path());
         dir.finish(&[]);

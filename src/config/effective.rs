@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::interruption::{MemoryPlan, MicroBatch, OnOom, StopPlan, Usr1};
 use super::plan::{
-    ArrayMap, Builtin, CheckpointPlan, DataPlan, DataSource, Durability, LossKind, LossPlan, ModelPlan,
-    ModelSource, Plan, ScheduleKind, SchedulePlan, ScheduleUnit, TrainPlan,
+    ArrayMap, Builtin, CheckpointPlan, DataPlan, DataSource, Durability, ModelPlan, ModelSource, Plan,
+    ScheduleKind, SchedulePlan, ScheduleUnit, TrainPlan,
 };
 use super::value::{KeyPath, Value};
 
+mod loss;
 mod optimizer;
 
 /// The settings that `plan` was made from, completed: every setting that applies and is set.
@@ -28,6 +30,8 @@ pub(super) fn effective(plan: &Plan) -> BTreeMap<KeyPath, Value> {
         schedule,
         train,
         checkpoint,
+        stop,
+        memory,
     } = plan;
     let mut out = Writer::default();
     out.integer("seed", *seed);
@@ -37,11 +41,12 @@ pub(super) fn effective(plan: &Plan) -> BTreeMap<KeyPath, Value> {
     out.texts("metrics", metrics.iter().map(ToString::to_string));
     write_model(&mut out, model);
     write_data(&mut out, data);
-    write_loss(&mut out, loss);
+    loss::write(&mut out, loss);
     optimizer::write(&mut out, optimizer);
     write_schedule(&mut out, schedule);
     write_train(&mut out, train);
     write_checkpoint(&mut out, checkpoint);
+    write_interruption(&mut out, stop, memory);
     out.values
 }
 
@@ -159,29 +164,6 @@ fn single(number: f32) -> Value {
     }
 }
 
-fn write_loss(out: &mut Writer, loss: &LossPlan) {
-    let LossPlan { kind, output, target, label_smoothing, class_weights, ignore_index } = loss;
-    let name = match kind {
-        LossKind::CrossEntropy => "cross_entropy",
-        LossKind::Mse => "mse",
-        LossKind::L1 => "l1",
-        LossKind::BceWithLogits => "bce_with_logits",
-        LossKind::Output => "output",
-    };
-    out.text("loss.kind", name);
-    if let Some(output) = output {
-        out.text("loss.output", output);
-    }
-    if let (Some(target), false) = (target, *kind == LossKind::Output) {
-        out.text("loss.target", target);
-    }
-    if *kind == LossKind::CrossEntropy {
-        out.float("loss.label_smoothing", *label_smoothing);
-        out.floats("loss.class_weights", class_weights);
-        out.put("loss.ignore_index", Value::Integer((*ignore_index).into()));
-    }
-}
-
 fn write_schedule(out: &mut Writer, schedule: &SchedulePlan) {
     let SchedulePlan { kind, warmup_steps, warmup_start, unit } = schedule;
     let name = write_schedule_kind(out, kind);
@@ -264,7 +246,11 @@ fn write_train(out: &mut Writer, train: &TrainPlan) {
     } = train;
     out.integer("train.epochs", *epochs);
     out.size("train.batch_size", Some(*batch_size));
-    out.size("train.micro_batch", *micro_batch);
+    match micro_batch {
+        MicroBatch::Whole => {}
+        MicroBatch::Examples(examples) => out.size("train.micro_batch", Some(*examples)),
+        MicroBatch::Auto => out.text("train.micro_batch", "auto"),
+    }
     out.size("train.eval_batch_size", *eval_batch_size);
     for (path, value) in
         [("train.clip_norm", clip_norm), ("train.clip_value", clip_value), ("train.max_time_s", max_time_s)]
@@ -300,4 +286,21 @@ fn write_checkpoint(out: &mut Writer, checkpoint: &CheckpointPlan) {
         }
     };
     out.text("checkpoint.durability", name);
+}
+
+fn write_interruption(out: &mut Writer, stop: &StopPlan, memory: &MemoryPlan) {
+    let StopPlan { grace_s, usr1 } = stop;
+    out.float("stop.grace_s", *grace_s);
+    let usr1 = match usr1 {
+        Usr1::Save => "save",
+        Usr1::Stop => "stop",
+    };
+    out.text("stop.usr1", usr1);
+    let MemoryPlan { on_oom, watch } = memory;
+    let on_oom = match on_oom {
+        OnOom::Shrink => "shrink",
+        OnOom::Stop => "stop",
+    };
+    out.text("memory.on_oom", on_oom);
+    out.put("memory.watch", Value::Bool(*watch));
 }

@@ -13,6 +13,7 @@ mod differences;
 mod document;
 mod effective;
 mod error;
+mod interruption;
 mod key;
 mod load;
 mod names;
@@ -27,12 +28,13 @@ mod tests;
 
 pub use differences::{Class, Difference, differences, fingerprint};
 pub use error::{ConfigError, Notice, Origin, Problem};
+pub use interruption::{MemoryPlan, MicroBatch, OnOom, StopPlan, Usr1};
 pub use key::{DefaultValue, FloatRange, Key, OnlyWith, Takes};
 pub use load::{FlagValue, Loaded, Sources, from_toml, load};
 pub use plan::{
     AdjustLr, ArrayMap, Builtin, CheckpointPlan, DataPlan, DataSource, Device, Durability, EarlyStopping,
     EmaPlan, LossKind, LossPlan, Metric, ModelPlan, ModelSource, OptimizerKind, OptimizerPlan,
-    ParameterGroup, Plan, ScheduleKind, SchedulePlan, ScheduleUnit, TrainPlan,
+    ParameterGroup, Plan, Reduction, ScheduleKind, SchedulePlan, ScheduleUnit, TargetUse, TrainPlan,
 };
 pub use render::{to_json, to_toml, to_toml_with_origins};
 pub use table::keys;

@@ -1,10 +1,13 @@
 //! The checked settings of one run. Everything after `config` reads only this.
 
+use super::interruption::{MemoryPlan, MicroBatch, StopPlan};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+mod loss;
 mod optimizer;
 
+pub use loss::{LossKind, LossPlan, Reduction, TargetUse};
 pub use optimizer::{AdjustLr, EmaPlan, OptimizerKind, OptimizerPlan, ParameterGroup};
 
 /// All settings of a run, checked and complete: no value is left to be guessed later.
@@ -34,6 +37,10 @@ pub struct Plan {
     pub train: TrainPlan,
     /// What is saved and when.
     pub checkpoint: CheckpointPlan,
+    /// What signals do.
+    pub stop: StopPlan,
+    /// How the run deals with memory.
+    pub memory: MemoryPlan,
 }
 
 /// Where a run computes.
@@ -143,6 +150,18 @@ impl ArrayMap {
 }
 
 impl DataPlan {
+    /// The target that a loss takes if it names none: the only one that no loss takes for weights or a mask.
+    #[must_use]
+    pub fn only_target(&self, loss: &LossPlan) -> Option<&str> {
+        let is_factor = |name: &String| {
+            loss.terms()
+                .any(|term| [&term.sample_weights, &term.mask].into_iter().flatten().any(|at| at == name))
+        };
+        let mut names = self.targets.keys().filter(|name| !is_factor(name));
+        let only = names.next()?;
+        names.next().is_none().then_some(only.as_str())
+    }
+
     /// Whether there are validation examples: a fixed part, a fraction, or files.
     pub fn has_validation(&self) -> bool {
         let arrays = || self.inputs.values().chain(self.targets.values());
@@ -155,38 +174,6 @@ impl DataPlan {
             }
         }
     }
-}
-
-/// What is minimised.
-#[derive(Debug, Clone, PartialEq)]
-pub struct LossPlan {
-    /// The function.
-    pub kind: LossKind,
-    /// The model output it takes; `None` means the model's only output.
-    pub output: Option<String>,
-    /// The target it takes; `None` means the only target. Unused by [`LossKind::Output`].
-    pub target: Option<String>,
-    /// Label smoothing of cross entropy, in `[0, 1)`.
-    pub label_smoothing: f64,
-    /// A weight per class of cross entropy; empty means all equal.
-    pub class_weights: Vec<f64>,
-    /// Integer targets with this value do not count (cross entropy).
-    pub ignore_index: i64,
-}
-
-/// The loss functions, all averaged as PyTorch's `reduction="mean"` does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LossKind {
-    /// Cross entropy of logits with integer or probability targets; classes on axis 1.
-    CrossEntropy,
-    /// Mean squared error.
-    Mse,
-    /// Mean absolute error.
-    L1,
-    /// Binary cross entropy of logits.
-    BceWithLogits,
-    /// The model's output is the loss itself (a scalar, averaged over the batch by the model).
-    Output,
 }
 
 /// What is measured on the validation data.
@@ -291,8 +278,8 @@ pub struct TrainPlan {
     pub epochs: u64,
     /// Examples per optimizer update; at least 1.
     pub batch_size: usize,
-    /// Examples per gradient computation; gradients of a batch are accumulated. `None` means the whole batch.
-    pub micro_batch: Option<usize>,
+    /// Examples per gradient computation; gradients of a batch are accumulated.
+    pub micro_batch: MicroBatch,
     /// Examples per validation batch; `None` means the batch size.
     pub eval_batch_size: Option<usize>,
     /// Upper bound of the global gradient norm.

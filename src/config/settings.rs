@@ -21,7 +21,8 @@ const EXCLUSIVE: &[(&str, &str)] = &[
 ];
 
 /// Tables of named entries. A settings file that names one entry names them all: entries of earlier sources go.
-const NAMED_TABLES: &[&str] = &["data.inputs", "data.targets", "model.dimensions", "optimizer.groups"];
+const NAMED_TABLES: &[&str] =
+    &["data.inputs", "data.targets", "model.dimensions", "optimizer.groups", "loss.auxiliary"];
 
 /// The sources of settings, from the weakest to the strongest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

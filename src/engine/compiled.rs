@@ -5,6 +5,7 @@ use super::library::Runtime;
 use super::session::{Cancel, Optimize, Place, open};
 use super::state::{Layout, StateSet};
 use super::step::Evaluates;
+use crate::config::Reduction;
 use crate::data::{HostArray, Values};
 use crate::graph::step::{Feed, LOSS_SUM, LOSS_WEIGHT, MaskFeed, StepGraph};
 use crate::graph::tensor::Dtype;
@@ -39,6 +40,8 @@ pub(super) struct Shared<'a> {
 #[derive(Debug)]
 pub(super) struct Compiled {
     pub(super) batch: usize,
+    /// How the parts of a batch add up.
+    pub(super) reduction: Reduction,
     session: Session,
     place: Place,
     feeds: Vec<(Feed, FeedTensor)>,
@@ -80,6 +83,7 @@ impl Compiled {
         let predictions = OrtTensor::new(&host, kind.dims.as_slice()).map_err(|error| made(&name, &error))?;
         Ok(Self {
             batch,
+            reduction: graph.reduction,
             session,
             place,
             feeds,

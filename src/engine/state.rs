@@ -1,6 +1,7 @@
 //! The state of a training: parameters, optimizer slots and running statistics, in tensors of ONNX Runtime.
 
 use super::error::EngineError;
+use crate::config::OptimizerPlan;
 use crate::graph::update::{Averages, Slot};
 use ort::memory::Allocator;
 use ort::value::Tensor as OrtTensor;
@@ -18,6 +19,23 @@ pub struct StateSet {
     pub(super) states: Vec<OrtTensor<f32>>,
     /// Distinguishes sets, so that bindings know which one they are for.
     pub(super) id: u64,
+}
+
+/// Whose values a graph computes with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Evaluates {
+    /// Those of the parameters.
+    Parameters,
+    /// Those of their moving averages.
+    Averages,
+}
+
+impl Evaluates {
+    /// What validation and export take, by the settings.
+    #[must_use]
+    pub fn of(plan: &OptimizerPlan) -> Self {
+        if plan.ema.is_some_and(|ema| ema.is_used) { Self::Averages } else { Self::Parameters }
+    }
 }
 
 /// Names and shapes of what a state holds, the same for all sets of a run.

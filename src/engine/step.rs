@@ -11,12 +11,13 @@ use super::library::Runtime;
 use super::optimizer::{Optimizer, Scratch, StepScalars, clip_factor, gradient_norm};
 pub use super::outcome::{Clipping, Evaluated, StepOutcome};
 use super::session::{Cancel, Place};
+pub use super::state::Evaluates;
 use super::state::{Layout, StateSet, tensors};
+use super::transfer::fill_all;
 use super::update_session::{StepNumbers, UpdateSession};
-use crate::config::OptimizerPlan;
+use crate::config::{OptimizerPlan, Reduction};
 use crate::data::HostArray;
 use crate::graph::step::{MaskFeed, StepGraph, Trainable};
-use crate::graph::update::Averages;
 use ort::memory::Allocator;
 use ort::value::Tensor as OrtTensor;
 use std::sync::Arc;
@@ -54,23 +55,6 @@ struct Pending {
     parts: usize,
     loss_sum: f64,
     weight: f64,
-}
-
-/// Whose values a graph computes with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Evaluates {
-    /// Those of the parameters.
-    Parameters,
-    /// Those of their moving averages.
-    Averages,
-}
-
-impl Evaluates {
-    /// What validation and export take, by the settings.
-    #[must_use]
-    pub fn of(plan: &OptimizerPlan) -> Self {
-        if plan.ema.is_some_and(|ema| ema.is_used) { Self::Averages } else { Self::Parameters }
-    }
 }
 
 /// How the state is updated.
@@ -122,7 +106,7 @@ impl Engine {
         let mut initial = StateSet::allocate(&layout, &device, 0)?;
         let given = trainable.parameters.iter().chain(&trainable.states);
         let given: Vec<Option<Vec<f32>>> = given.map(|(_, tensor)| tensor.to_f32()).collect();
-        fill(&mut initial, &layout, &|index| given.get(index)?.as_deref())?;
+        fill_all(&mut initial, &layout, &|index| given.get(index)?.as_deref())?;
         Ok(Self {
             evaluates: Evaluates::of(plan),
             scratch,
@@ -162,10 +146,15 @@ impl Engine {
     /// average starts as its parameter, and everything else as zeros.
     ///
     /// # Errors
-    /// If a tensor can not be copied to the device. Slices of another length than their tensor are an error, too.
+    /// If a tensor can not be copied to the device. Slices of another length than their tensor are an error, too. What
+    /// the state then is, is not defined.
     pub fn load<'v>(&mut self, values: impl Fn(usize) -> Option<&'v [f32]>) -> Result<(), EngineError> {
+        if let Some(current) = Arc::get_mut(&mut self.current) {
+            // In place: a second set would take twice the memory that training needs at that moment.
+            return fill_all(current, &self.layout, &values);
+        }
         let mut fresh = self.fresh_set()?;
-        fill(&mut fresh, &self.layout, &values)?;
+        fill_all(&mut fresh, &self.layout, &values)?;
         self.current = Arc::new(fresh);
         self.spare = None;
         Ok(())
@@ -194,12 +183,26 @@ impl Engine {
         Ok(Arc::new(copy))
     }
 
+    /// Whether somebody holds the state, so that the next update needs a second set of buffers.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        Arc::strong_count(&self.current) > 1
+    }
+
     /// Whether every number of a state in host memory is finite.
     #[must_use]
     pub fn is_finite(&self, set: &StateSet) -> bool {
         let slices: Vec<&[f32]> = set.host_slices().collect();
         // The sum of squares is taken in f64, where no f32 overflows, and a NaN or an infinity anywhere shows in it.
         self.pool.install(|| gradient_norm(&slices)).is_finite()
+    }
+
+    /// Frees all sessions with their arenas, before others are compiled.
+    pub fn release_sessions(&mut self) {
+        self.training.clear();
+        self.evaluation.clear();
+        // Until a batch has several parts again, nobody needs their sums.
+        self.accumulated = None;
     }
 
     /// Compiles the training graph for one batch size.
@@ -259,7 +262,11 @@ impl Engine {
         let (sum, weight) = compiled.loss();
         self.pending.parts += 1;
         self.pending.loss_sum += f64::from(sum);
-        self.pending.weight += f64::from(weight);
+        match compiled.reduction {
+            // A sum is divided by 1, in however many parts it is computed.
+            Reduction::Sum => self.pending.weight = 1.0,
+            Reduction::Mean | Reduction::BatchMean => self.pending.weight += f64::from(weight),
+        }
         Ok(())
     }
 
@@ -407,24 +414,6 @@ impl Engine {
         let (loss_sum, weight) = compiled.loss();
         Ok(Evaluated { loss_sum, weight, predictions: compiled.predictions() })
     }
-}
-
-/// Gives tensor `i` of a state what `values` has for it. Without that an average is its parameter, the rest zeros.
-fn fill<'v>(
-    set: &mut StateSet,
-    layout: &Layout,
-    values: &dyn Fn(usize) -> Option<&'v [f32]>,
-) -> Result<(), EngineError> {
-    let (parameters, states) = (layout.parameters.len(), layout.states.len());
-    let averages = parameters + states..2 * parameters + states;
-    let keeps_averages = layout.averages == Averages::Kept;
-    super::transfer::fill_all(set, |index| {
-        let of_parameter = || {
-            let is_average = keeps_averages && averages.contains(&index);
-            values(index.checked_sub(averages.start).filter(|_| is_average)?)
-        };
-        values(index).or_else(of_parameter)
-    })
 }
 
 fn batch_of(arrays: &[HostArray]) -> usize {

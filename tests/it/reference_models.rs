@@ -9,7 +9,6 @@ use trainer::data::{Dataset, Dtype as DataDtype, Feed, HostArray, Loader, Role};
 use trainer::engine::session::Place;
 use trainer::engine::step::{Engine, UpdateBy};
 use trainer::graph::emit::Processor;
-use trainer::graph::loss::Ignored;
 use trainer::graph::model::Graph;
 use trainer::graph::read::read_file;
 use trainer::graph::step::{StepGraph, StepSpec, Target, Trainable, evaluation, trainable, training};
@@ -34,14 +33,7 @@ pub fn folder() -> PathBuf {
 
 /// Cross entropy with PyTorch's defaults.
 pub fn cross_entropy() -> LossPlan {
-    LossPlan {
-        kind: LossKind::CrossEntropy,
-        output: None,
-        target: None,
-        label_smoothing: 0.0,
-        class_weights: Vec::new(),
-        ignore_index: -100,
-    }
+    LossPlan::new(LossKind::CrossEntropy)
 }
 
 /// An optimizer of the reference runs, by its name there.
@@ -82,7 +74,7 @@ impl ReferenceModel {
 
     fn with_spec<T>(&self, batch: usize, build: impl FnOnce(&StepSpec<'_>) -> T) -> T {
         let inputs = [("x".to_owned(), self.example.clone())];
-        let target = Target { name: "y".to_owned(), dtype: Dtype::I64 };
+        let target = Target::new("y", Dtype::I64);
         let spec = StepSpec {
             graph: &self.graph,
             trainable: &self.trainable,
@@ -90,8 +82,7 @@ impl ReferenceModel {
             inputs: &inputs,
             dimensions: &BTreeMap::new(),
             loss: &self.loss,
-            target: Some(&target),
-            ignored: Ignored::Never,
+            targets: std::slice::from_ref(&target),
             processor: Processor::Cpu,
         };
         build(&spec)

@@ -14,7 +14,7 @@ use super::error::{Damage, OpenError};
 use super::format::HEADER_BYTES;
 use super::load::{self, Contents, ReadSegment, Successor, read_segment};
 use super::scan::{Beyond, Scan, scan, search_any, search_beyond};
-use super::segment::{file_name, name_of};
+use super::segment::{file_name, is_or_was_segment, name_of};
 use super::{Record, Tail, write};
 use crate::RunId;
 use crate::disk::{Bytes, DirEntry, Disk, DiskError, free_name, store_new};
@@ -128,6 +128,17 @@ pub fn examine(disk: &dyn Disk, dir: &Path) -> Result<Repair, OpenError> {
     let begins_anew = run_id.filter(|_| damage.is_some() && kept.last.is_none());
     let (dir, tail, records) = (dir.to_path_buf(), kept.tail, kept.records);
     Ok(Repair { dir, damage, records, lost, set_aside, tail, begins_anew, kept_in_part })
+}
+
+/// Whether a directory holds segments of a journal, or what an earlier repair set aside of them.
+///
+/// # Errors
+/// If it can not be read; one that is missing holds none.
+pub fn has_segments(disk: &dyn Disk, dir: &Path) -> Result<bool, DiskError> {
+    match disk.list(dir) {
+        Err(error) if error.is_not_found() => Ok(false),
+        listed => Ok(listed?.iter().any(|entry| is_or_was_segment(&entry.name))),
+    }
 }
 
 struct Segment {

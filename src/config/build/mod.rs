@@ -6,9 +6,12 @@
 //! A check between settings is left out where one of them is wrong already, so that one mistake is reported once.
 
 mod data;
-mod learning;
+mod loss;
+mod schedule;
 mod optimizer;
 mod run;
+
+pub(super) use loss::takes as loss_takes;
 
 use super::error::{Origin, Problem};
 use super::key::{DefaultValue, Key};
@@ -23,13 +26,15 @@ pub(super) fn build(settings: &mut Settings, cores: usize) -> Option<Plan> {
     let mut reader = Reader { settings };
     let model = data::model(&mut reader);
     let data = data::data(&mut reader);
-    let loss = learning::loss(&mut reader);
+    let loss = loss::loss(&mut reader);
     let optimizer = optimizer::optimizer(&mut reader);
-    let schedule = learning::schedule(&mut reader);
+    let schedule = schedule::schedule(&mut reader);
     let metrics = run::metrics(&mut reader);
     let top = run::top(&mut reader, cores);
     let train = run::train(&mut reader, data.as_ref());
     let checkpoint = run::checkpoint(&mut reader);
+    let stop = run::stop(&mut reader);
+    let memory = run::memory(&mut reader);
     let (data, loss) = (data?, loss?);
     run::check_metrics(&mut reader, metrics.as_deref(), &loss);
     data::check_targets(&mut reader, &data, &loss);
@@ -47,6 +52,8 @@ pub(super) fn build(settings: &mut Settings, cores: usize) -> Option<Plan> {
         schedule: schedule?,
         train: train?,
         checkpoint: checkpoint?,
+        stop: stop?,
+        memory: memory?,
     })
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::learning::texts;
+use super::schedule::texts;
 use super::{Reader, float_of, text_of};
 use crate::config::plan::{AdjustLr, EmaPlan, OptimizerKind, OptimizerPlan, ParameterGroup};
 use crate::config::value::{KeyPath, Value};

@@ -4,7 +4,8 @@
 //! checks between settings (see `build`). A new setting is a row here, a field of the plan, and a line each in `build`
 //! and `effective`; the tests fail if one of them is forgotten.
 
-mod learning;
+mod schedule;
+mod loss;
 mod model_and_data;
 mod optimizer;
 mod running;
@@ -27,12 +28,14 @@ pub fn keys() -> impl Iterator<Item = &'static Key> {
         .iter()
         .chain(model_and_data::MODEL)
         .chain(model_and_data::DATA)
-        .chain(learning::LOSS)
+        .chain(loss::LOSS)
         .chain(optimizer::OPTIMIZER)
         .chain(optimizer::EMA)
-        .chain(learning::SCHEDULE)
+        .chain(schedule::SCHEDULE)
         .chain(running::TRAIN)
         .chain(running::CHECKPOINT)
+        .chain(running::STOP)
+        .chain(running::MEMORY)
 }
 
 /// What stands at a path.

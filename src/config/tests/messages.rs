@@ -141,6 +141,19 @@ fn a_group_that_names_no_parameters_is_refused() {
 }
 
 #[test]
+fn a_further_loss_refuses_what_it_does_not_take() {
+    check_file_message(
+        &format!("{USER}\n[loss.auxiliary.a]\nkind = \"mse\"\ntemperature = 0.1\n"),
+        "my.toml:9: `loss.auxiliary.a.temperature` is 0.1, expected nothing, because mse does not take it; remove it",
+    );
+    check_file_message(
+        &format!("{USER}\n[loss]\nreduction = \"sum\"\n[loss.auxiliary.a]\nkind = \"mse\"\n"),
+        "my.toml:8: `loss.reduction` is \"sum\", expected \"mean\" or \"batchmean\", because there are several losses; \
+         choose one, and set `weight` to the factor wanted",
+    );
+}
+
+#[test]
 fn two_settings_that_exclude_each_other_are_both_located() {
     check_file_message(
         "[model]\nonnx = \"m.onnx\"\nbuiltin = \"mlp\"\n[data]\nbuiltin = \"digits\"\ninputs.x.array = \"images\"\n",
@@ -317,8 +330,9 @@ fn one_mistake_is_reported_once() {
     );
     check_set_message(
         &["loss.kind=msee", "train.early_stopping.patience=3", "train.early_stopping.monitor=val_mae"],
-        "--set loss.kind=msee: `loss.kind` is \"msee\" (a string), expected one of \"cross_entropy\", \"mse\", \
-         \"l1\", \"bce_with_logits\", \"output\"; did you mean \"mse\"?",
+        "--set loss.kind=msee: `loss.kind` is \"msee\" (a string), expected one of \"cross_entropy\", \"nll\", \
+         \"mse\", \"l1\", \"huber\", \"smooth_l1\", \"bce\", \"bce_with_logits\", \"kl_div\", \"cosine\", \"contrastive\", \
+         \"output\"; did you mean \"mse\"?",
     );
     check_set_message(
         &["schedule.kind=step", "schedule.step_sise=3"],

@@ -34,7 +34,7 @@ fn plans() -> Vec<Plan> {
         ),
         plan_of_user("data.validation_fraction = 0.1\ndata.shuffle = false\ndata.drop_last = true"),
         plan_of_sets(&[
-            "train.micro_batch=8",
+            "train.micro_batch=auto",
             "train.eval_batch_size=9",
             "train.clip_norm=0.1",
             "train.clip_value=1e-300",
@@ -43,13 +43,39 @@ fn plans() -> Vec<Plan> {
             "train.early_stopping.patience=4",
             "train.early_stopping.monitor=val_accuracy",
             "checkpoint.every_steps=3",
+            "stop.usr1=stop",
+            "stop.grace_s=90",
+            "memory.on_oom=stop",
+            "memory.watch=false",
         ]),
+        plan_of_sets(&["train.micro_batch=8"]),
     ];
     for durability in ["step", "checkpoint", "interval"] {
         plans.push(plan_of_sets(&[&format!("checkpoint.durability={durability}")]));
     }
-    for kind in ["mse", "l1", "bce_with_logits", "output", "cross_entropy"] {
+    for kind in [
+        "mse",
+        "l1",
+        "huber",
+        "smooth_l1",
+        "nll",
+        "bce",
+        "bce_with_logits",
+        "kl_div",
+        "cosine",
+        "output",
+        "cross_entropy",
+    ] {
         plans.push(plan_of_user(&format!("loss.kind = \"{kind}\"")));
+    }
+    for lines in [
+        "kind = \"contrastive\"\nother_output = \"b\"\ntemperature = 0.5\nsymmetric = true",
+        "kind = \"huber\"\ndelta = 0.5\nreduction = \"sum\"",
+        "target = \"y\"\nweight = 0.5\n[loss.auxiliary.a]\nkind = \"kl_div\"\nreduction = \"batchmean\"\n\
+         [loss.auxiliary.\"b c\"]\nkind = \"bce_with_logits\"\npos_weight = [1, 2]\noutput = \"o\"",
+        "target = \"y\"\nmask = \"m\"\nsample_weights = \"w\"\n[data.targets.m]\n[data.targets.w]",
+    ] {
+        plans.push(plan_of_user(&format!("[loss]\n{lines}")));
     }
     for lines in [
         "kind = \"adam\"",
@@ -124,9 +150,11 @@ fn other_value(key: &Key) -> String {
     match key.takes {
         Takes::Bool => (key.example() != "true").to_string(),
         Takes::Integer { min, .. } => (min.max(0) + 7).to_string(),
+        Takes::IntegerOr { word, .. } => format!("\"{word}\""),
         Takes::Float(range) | Takes::Single(range) => number(&range).to_owned(),
         Takes::FloatPair(_) | Takes::Floats(_) | Takes::Singles(_) => "[0.5, 0.25]".to_owned(),
         Takes::Text if key.path.ends_with("monitor") => "\"train_loss\"".to_owned(),
+        Takes::Text if key.leaf().starts_with("other") => "\"second\"".to_owned(),
         Takes::Text => "\"y\"".to_owned(),
         Takes::Path => "\"/d/other\"".to_owned(),
         Takes::Choice(choices) => {
@@ -156,6 +184,9 @@ fn company(key: &Key) -> Vec<&'static str> {
         "optimizer.nesterov" => vec!["optimizer.momentum=0.9"],
         path if path.starts_with("optimizer.groups") => vec!["optimizer.groups.x.parameters=[\"w\"]"],
         "ema.use" => vec!["ema.decay=0.9"],
+        "loss.sample_weights" | "loss.mask" => vec!["data.targets.z={}", "loss.target=z"],
+        "loss.reduction" => vec!["loss.kind=kl_div"],
+        path if path.starts_with("loss.auxiliary") => company_of_further_loss(key),
         "train.early_stopping.monitor" => vec!["train.early_stopping.patience=2"],
         _ => Vec::new(),
     };
@@ -171,6 +202,15 @@ fn company(key: &Key) -> Vec<&'static str> {
             "muon" => "optimizer.kind=muon",
             other => panic!("settings of {other} are not covered"),
         }),
+        Some(("loss.kind", [first, ..])) if key.leaf() != "reduction" => match *first {
+            "bce_with_logits" => sets.push("loss.kind=bce_with_logits"),
+            "huber" => sets.push("loss.kind=huber"),
+            "smooth_l1" => sets.push("loss.kind=smooth_l1"),
+            "kl_div" => sets.push("loss.kind=kl_div"),
+            "cosine" => sets.push("loss.kind=cosine"),
+            "contrastive" => sets.extend(["loss.kind=contrastive", "loss.other_output=z"]),
+            _ => {}
+        },
         Some(("schedule.kind", [first, ..])) => match *first {
             "step" => sets.extend(["schedule.kind=step", "schedule.step_size=2"]),
             "multistep" => sets.push("schedule.kind=multistep"),
@@ -184,6 +224,32 @@ fn company(key: &Key) -> Vec<&'static str> {
         _ => {}
     }
     sets
+}
+
+/// A further loss of a kind that takes the setting.
+fn company_of_further_loss(key: &Key) -> Vec<&'static str> {
+    let kind = match key.leaf() {
+        "kind" => return Vec::new(),
+        "label_smoothing" | "class_weights" | "ignore_index" => "loss.auxiliary.x.kind=cross_entropy",
+        "pos_weight" => "loss.auxiliary.x.kind=bce_with_logits",
+        "delta" => "loss.auxiliary.x.kind=huber",
+        "beta" => "loss.auxiliary.x.kind=smooth_l1",
+        "log_target" | "reduction" => "loss.auxiliary.x.kind=kl_div",
+        "other_output" | "margin" => "loss.auxiliary.x.kind=cosine",
+        "temperature" | "symmetric" => {
+            return vec!["loss.auxiliary.x.kind=contrastive", "loss.auxiliary.x.other_output=z"];
+        }
+        "sample_weights" | "mask" => {
+            return vec![
+                "loss.auxiliary.x.kind=mse",
+                "data.targets.z={}",
+                "loss.target=z",
+                "loss.auxiliary.x.target=z",
+            ];
+        }
+        _ => "loss.auxiliary.x.kind=mse",
+    };
+    vec![kind]
 }
 
 #[test]
@@ -312,7 +378,7 @@ fn the_class_of_every_setting_is_a_decision() {
     let of = |class: Class| keys().filter(|key| key.class == class).map(|key| key.path).collect::<Vec<_>>();
     let free = of(Class::Free);
     let is_about_saving_or_length = |path: &&str| {
-        path.starts_with("checkpoint.")
+        ["checkpoint.", "stop.", "memory."].iter().any(|table| path.starts_with(table))
             || path.starts_with("train.early_stopping.")
             || path.starts_with("train.max_")
             // What lies at a path is compared by its content.

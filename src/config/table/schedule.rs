@@ -1,58 +1,12 @@
-//! Settings of `[loss]` and `[schedule]`. Names and defaults are those of PyTorch.
+//! Settings of `[schedule]`. Names and defaults are those of PyTorch.
 
 use crate::config::differences::Class;
 use crate::config::key::DefaultValue::{Always, By, ByModel, Required, Unset};
 use crate::config::key::{FloatRange, Key, Takes};
 
-const LOSS_KIND: &str = "loss.kind";
 const SCHEDULE_KIND: &str = "schedule.kind";
 
-const CROSS_ENTROPY: &[&str] = &["cross_entropy"];
 const PLATEAU: &[&str] = &["reduce_on_plateau"];
-
-pub(super) const LOSS: &[Key] = &[
-    Key::new(
-        LOSS_KIND,
-        "What is minimised, averaged over the examples. \"output\" takes an output of the model as the loss itself.",
-        Takes::Choice(&["cross_entropy", "mse", "l1", "bce_with_logits", "output"]),
-        Always("\"cross_entropy\""),
-    ),
-    Key::new(
-        "loss.output",
-        "The output of the model that the loss takes.",
-        Takes::Text,
-        Unset { words: "the model's only output", example: "\"logits\"" },
-    ),
-    Key::new(
-        "loss.target",
-        "The target of [data] that the loss takes.",
-        Takes::Text,
-        Unset { words: "the only target", example: "\"y\"" },
-    )
-    .only_with(LOSS_KIND, &["cross_entropy", "mse", "l1", "bce_with_logits"]),
-    Key::new(
-        "loss.label_smoothing",
-        "Part of the probability that is spread over all classes.",
-        Takes::Float(FloatRange::BELOW_ONE),
-        Always("0.0"),
-    )
-    .only_with(LOSS_KIND, CROSS_ENTROPY),
-    Key::new(
-        "loss.class_weights",
-        "A weight for each class, in the order of the classes; an empty array weighs all alike.",
-        Takes::Floats(FloatRange::NOT_NEGATIVE),
-        Always("[]"),
-    )
-    .only_with(LOSS_KIND, CROSS_ENTROPY)
-    .also_known_as(&["weight"]),
-    Key::new(
-        "loss.ignore_index",
-        "Integer targets with this value do not count.",
-        Takes::Integer { min: i64::MIN as i128, max: i64::MAX as i128 },
-        Always("-100"),
-    )
-    .only_with(LOSS_KIND, CROSS_ENTROPY),
-];
 
 /// A row whose change alters the learning rate from the next step on.
 const fn schedule_key(

@@ -1,54 +1,8 @@
-//! `[loss]` and `[schedule]`.
+//! `[schedule]`.
 
 use super::Reader;
-use super::{float_of, text_of};
-use crate::config::plan::{LossKind, LossPlan, ScheduleKind, SchedulePlan, ScheduleUnit};
-use crate::config::value::KeyPath;
-
-/// PyTorch's `ignore_index`; what the plan holds for losses that have none.
-const IGNORE_INDEX: i64 = -100;
-
-pub(super) fn loss(reader: &mut Reader<'_>) -> Option<LossPlan> {
-    let kind = match reader.text("loss.kind")?.as_str() {
-        "cross_entropy" => LossKind::CrossEntropy,
-        "mse" => LossKind::Mse,
-        "l1" => LossKind::L1,
-        "bce_with_logits" => LossKind::BceWithLogits,
-        "output" => LossKind::Output,
-        _ => return None,
-    };
-    let output = reader.optional_text("loss.output");
-    let target = reader.optional_text("loss.target");
-    let mut plan = LossPlan {
-        kind,
-        output: output?,
-        target: target?,
-        label_smoothing: 0.0,
-        class_weights: Vec::new(),
-        ignore_index: IGNORE_INDEX,
-    };
-    if kind == LossKind::CrossEntropy {
-        let smoothing = reader.float("loss.label_smoothing");
-        let weights = reader.list("loss.class_weights");
-        plan.ignore_index = reader.integer("loss.ignore_index")?;
-        plan.label_smoothing = smoothing?;
-        plan.class_weights = weights?.iter().filter_map(float_of).collect();
-        check_class_weights(reader, &plan.class_weights);
-    }
-    Some(plan)
-}
-
-fn check_class_weights(reader: &mut Reader<'_>, weights: &[f64]) {
-    if !weights.is_empty() && weights.iter().all(|weight| *weight == 0.0) {
-        let path = KeyPath::dotted("loss.class_weights");
-        reader.wrong(
-            &path,
-            "all 0",
-            "a weight above 0 for at least one class",
-            "raise one, or remove the key",
-        );
-    }
-}
+use super::text_of;
+use crate::config::plan::{ScheduleKind, SchedulePlan, ScheduleUnit};
 
 pub(super) fn schedule(reader: &mut Reader<'_>) -> Option<SchedulePlan> {
     let name = reader.text("schedule.kind")?;

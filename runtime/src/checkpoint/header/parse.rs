@@ -6,7 +6,7 @@ use std::fmt;
 use crc32fast::Hasher;
 use safetensors::Dtype;
 use serde::Deserialize;
-use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 
 use super::{
     CRC_KEY_PREFIX, FORMAT_VERSION, LENGTH_BYTES, MAX_HEADER_BYTES, MAX_RANK, Meta, PREFIX, TensorEntry,
@@ -30,8 +30,10 @@ pub(in crate::checkpoint) struct Header {
 /// Verifies and parses the header of a file.
 pub(in crate::checkpoint) fn parse(file: &[u8]) -> Result<Header, LoadFault> {
     let json = verified_json(file)?;
-    let parsed: HeaderJson =
-        serde_json::from_slice(json).map_err(|error| LoadFault::Header { reason: error.to_string() })?;
+    let malformed = |reason| LoadFault::Header { reason };
+    // All of it, also the parts that are passed over: other readers ask for that.
+    let text = str::from_utf8(json).map_err(|error| malformed(error.to_string()))?;
+    let parsed: HeaderJson = serde_json::from_str(text).map_err(|error| malformed(error.to_string()))?;
     let data_start = LENGTH_BYTES + json.len();
     let data_bytes = (file.len() - data_start) as u64;
     let meta = parsed.metadata.meta()?;
@@ -253,7 +255,8 @@ impl<'de> Visitor<'de> for MetadataVisitor {
                             return Err(A::Error::custom(format_args!("{key:?} is there twice")));
                         }
                     } else {
-                        map.next_value::<IgnoredAny>()?;
+                        // A text, as safetensors demands of all metadata.
+                        map.next_value::<String>()?;
                     }
                     continue;
                 }

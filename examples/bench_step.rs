@@ -97,7 +97,7 @@ fn open(args: &Args) -> anyhow::Result<Prepared> {
     let plan = load_settings(&sources)?.plan;
     let located = locate(&Request { explicit: args.ort_lib.clone(), ..Request::default() })?;
     let runtime = load(&located, Threads { count: args.threads, spin: !args.no_spin })?;
-    Ok(prepare(plan, &runtime, Place::Cpu)?)
+    Ok(prepare(plan, &runtime, Place::Cpu, None)?)
 }
 
 /// All batches of an epoch, in the order of the file. Preparing a batch goes on beside the step in a run, so it is not

@@ -16,7 +16,7 @@ use trainer_runtime::codec::{self, Decode, Encode, EncodeError};
 use trainer_runtime::disk::RealDisk;
 use trainer_runtime::keeper::{Announce, Keeper, Options, Rank, Save};
 use trainer_runtime::lock::WorkDirLock;
-use trainer_runtime::signals::{Signal, Signals};
+use trainer_runtime::signals::{OnStop, Signal, Signals};
 
 const FEATURES: usize = 8;
 const BATCH_SIZE: usize = 32;
@@ -98,6 +98,8 @@ pub(crate) fn train(
         eprintln!("resuming after step {step}; {} steps are in the journal", known.len());
     }
 
+    // Until here a stop signal ends the process at once; from here on there is something to save.
+    signals.set_on_stop(OnStop::Request);
     while step < last_step {
         if let Some(signal) = signals.stop_requested() {
             keeper.flush()?;

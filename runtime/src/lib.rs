@@ -5,6 +5,7 @@
 //!
 //! * [`lock`]: one process at a time in a work directory.
 //! * [`signals`]: stop and save requests from outside.
+//! * [`memory`]: memory that is about to run out, said in time.
 //! * [`journal`]: what happened, as an append-only sequence of records.
 //! * [`checkpoint`]: the tensors, as safetensors files that are complete and verified or not there at all.
 //! * [`keeper`]: both together, in the order that makes them trustworthy; most programs need no other.
@@ -84,6 +85,7 @@ pub mod fuzzing;
 pub mod journal;
 pub mod keeper;
 pub mod lock;
+pub mod memory;
 mod run_id;
 pub mod signals;
 

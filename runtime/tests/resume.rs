@@ -13,6 +13,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc;
+use std::time::Duration;
 
 use rustix::process::{Signal, getpid, kill_process};
 use trainer_runtime::checkpoint::{Link, Store};
@@ -31,7 +32,11 @@ fn embedded_process() {
     let (kill_at, stop_at) = (at("EMBED_TEST_KILL_AT"), at("EMBED_TEST_STOP_AT"));
     let signals = Signals::install().unwrap();
     let (seen, is_seen) = mpsc::channel();
-    signals.on_request(move |signal| seen.send(signal).unwrap());
+    let tell = move |signal| {
+        seen.send(signal).unwrap();
+        Duration::MAX
+    };
+    signals.on_stop_request(tell, || {});
     let interrupt = |step, _loss| {
         if kill_at == Some(step) {
             kill_process(getpid(), Signal::KILL).unwrap();

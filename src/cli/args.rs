@@ -74,6 +74,8 @@ pub enum Action {
     Setup(SetupArgs),
     /// Print what a run would use here: library, devices, memory, disk
     Doctor(DoctorArgs),
+    /// Set damaged parts of a work directory aside, so that its run can go on
+    Repair(RepairArgs),
 }
 
 /// Arguments of `trainer run`.
@@ -155,6 +157,26 @@ pub struct DoctorArgs {
     pub json: bool,
 }
 
+/// Arguments of `trainer repair`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Nothing is deleted: damaged files get new names beside the old ones.
+
+Examples:
+  trainer repair exp --dry-run    what is damaged, and what would be done about it
+  trainer repair exp              does it; then `trainer run --work-dir exp` goes on")]
+pub struct RepairArgs {
+    /// Folder of the run
+    #[arg(value_name = "DIR")]
+    pub work_dir: PathBuf,
+    /// Only say what would be done; ends with 5 if something is damaged
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// Settings on the command line. A later kind wins: `--config`, then `--set`, then the flags of their own.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Settings (`trainer config` lists and explains all)")]
@@ -171,9 +193,9 @@ pub struct SettingsArgs {
     /// Examples per update
     #[arg(long, value_name = "N")]
     pub batch_size: Option<u64>,
-    /// Examples per gradient computation; less needs less memory
+    /// Examples per gradient computation, less needs less memory; or auto, the most that fit
     #[arg(long, value_name = "N")]
-    pub micro_batch: Option<u64>,
+    pub micro_batch: Option<String>,
     /// Learning rate before the schedule
     #[arg(long, value_name = "RATE", allow_negative_numbers = true)]
     pub lr: Option<f64>,
@@ -192,6 +214,12 @@ pub struct SettingsArgs {
     /// Stop after this time, such as 90 (seconds), 30m or 1.5h; run again to go on
     #[arg(long, value_name = "TIME", value_parser = parse_time_s)]
     pub max_time: Option<f64>,
+    /// Leave this time after a stop signal, saved or not; 25 s if not given
+    #[arg(long, value_name = "TIME", value_parser = parse_time_s)]
+    pub grace: Option<f64>,
+    /// What SIGUSR1 does: save (and go on) or stop (save and stop)
+    #[arg(long, value_name = "ACTION")]
+    pub usr1: Option<String>,
 }
 
 impl SettingsArgs {
@@ -201,13 +229,15 @@ impl SettingsArgs {
         let flags = [
             ("--epochs", "train.epochs", self.epochs.map(integer)),
             ("--batch-size", "train.batch_size", self.batch_size.map(integer)),
-            ("--micro-batch", "train.micro_batch", self.micro_batch.map(integer)),
+            ("--micro-batch", "train.micro_batch", self.micro_batch.as_deref().map(number_or_word)),
             ("--lr", "optimizer.lr", self.lr.map(Value::Float)),
             ("--device", "device", self.device.clone().map(Value::Text)),
             ("--threads", "threads", self.threads.map(integer)),
             ("--seed", "seed", self.seed.map(integer)),
             ("--max-steps", "train.max_steps", self.max_steps.map(integer)),
             ("--max-time", "train.max_time_s", self.max_time.map(Value::Float)),
+            ("--grace", "stop.grace_s", self.grace.map(Value::Float)),
+            ("--usr1", "stop.usr1", self.usr1.clone().map(Value::Text)),
         ];
         Sources {
             work_dir_file: work_dir_file.map(Path::to_owned),
@@ -220,6 +250,11 @@ impl SettingsArgs {
             cores: None,
         }
     }
+}
+
+/// A number, or what is none as a text for the setting to judge.
+fn number_or_word(text: &str) -> Value {
+    text.parse().map_or_else(|_| Value::Text(text.to_owned()), Value::Integer)
 }
 
 /// Reads a time: a number of seconds, or a number with `s`, `m`, `h` or `d` after it.
@@ -243,7 +278,7 @@ mod tests {
     use clap::CommandFactory as _;
 
     use super::*;
-    use crate::config::{Device, Origin, load};
+    use crate::config::{Device, MicroBatch, Origin, StopPlan, Usr1, load};
 
     #[track_caller]
     fn parsed(line: &str) -> Command {
@@ -258,11 +293,13 @@ mod tests {
     #[test]
     fn every_flag_for_a_setting_reaches_the_plan_with_its_name() {
         let line = "trainer run --work-dir exp --epochs 3 --batch-size 8 --micro-batch 4 --lr 0.5 --device cuda \
-                    --threads 5 --seed 18446744073709551615 --max-steps 9 --max-time 1.5h";
+                    --threads 5 --seed 18446744073709551615 --max-steps 9 --max-time 1.5h --grace 90 --usr1 stop";
         let Action::Run(run) = parsed(line).action else { panic!("not run") };
         let loaded = load(&run.settings.sources(None)).expect("valid settings");
         let plan = &loaded.plan;
-        assert_eq!((plan.train.epochs, plan.train.batch_size, plan.train.micro_batch), (3, 8, Some(4)));
+        assert_eq!((plan.train.epochs, plan.train.batch_size), (3, 8));
+        assert_eq!(plan.train.micro_batch, MicroBatch::Examples(4));
+        assert_eq!(plan.stop, StopPlan { grace_s: 90.0, usr1: Usr1::Stop });
         assert_eq!((plan.optimizer.lr, plan.device, plan.threads), (0.5, Device::Cuda(0), 5));
         assert_eq!((plan.seed, plan.train.max_steps), (u64::MAX, Some(9)));
         assert_eq!(plan.train.max_time_s, Some(5400.0));

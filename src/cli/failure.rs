@@ -59,6 +59,7 @@ impl From<keeper::KeepError> for Failure {
 impl From<PrepareError> for Failure {
     fn from(error: PrepareError) -> Self {
         let exit = match &error {
+            error if error.is_out_of_memory() => Exit::OutOfMemory,
             PrepareError::Engine(error) => of_engine(error),
             _ => Exit::Usage,
         };
@@ -73,6 +74,7 @@ impl From<RunError> for Failure {
             RunError::Monitor(_) | RunError::NotMeasured { .. } => Exit::Usage,
             RunError::Diverged { .. } | RunError::NotFinite { .. } => Exit::Diverged,
             RunError::NotReproduced { .. } => Exit::Changed,
+            RunError::OutOfMemory { .. } | RunError::PartTooSmall { .. } => Exit::OutOfMemory,
             _ => Exit::Failure,
         };
         let exit = error.engine().map_or(by_kind, of_engine);

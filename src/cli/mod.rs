@@ -10,3 +10,4 @@ pub mod run;
 pub mod config;
 pub mod setup;
 pub mod doctor;
+pub mod repair;

@@ -3,31 +3,40 @@
 use super::args::{Change, GlobalArgs, RunArgs};
 use super::exit::Exit;
 use super::failure::{Failure, fail};
+use super::repair;
 use crate::config::{self, Class, Device, Origin, Plan};
 use crate::engine::device::choose;
 use crate::engine::library::{Host, Request, Runtime, Threads, Want, load, locate};
 use crate::report::progress::{Progress, Verbosity};
-use crate::train::event::{Environment, EpochDone, Event, Finished, SignalReceived, Stopped};
+use crate::train::batching::Batching;
+use crate::train::control::Control;
+use crate::train::event::{Environment, EpochDone, Event, Finished, StepDone, Stopped};
 use crate::train::export::{self, export};
 use crate::train::keeper::{KeepError, Keeper, SETTINGS};
 use crate::train::outcome::{Ending, RunError};
 use crate::train::prepare::{Prepared, prepare};
 use crate::train::resume::{
-    Changes, ResumeError, changed_data, changed_environment, changed_model, changed_settings,
+    Changes, ResumeError, changed_data, changed_environment, changed_model, changed_settings, decode_saved,
     load as load_checkpoint, newest_checkpoint,
 };
 use crate::train::run::{Context, run as train};
 use crate::train::saved::Saved;
+use crate::train::status::{Phase, SaveTime};
+use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::Path;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
+use trainer_runtime::journal;
 use trainer_runtime::keeper::{OpenError, RecoverError};
 use trainer_runtime::lock::{LockError, WorkDirLock};
-use trainer_runtime::signals::Signals;
+use trainer_runtime::signals::{Signal, Signals};
 
+mod interrupt;
+mod portions;
 mod record;
 
+use interrupt::{answer_signals, answer_status, estimate_save, slow_save};
+use portions::{Before, portions};
 use record::{begin, take_up};
 
 /// Why a run finished, in its journal and on the screen.
@@ -42,6 +51,8 @@ const STOPPED_EARLY: &str = "stopped early";
 pub fn run(args: &RunArgs, global: &GlobalArgs, signals: &Signals) -> Result<Exit, Failure> {
     let verbosity = if global.quiet { Verbosity::Quiet } else { Verbosity::Normal };
     let mut progress = Progress::new(verbosity);
+    let control = Control::new(Some(signals.clone()));
+    answer_status(&control, &progress);
     // Settings that are wrong leave no trace: they are read before anything is made.
     load_settings(args)?;
     let _lock = WorkDirLock::acquire(&args.work_dir).map_err(|error| match error {
@@ -56,10 +67,19 @@ pub fn run(args: &RunArgs, global: &GlobalArgs, signals: &Signals) -> Result<Exi
         progress.line(&format!("note: {notice}"));
     }
     let plan = loaded.plan;
-    let opened = Keeper::open(&args.work_dir, &plan.checkpoint).map_err(|error| match error {
-        KeepError::Open(OpenError::Journal(_)) => fail(Exit::Damaged)(error),
-        other => fail(Exit::StorageFailed)(other),
-    })?;
+    control.follow(&plan.stop);
+    control.enter(Phase::Recovering);
+    let opened =
+        Keeper::open(&args.work_dir, &plan.checkpoint, control.status()).map_err(|error| match error {
+            KeepError::Open(OpenError::Journal(error)) if error.is_damage() => {
+                let remedy = repair::command(&args.work_dir);
+                Failure::new(Exit::Damaged, format!("{error}; `{remedy}` does that"))
+            }
+            KeepError::Open(OpenError::Journal(journal::OpenError::Version { .. })) => {
+                fail(Exit::Damaged)(error)
+            }
+            other => fail(Exit::StorageFailed)(other),
+        })?;
     let mut keeper = opened.keeper;
     if let Some(error) = opened.history_error {
         return Err(fail(Exit::Damaged)(error));
@@ -80,25 +100,33 @@ pub fn run(args: &RunArgs, global: &GlobalArgs, signals: &Signals) -> Result<Exi
         print_result(&line);
         return Ok(Exit::Finished);
     }
-    let mut attempt = start(args, global, plan, &mut keeper, settings, &mut progress)?;
-    let saved = attempt.saved.clone();
+    let Attempt { mut prepared, saved, recorded, batchings, batching_reason } =
+        start(args, global, plan, &mut keeper, settings, &control, &mut progress)?;
     let announced = Instant::now();
-    let durable = keeper.durable_step();
-    signals.on_second_stop(move |signal| {
-        let step = durable.load(Ordering::Acquire);
-        format!("{signal} again: leaving at once; step {step} is saved. Run the same command again to go on.")
-    });
+    if let Some(warning) = estimate_save(&control, &prepared, keeper.work_dir()) {
+        progress.line(&warning);
+    }
+    answer_signals(&control, &prepared.plan.stop, prepared.engine.cancel(), &progress);
     let context = Context {
         attempt: keeper.history.attempts,
-        recorded: std::mem::take(&mut attempt.recorded),
+        recorded,
+        batchings,
+        batching_reason,
+        warned_of_statistics: false,
         keeper: &mut keeper,
-        signals: Some(signals),
+        control: &control,
         observer: &mut progress,
     };
-    let ended = train(&mut attempt.prepared, saved, context);
+    let ended = train(&mut prepared, saved, context);
     progress.clear();
     let ending = ended.map_err(|error| record_error(&mut keeper, error))?;
-    finish(&ending, &attempt.prepared, &mut keeper, &progress, announced)
+    if let Some(SaveTime::Measured(save_s)) = control.status().save_time()
+        && save_s > prepared.plan.stop.grace_s
+    {
+        progress.line(&slow_save(&format!("{save_s:.0} s"), prepared.plan.stop.grace_s));
+    }
+    control.enter(Phase::Exporting);
+    finish(&ending, &prepared, &mut keeper, &progress, announced)
 }
 
 /// Notes in the journal why the process ends, so that the next one does not take it for a kill.
@@ -174,7 +202,9 @@ fn counted(count: u64, what: &str) -> String {
 struct Attempt {
     prepared: Prepared,
     saved: Saved,
-    recorded: std::collections::BTreeMap<u64, crate::train::event::StepDone>,
+    recorded: BTreeMap<u64, StepDone>,
+    batchings: BTreeMap<(u64, u64), Batching>,
+    batching_reason: Option<&'static str>,
 }
 
 fn start(
@@ -183,8 +213,21 @@ fn start(
     plan: Plan,
     keeper: &mut Keeper,
     settings: Vec<config::Difference>,
+    control: &Control,
     progress: &mut Progress,
 ) -> Result<Attempt, Failure> {
+    let recovered = newest_checkpoint(keeper).map_err(|error| match error {
+        ResumeError::Recover(RecoverError::NoneVerifies { .. }) => fail(Exit::Damaged)(error),
+        ResumeError::Foreign { .. } => fail(Exit::Changed)(error),
+        other => fail(Exit::StorageFailed)(other),
+    })?;
+    let mut saved = Saved::start(config::fingerprint(&plan));
+    if let Some((name, checkpoint)) = &recovered.newest {
+        saved = decode_saved(*name, checkpoint).map_err(fail(Exit::Changed))?;
+    }
+    let portions =
+        portions(&keeper.history, &settings, &plan, (saved.epoch, saved.batch), Before::Otherwise)?;
+    control.enter(Phase::LoadingLibrary);
     let host = Host::of_this_process();
     let runtime = load_library(global, &plan, &host)?;
     let chosen = choose(plan.device, &runtime, &host).map_err(fail(Exit::Failure))?;
@@ -201,7 +244,9 @@ fn start(
         device: chosen.place.to_string(),
         threads: plan.threads as u64,
     };
-    let mut prepared = prepare(plan, &runtime, chosen.place)?;
+    control.enter(Phase::Building);
+    let mut prepared = prepare(plan, &runtime, chosen.place, portions.wanted)?;
+    control.enter(Phase::Recovering);
     let parameters = prepared.trainable.parameter_elements();
     let validation = prepared.validation.as_ref().map_or(0, |(loader, _)| loader.len());
     progress.info(&format!(
@@ -219,18 +264,12 @@ fn start(
         accepts_other_bits: args.allow_changed.contains(&Change::Environment),
     };
     refuse_changes(&changes, args)?;
-    let recovered = newest_checkpoint(keeper).map_err(|error| match error {
-        ResumeError::Recover(RecoverError::NoneVerifies { .. }) => fail(Exit::Damaged)(error),
-        ResumeError::Foreign { .. } => fail(Exit::Changed)(error),
-        other => fail(Exit::StorageFailed)(other),
-    })?;
     let fingerprint = config::fingerprint(&prepared.plan);
-    let mut saved = Saved::start(fingerprint);
     let name = recovered.newest.as_ref().map(|(name, _)| *name);
     if let Some((name, checkpoint)) = &recovered.newest {
-        let loaded = load_checkpoint(&mut prepared.engine, *name, checkpoint).map_err(fail(Exit::Changed))?;
-        saved = loaded.0;
-        loaded.1.iter().for_each(|line| progress.line(line));
+        let notices =
+            load_checkpoint(&mut prepared.engine, *name, checkpoint).map_err(fail(Exit::Changed))?;
+        notices.iter().for_each(|line| progress.line(line));
     }
     let is_new = keeper.history.settings.is_none();
     if let Some(name) = name.filter(|_| is_new && saved.plan_fingerprint != fingerprint)
@@ -248,9 +287,13 @@ fn start(
     } else {
         take_up(keeper, &prepared, &changes, environment, &saved, name, progress)?;
     }
+    control.set_saved_step(keeper.durable_step());
     let later = keeper.history.steps.range(saved.step + 1..);
     let recorded = later.map(|(step, done)| (*step, done.clone())).collect();
-    Ok(Attempt { prepared, saved, recorded })
+    let place = (saved.epoch, saved.batch);
+    let beyond = keeper.history.batchings.iter().filter(|(at, _)| **at > place);
+    let batchings = beyond.map(|(at, batching)| (*at, *batching)).collect();
+    Ok(Attempt { prepared, saved, recorded, batchings, batching_reason: portions.reason })
 }
 
 fn load_library(global: &GlobalArgs, plan: &Plan, host: &Host) -> Result<Runtime, Failure> {
@@ -306,10 +349,15 @@ fn finish(
     let step = keeper.last_durable().map_or(0, |name| name.step);
     let reason = match ending {
         Ending::Signal(signal) => {
-            let received = SignalReceived { signal: signal.to_string(), step };
-            keeper.record(Event::SignalReceived(received))?;
+            if *signal == Signal::User1 {
+                // On its own it does not say that the process ended.
+                keeper.record(Event::Stopped(Stopped {
+                    reason: "SIGUSR1 asked it to stop".to_owned(),
+                    step,
+                }))?;
+            }
             keeper.sync()?;
-            progress.info(&format!("{signal}: saved step {step}. Run the same command again to go on."));
+            progress.line(&format!("Saved step {step}. Run the same command again to go on."));
             return Ok(Exit::Signal(u8::try_from(signal.number()).unwrap_or(u8::MAX)));
         }
         Ending::TimeIsOver => {

@@ -50,6 +50,10 @@ fn admitted(takes: &Takes, value: &Value) -> Option<Value> {
         (Takes::Integer { min, max }, Value::Integer(number)) => {
             (min..=max).contains(&number).then(|| value.clone())
         }
+        (Takes::IntegerOr { min, .. }, Value::Integer(number)) => {
+            (*min..=i128::from(u64::MAX)).contains(number).then(|| value.clone())
+        }
+        (Takes::IntegerOr { word, .. }, Value::Text(text)) => (text == word).then(|| value.clone()),
         (Takes::Float(range), _) => number_in(range, value).map(Value::Float),
         (Takes::Single(range), _) => single_in(range, value).map(Value::Float),
         (Takes::FloatPair(range), Value::List(items)) if items.len() == 2 => {

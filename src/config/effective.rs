@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::interruption::{MemoryPlan, MicroBatch, OnOom, StopPlan, Usr1};
 use super::plan::{
     ArrayMap, Builtin, CheckpointPlan, DataPlan, DataSource, Durability, ModelPlan, ModelSource, Plan,
     ScheduleKind, SchedulePlan, ScheduleUnit, TrainPlan,
@@ -29,6 +30,8 @@ pub(super) fn effective(plan: &Plan) -> BTreeMap<KeyPath, Value> {
         schedule,
         train,
         checkpoint,
+        stop,
+        memory,
     } = plan;
     let mut out = Writer::default();
     out.integer("seed", *seed);
@@ -43,6 +46,7 @@ pub(super) fn effective(plan: &Plan) -> BTreeMap<KeyPath, Value> {
     write_schedule(&mut out, schedule);
     write_train(&mut out, train);
     write_checkpoint(&mut out, checkpoint);
+    write_interruption(&mut out, stop, memory);
     out.values
 }
 
@@ -242,7 +246,11 @@ fn write_train(out: &mut Writer, train: &TrainPlan) {
     } = train;
     out.integer("train.epochs", *epochs);
     out.size("train.batch_size", Some(*batch_size));
-    out.size("train.micro_batch", *micro_batch);
+    match micro_batch {
+        MicroBatch::Whole => {}
+        MicroBatch::Examples(examples) => out.size("train.micro_batch", Some(*examples)),
+        MicroBatch::Auto => out.text("train.micro_batch", "auto"),
+    }
     out.size("train.eval_batch_size", *eval_batch_size);
     for (path, value) in
         [("train.clip_norm", clip_norm), ("train.clip_value", clip_value), ("train.max_time_s", max_time_s)]
@@ -278,4 +286,21 @@ fn write_checkpoint(out: &mut Writer, checkpoint: &CheckpointPlan) {
         }
     };
     out.text("checkpoint.durability", name);
+}
+
+fn write_interruption(out: &mut Writer, stop: &StopPlan, memory: &MemoryPlan) {
+    let StopPlan { grace_s, usr1 } = stop;
+    out.float("stop.grace_s", *grace_s);
+    let usr1 = match usr1 {
+        Usr1::Save => "save",
+        Usr1::Stop => "stop",
+    };
+    out.text("stop.usr1", usr1);
+    let MemoryPlan { on_oom, watch } = memory;
+    let on_oom = match on_oom {
+        OnOom::Shrink => "shrink",
+        OnOom::Stop => "stop",
+    };
+    out.text("memory.on_oom", on_oom);
+    out.put("memory.watch", Value::Bool(*watch));
 }

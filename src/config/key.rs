@@ -37,6 +37,13 @@ pub enum Takes {
         /// Largest value.
         max: i128,
     },
+    /// A whole number from `min`, or this word.
+    IntegerOr {
+        /// Smallest value.
+        min: i128,
+        /// The word.
+        word: &'static str,
+    },
     /// A finite number.
     Float(FloatRange),
     /// A finite number that is kept with single precision; it must be in range after rounding, too.
@@ -146,6 +153,7 @@ impl Takes {
                 format!("an integer of at least {min}")
             }
             Self::Integer { min, max } => format!("an integer from {min} to {max}"),
+            Self::IntegerOr { min, word } => format!("an integer of at least {min}, or \"{word}\""),
             Self::Float(range) => format!("a finite number{}", range.words()),
             Self::Single(range) => format!("a finite number of single precision{}", range.words()),
             Self::FloatPair(range) => format!("an array of two finite numbers{}", range.words()),
@@ -174,7 +182,9 @@ impl Takes {
     pub fn minimum(&self) -> Option<String> {
         match self {
             Self::Integer { min, .. } if *min == i128::from(i64::MIN) => None,
-            Self::Integer { min, .. } | Self::Ascending(min) => Some(min.to_string()),
+            Self::Integer { min, .. } | Self::IntegerOr { min, .. } | Self::Ascending(min) => {
+                Some(min.to_string())
+            }
             Self::Float(range)
             | Self::Single(range)
             | Self::FloatPair(range)
@@ -315,7 +325,7 @@ impl Key {
     /// Whether `"none"` is taken and means not set.
     pub(super) fn can_be_none(&self) -> bool {
         matches!(self.default, DefaultValue::Unset { .. })
-            && matches!(self.takes, Takes::Integer { .. } | Takes::Float(_))
+            && matches!(self.takes, Takes::Integer { .. } | Takes::IntegerOr { .. } | Takes::Float(_))
     }
 
     /// A value that makes sense, as TOML.

@@ -13,6 +13,7 @@ mod differences;
 mod document;
 mod effective;
 mod error;
+mod interruption;
 mod key;
 mod load;
 mod names;
@@ -27,6 +28,7 @@ mod tests;
 
 pub use differences::{Class, Difference, differences, fingerprint};
 pub use error::{ConfigError, Notice, Origin, Problem};
+pub use interruption::{MemoryPlan, MicroBatch, OnOom, StopPlan, Usr1};
 pub use key::{DefaultValue, FloatRange, Key, OnlyWith, Takes};
 pub use load::{FlagValue, Loaded, Sources, from_toml, load};
 pub use plan::{

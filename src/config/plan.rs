@@ -1,5 +1,6 @@
 //! The checked settings of one run. Everything after `config` reads only this.
 
+use super::interruption::{MemoryPlan, MicroBatch, StopPlan};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -36,6 +37,10 @@ pub struct Plan {
     pub train: TrainPlan,
     /// What is saved and when.
     pub checkpoint: CheckpointPlan,
+    /// What signals do.
+    pub stop: StopPlan,
+    /// How the run deals with memory.
+    pub memory: MemoryPlan,
 }
 
 /// Where a run computes.
@@ -294,8 +299,8 @@ pub struct TrainPlan {
     pub epochs: u64,
     /// Examples per optimizer update; at least 1.
     pub batch_size: usize,
-    /// Examples per gradient computation; gradients of a batch are accumulated. `None` means the whole batch.
-    pub micro_batch: Option<usize>,
+    /// Examples per gradient computation; gradients of a batch are accumulated.
+    pub micro_batch: MicroBatch,
     /// Examples per validation batch; `None` means the batch size.
     pub eval_batch_size: Option<usize>,
     /// Upper bound of the global gradient norm.

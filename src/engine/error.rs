@@ -50,12 +50,10 @@ impl EngineError {
 
 /// The class of an error from its code and its text, as ONNX Runtime 1.31 words it.
 fn classify(code: ort::ErrorCode, message: &str) -> ErrorClass {
-    const MEMORY: [&str; 5] =
-        ["Failed to allocate memory", "Available memory of", "bad_alloc", "out of memory", "CUDA failure 2:"];
     if message.contains("terminate flag") {
         return ErrorClass::Cancelled;
     }
-    if MEMORY.iter().any(|text| message.contains(text)) {
+    if is_out_of_memory(message) {
         return ErrorClass::OutOfMemory;
     }
     match code {
@@ -66,9 +64,36 @@ fn classify(code: ort::ErrorCode, message: &str) -> ErrorClass {
     }
 }
 
+/// Whether ONNX Runtime says by this that memory could not be had: from its arenas, the C++ runtime, CUDA, cuBLAS or cuDNN.
+#[must_use]
+pub fn is_out_of_memory(message: &str) -> bool {
+    const MEMORY: [&str; 8] = [
+        "Failed to allocate memory",
+        "Available memory of",
+        "bad_alloc",
+        "out of memory",
+        "CUDA failure 2:",
+        "CUBLAS_STATUS_ALLOC_FAILED",
+        "CUDNN_STATUS_ALLOC_FAILED",
+        "CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED",
+    ];
+    MEMORY.iter().any(|text| message.contains(text))
+}
+
+/// The size that could not be had, where the text of ONNX Runtime names it.
+#[must_use]
+pub fn requested_bytes(message: &str) -> Option<u64> {
+    let number_after = |words: &str| {
+        let rest = message.split_once(words)?.1;
+        let end = rest.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(rest.len());
+        rest.get(..end)?.parse().ok()
+    };
+    number_after("requested buffer of size ").or_else(|| number_after("requested bytes of "))
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{ErrorClass, classify};
+    use super::{ErrorClass, classify, requested_bytes};
     use ort::ErrorCode;
 
     #[test]
@@ -87,5 +112,17 @@ mod tests {
         assert_eq!(class(failed, "Exiting due to terminate flag being set to true"), ErrorClass::Cancelled);
         assert_eq!(class(ErrorCode::InvalidGraph, "x"), ErrorClass::InvalidGraph);
         assert_eq!(class(failed, "x"), ErrorClass::Other);
+        let workspace = "CUDNN failure 4002: CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED ; GPU=0";
+        assert_eq!(class(failed, workspace), ErrorClass::OutOfMemory);
+    }
+
+    #[test]
+    fn the_size_asked_for_is_read_from_the_text_where_it_is_there() {
+        let text = "Failed to allocate memory for requested buffer of size 123456";
+        assert_eq!(requested_bytes(text), Some(123_456));
+        let arena = "Available memory of 10 is smaller than requested bytes of 99 in the arena";
+        assert_eq!(requested_bytes(arena), Some(99));
+        assert_eq!(requested_bytes("requested buffer of size many"), None);
+        assert_eq!(requested_bytes("std::bad_alloc"), None);
     }
 }

@@ -146,8 +146,13 @@ impl Engine {
     /// average starts as its parameter, and everything else as zeros.
     ///
     /// # Errors
-    /// If a tensor can not be copied to the device. Slices of another length than their tensor are an error, too.
+    /// If a tensor can not be copied to the device. Slices of another length than their tensor are an error, too. What
+    /// the state then is, is not defined.
     pub fn load<'v>(&mut self, values: impl Fn(usize) -> Option<&'v [f32]>) -> Result<(), EngineError> {
+        if let Some(current) = Arc::get_mut(&mut self.current) {
+            // In place: a second set would take twice the memory that training needs at that moment.
+            return fill_all(current, &self.layout, &values);
+        }
         let mut fresh = self.fresh_set()?;
         fill_all(&mut fresh, &self.layout, &values)?;
         self.current = Arc::new(fresh);
@@ -178,12 +183,26 @@ impl Engine {
         Ok(Arc::new(copy))
     }
 
+    /// Whether somebody holds the state, so that the next update needs a second set of buffers.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        Arc::strong_count(&self.current) > 1
+    }
+
     /// Whether every number of a state in host memory is finite.
     #[must_use]
     pub fn is_finite(&self, set: &StateSet) -> bool {
         let slices: Vec<&[f32]> = set.host_slices().collect();
         // The sum of squares is taken in f64, where no f32 overflows, and a NaN or an infinity anywhere shows in it.
         self.pool.install(|| gradient_norm(&slices)).is_finite()
+    }
+
+    /// Frees all sessions with their arenas, before others are compiled.
+    pub fn release_sessions(&mut self) {
+        self.training.clear();
+        self.evaluation.clear();
+        // Until a batch has several parts again, nobody needs their sums.
+        self.accumulated = None;
     }
 
     /// Compiles the training graph for one batch size.

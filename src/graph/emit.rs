@@ -11,9 +11,11 @@ use std::collections::{HashMap, HashSet};
 mod elementwise;
 mod indexing;
 mod ops;
+mod scan;
 
 pub use indexing::Reduction;
 pub use ops::ConvShape;
+pub use scan::Order;
 
 /// A value of the graph under construction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

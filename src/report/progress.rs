@@ -17,6 +17,24 @@ pub struct Progress {
     smoothed_loss: Option<f32>,
 }
 
+/// Lines beside the bar, from any thread.
+#[derive(Debug, Clone)]
+pub struct Printer {
+    bar: Option<ProgressBar>,
+}
+
+impl Printer {
+    /// A line that everybody is to see; it does not disturb the bar.
+    pub fn line(&self, text: &str) {
+        // A reader that has gone away (`2>&1 | head`) is no reason to stop training, and there is nobody left to tell.
+        let write = || _ = writeln!(std::io::stderr(), "{text}");
+        match &self.bar {
+            Some(bar) => bar.suspend(write),
+            None => write(),
+        }
+    }
+}
+
 /// How much is said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verbosity {
@@ -52,12 +70,13 @@ impl Progress {
 
     /// A line that everybody is to see; it does not disturb the bar.
     pub fn line(&self, text: &str) {
-        // A reader that has gone away (`2>&1 | head`) is no reason to stop training, and there is nobody left to tell.
-        let write = || _ = writeln!(std::io::stderr(), "{text}");
-        match &self.bar {
-            Some(bar) => bar.suspend(write),
-            None => write(),
-        }
+        self.printer().line(text);
+    }
+
+    /// Somebody else who prints lines.
+    #[must_use]
+    pub fn printer(&self) -> Printer {
+        Printer { bar: self.bar.clone() }
     }
 
     /// Removes the bar.

@@ -1,16 +1,12 @@
 //! The limits that control groups put on this process, version 1 and version 2.
 //!
-//! `/proc/self/cgroup` names the group per hierarchy, `/proc/self/mountinfo` says where each hierarchy is mounted and
-//! which of its groups that mount shows. A limit on any ancestor binds as well, so each file is read in the group and
-//! in every group above it up to the mount point, and the smallest limit counts.
+//! Which groups there are is known to `trainer_runtime::memory`; a limit on any ancestor binds as well.
 //! Source: Linux, `Documentation/admin-guide/cgroup-v2.rst` and `cgroup-v1/{memory,cpuacct}.rst`.
 
 use std::fs;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
-/// Version 1 writes "no limit" as the largest multiple of the page size that fits a signed 64-bit number; anything
-/// from half of that up is no limit for any page size.
-const V1_UNLIMITED_FROM_BYTES: u64 = 1 << 62;
+use trainer_runtime::memory::{Chain, Controller, MemoryGroup};
 
 /// What the control groups of this process allow. A field is `None` where nothing is limited or known.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -25,98 +21,20 @@ pub struct Cgroup {
     pub cpu_quota_cores: Option<f64>,
 }
 
-/// One directory chain of a hierarchy: the process's own group first, then its ancestors up to the mount point.
-struct Chain {
-    version: u8,
-    groups: Vec<PathBuf>,
-}
-
 impl Cgroup {
     /// Reads the limits of this process below `root` (`/` outside tests). Files that are missing or unreadable mean
     /// "not limited": control groups are optional.
     pub fn of_this_process(root: &Path) -> Self {
-        let memberships = read(&root.join("proc/self/cgroup")).unwrap_or_default();
-        let mounts = read(&root.join("proc/self/mountinfo")).unwrap_or_default();
         let mut found = Self::default();
-        if let Some(chain) = controller_chain(root, &memberships, &mounts, "memory", "memory.max") {
-            found.memory_version = Some(chain.version);
-            (found.memory_limit_bytes, found.memory_used_bytes) = memory_of(&chain);
+        if let Some(group) = MemoryGroup::of_this_process(root) {
+            found.memory_version = Some(group.version);
+            (found.memory_limit_bytes, found.memory_used_bytes) =
+                (group.limit_bytes(), group.charged_bytes());
         }
-        if let Some(chain) = controller_chain(root, &memberships, &mounts, "cpu", "cpu.max") {
+        if let Some(chain) = Chain::of_this_process(root, Controller::Cpu) {
             found.cpu_quota_cores = quota_of(&chain);
         }
         found
-    }
-}
-
-/// The groups that control `controller`: of version 1 if such a hierarchy is mounted, otherwise of version 2 if any
-/// of its groups has `v2_file` (a controller serves one version at a time).
-fn controller_chain(
-    root: &Path,
-    memberships: &str,
-    mounts: &str,
-    controller: &str,
-    v2_file: &str,
-) -> Option<Chain> {
-    let v1 = chain(root, memberships, mounts, Some(controller));
-    let v2 = || chain(root, memberships, mounts, None);
-    v1.or_else(|| v2().filter(|chain| chain.groups.iter().any(|group| group.join(v2_file).exists())))
-}
-
-/// The chain of the version 1 hierarchy with `controller`, or of the version 2 hierarchy for `None`.
-fn chain(root: &Path, memberships: &str, mounts: &str, controller: Option<&str>) -> Option<Chain> {
-    let member_path = memberships.lines().find_map(|line| {
-        // hierarchy-ID:controller-list:cgroup-path
-        let mut fields = line.splitn(3, ':');
-        let (id, controllers, path) = (fields.next()?, fields.next()?, fields.next()?);
-        let ours = match controller {
-            Some(name) => controllers.split(',').any(|one| one == name),
-            None => id == "0" && controllers.is_empty(),
-        };
-        ours.then_some(path)
-    })?;
-    let (mount_root, mount_point) = mounts.lines().find_map(|line| {
-        // ID parent major:minor root mount-point options [optional...] - type source super-options
-        let (head, tail) = line.split_once(" - ")?;
-        let mut head = head.split(' ').skip(3);
-        let (mount_root, mount_point) = (head.next()?, head.next()?);
-        let mut tail = tail.split(' ');
-        let (kind, options) = (tail.next()?, tail.nth(1).unwrap_or(""));
-        let ours = match controller {
-            Some(name) => kind == "cgroup" && options.split(',').any(|one| one == name),
-            None => kind == "cgroup2",
-        };
-        ours.then_some((mount_root, mount_point))
-    })?;
-    let mount_dir = root.join(mount_point.trim_start_matches('/'));
-    // In a container the mount may show only a part of the hierarchy, or the path may point outside of what is
-    // visible (`/../..`); the mount point itself is then the closest group that can be read.
-    let below_mount = Path::new(member_path)
-        .strip_prefix(mount_root)
-        .ok()
-        .filter(|path| path.components().all(|part| matches!(part, Component::Normal(_))))
-        .unwrap_or(Path::new(""));
-    let own_group = mount_dir.join(below_mount);
-    let groups = own_group.ancestors().take_while(|group| group.starts_with(&mount_dir));
-    let version = if controller.is_some() { 1 } else { 2 };
-    Some(Chain { version, groups: groups.map(Path::to_path_buf).collect() })
-}
-
-/// The smallest limit and what the group that sets it uses; without any limit, what the process's own group uses.
-fn memory_of(chain: &Chain) -> (Option<u64>, Option<u64>) {
-    let (limit_file, used_file) = match chain.version {
-        1 => ("memory.limit_in_bytes", "memory.usage_in_bytes"),
-        _ => ("memory.max", "memory.current"),
-    };
-    let limit_of = |group: &PathBuf| {
-        let limit_bytes = number(&group.join(limit_file))?;
-        (limit_bytes < V1_UNLIMITED_FROM_BYTES).then_some((limit_bytes, group.clone()))
-    };
-    // Of equal limits the outermost group's counts: it is used up first.
-    let tightest = chain.groups.iter().rev().filter_map(limit_of).min_by_key(|(limit_bytes, _)| *limit_bytes);
-    match tightest {
-        Some((limit_bytes, group)) => (Some(limit_bytes), number(&group.join(used_file))),
-        None => (None, chain.groups.first().and_then(|group| number(&group.join(used_file)))),
     }
 }
 

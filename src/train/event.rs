@@ -36,6 +36,14 @@ pub enum Event {
     InputsChanged(InputsChanged),
     /// Kind 13: the process ended on its own before the run was complete.
     Stopped(Stopped),
+    /// Kind 14: memory ran out in the work of a step; the state is intact.
+    OutOfMemory(OutOfMemory),
+    /// Kind 15: batches are computed in other portions from here on.
+    MicroBatchChanged(MicroBatchChanged),
+    /// Kind 16: the process that worked on the run before died, as its supervisor saw it.
+    WorkerDied(WorkerDied),
+    /// Kind 17: memory is about to run out, and the state was saved for it.
+    MemoryPressure(MemoryPressure),
 }
 
 macro_rules! record {
@@ -239,6 +247,75 @@ record! {
     }
 }
 
+record! {
+    /// Memory that could not be had.
+    OutOfMemory {
+        /// Updates applied at that moment.
+        step: u64,
+        /// Epoch of the batch that was being computed, from 1.
+        epoch: u64,
+        /// Its index in the epoch, from 0; the number of batches means the validation at the end of the epoch.
+        batch: u64,
+        /// Examples of a gradient computation at that moment.
+        micro_batch: u64,
+        /// The size asked for, where the error names it.
+        requested_bytes: Option<u64>,
+        /// What was being done, and what ONNX Runtime said.
+        message: String,
+    }
+}
+
+record! {
+    /// Other portions of the batches. Records of steps and epochs after `step`, and of portions from `epoch` and `batch`
+    /// on, are void: they are computed anew with these portions.
+    MicroBatchChanged {
+        /// Updates applied in the state from which on they hold.
+        step: u64,
+        /// Epoch of the first batch computed with them, from 1.
+        epoch: u64,
+        /// Its index in the epoch, from 0; the number of batches means the validation at the end of the epoch.
+        batch: u64,
+        /// Examples of a gradient computation.
+        micro_batch: u64,
+        /// Examples of a validation batch.
+        eval_batch: u64,
+        /// Why, in words.
+        reason: String,
+    }
+}
+
+record! {
+    /// The death of a process that worked on the run.
+    WorkerDied {
+        /// What happened, in words.
+        cause: String,
+        /// The signal that killed it.
+        signal: Option<u32>,
+        /// The exit code, if it exited.
+        exit_code: Option<u32>,
+        /// Processes that the kernel killed for memory meanwhile, in its control group or, without one, on the machine.
+        oom_kills: u64,
+    }
+}
+
+record! {
+    /// Memory that is about to run out.
+    MemoryPressure {
+        /// Updates applied at that moment.
+        step: u64,
+        /// Whose memory: `control group` or `machine`.
+        scope: String,
+        /// Bytes in use that can not be reclaimed.
+        used_bytes: u64,
+        /// The most there can be.
+        limit_bytes: u64,
+        /// How fast use grew.
+        growth_bytes_per_s: f64,
+        /// Why it was taken for pressure, in words.
+        reason: String,
+    }
+}
+
 impl EpochDone {
     /// The value of a column of `history.csv`: `train_loss`, or one of validation.
     #[must_use]
@@ -296,6 +373,10 @@ impl Event {
             Self::Finished(event) => (11, codec::encode(event)?),
             Self::InputsChanged(event) => (12, codec::encode(event)?),
             Self::Stopped(event) => (13, codec::encode(event)?),
+            Self::OutOfMemory(event) => (14, codec::encode(event)?),
+            Self::MicroBatchChanged(event) => (15, codec::encode(event)?),
+            Self::WorkerDied(event) => (16, codec::encode(event)?),
+            Self::MemoryPressure(event) => (17, codec::encode(event)?),
         })
     }
 
@@ -318,6 +399,10 @@ impl Event {
             11 => codec::decode(payload).map(Self::Finished),
             12 => codec::decode(payload).map(Self::InputsChanged),
             13 => codec::decode(payload).map(Self::Stopped),
+            14 => codec::decode(payload).map(Self::OutOfMemory),
+            15 => codec::decode(payload).map(Self::MicroBatchChanged),
+            16 => codec::decode(payload).map(Self::WorkerDied),
+            17 => codec::decode(payload).map(Self::MemoryPressure),
             kind => return Err(EventError::UnknownKind { sequence, kind }),
         };
         event.map_err(|source| EventError::Payload { sequence, kind, source })

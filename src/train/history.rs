@@ -1,6 +1,7 @@
 //! The history of a run, folded from its journal: it can not be lost, doubled or forked by a resume.
 
-use super::event::{Environment, EpochDone, Event, EventError, Finished, StepDone};
+use super::batching::Batching;
+use super::event::{Environment, EpochDone, Event, EventError, Finished, MicroBatchChanged, StepDone};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use trainer_runtime::journal::Record;
@@ -28,6 +29,8 @@ pub struct History {
     pub taken_up_from: BTreeSet<String>,
     /// How the last attempt ended, if it said so.
     pub last_end: Option<String>,
+    /// The portions in which batches are computed, by the place (epoch, batch) from which on they hold.
+    pub batchings: BTreeMap<(u64, u64), Batching>,
 }
 
 impl History {
@@ -62,6 +65,7 @@ impl History {
                 if resumed.discards_later {
                     self.steps.retain(|step, _| *step <= resumed.step);
                     self.epochs.retain(|_, epoch| epoch.step <= resumed.step && epoch.epoch < resumed.epoch);
+                    self.batchings.retain(|place, _| *place <= (resumed.epoch, resumed.batch));
                 }
             }
             Event::PlanChanged(changed) => self.settings = Some(changed.settings),
@@ -72,15 +76,35 @@ impl History {
             Event::StepDone(step) => _ = self.steps.insert(step.step, step),
             Event::EpochDone(epoch) => _ = self.epochs.insert(epoch.epoch, epoch),
             Event::Finished(finished) => self.finished = Some(finished),
+            // SIGUSR1 ends nothing; where it is set to stop, `Stopped` says so.
+            Event::SignalReceived(received) if received.signal == "SIGUSR1" => {}
             Event::SignalReceived(received) => {
                 self.last_end = Some(format!("was stopped by {}", received.signal))
             }
             Event::Stopped(stopped) => self.last_end = Some(format!("ended because {}", stopped.reason)),
+            Event::MicroBatchChanged(changed) => self.change_batching(&changed),
+            Event::WorkerDied(died) => self.last_end = Some(died.cause),
             Event::StepRefused(_)
             | Event::CheckpointDurable(_)
             | Event::CheckpointDropped(_)
-            | Event::EarlyStopped(_) => {}
+            | Event::EarlyStopped(_)
+            | Event::OutOfMemory(_)
+            | Event::MemoryPressure(_) => {}
         }
+    }
+
+    fn change_batching(&mut self, changed: &MicroBatchChanged) {
+        let place = (changed.epoch, changed.batch);
+        self.steps.retain(|step, _| *step <= changed.step);
+        self.epochs.retain(|epoch, _| *epoch < changed.epoch);
+        self.batchings.retain(|earlier, _| *earlier < place);
+        self.batchings.insert(place, Batching::of(changed));
+    }
+
+    /// The portions in which the journal says that batches are computed at a place (epoch, batch).
+    #[must_use]
+    pub fn batching_at(&self, place: (u64, u64)) -> Option<Batching> {
+        self.batchings.range(..=place).next_back().map(|(_, batching)| *batching)
     }
 
     /// The last update that the journal knows of; 0 if none.

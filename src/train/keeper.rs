@@ -4,6 +4,7 @@ use super::best::Best;
 use super::event::{CheckpointDropped, CheckpointDurable, Event, EventError};
 use super::history::History;
 use super::saved::{Saved, StateSnapshot};
+use super::status::{SaveTime, Status};
 use crate::config::{CheckpointPlan, Durability};
 use std::ops::{Deref, DerefMut};
 use std::path::Path;
@@ -58,11 +59,15 @@ pub struct OpenedKeeper {
 }
 
 /// How the journal of a training tells of checkpoints.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct TrainingRecords;
+#[derive(Debug, Clone, Default)]
+pub struct TrainingRecords {
+    /// Is told how long a save takes.
+    pub status: Status,
+}
 
 impl Announce for TrainingRecords {
     fn durable(&self, receipt: &Receipt) -> Result<(u16, Vec<u8>), EncodeError> {
+        self.status.set_save_time(SaveTime::Measured(receipt.seconds));
         let durable = CheckpointDurable {
             name: receipt.name.to_string(),
             step: receipt.name.step,
@@ -82,9 +87,9 @@ impl Keeper {
     ///
     /// # Errors
     /// If the journal is damaged or a storage operation fails.
-    pub fn open(work_dir: &Path, plan: &CheckpointPlan) -> Result<OpenedKeeper, KeepError> {
-        let opened =
-            keeper::Keeper::open(RealDisk::shared(), work_dir, options(plan), Box::new(TrainingRecords))?;
+    pub fn open(work_dir: &Path, plan: &CheckpointPlan, status: &Status) -> Result<OpenedKeeper, KeepError> {
+        let records = TrainingRecords { status: status.clone() };
+        let opened = keeper::Keeper::open(RealDisk::shared(), work_dir, options(plan), Box::new(records))?;
         let (history, history_error) = match History::from_records(&opened.records) {
             Ok(history) => (history, None),
             Err(error) => (History::default(), Some(error)),

@@ -4,9 +4,16 @@
 //! holds, and how a run is resumed from both. Does not belong here: running graphs (`engine`), storing bytes
 //! (`trainer_runtime`), printing (`report`, `cli`).
 
+pub mod batching;
 pub mod prepare;
 mod targets;
+mod compile;
+pub mod status;
+pub mod control;
 pub mod run;
+mod oom;
+mod pressure;
+mod crash;
 pub mod outcome;
 pub mod observe;
 pub mod evaluate;

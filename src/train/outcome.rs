@@ -3,6 +3,7 @@
 use super::early_stopping::UnknownMonitor;
 use super::evaluate::EvaluateError;
 use super::keeper::KeepError;
+use super::prepare::PrepareError;
 use crate::data::LoadError;
 use crate::engine::error::EngineError;
 use thiserror::Error;
@@ -81,6 +82,37 @@ pub enum RunError {
         /// The checkpoint that a resume would take.
         last_good: String,
     },
+    /// Memory does not even suffice for one example at a time.
+    #[error(
+        "out of memory: {source_message}; the micro-batch was {micro_batch} and can not become smaller: use a smaller model or \
+             inputs, an optimizer with less state (`optimizer.kind = \"sgd\"`), a smaller `train.eval_batch_size`, or a machine, device or \
+             container with more memory", source_message = source.message
+    )]
+    OutOfMemory {
+        /// Examples of a gradient computation when it ran out.
+        micro_batch: usize,
+        /// What ONNX Runtime said.
+        source: EngineError,
+    },
+    /// Memory ran out, and the model can not do with less at a time.
+    #[error("out of memory, and a micro-batch of {micro_batch} is too small for the model: {source}")]
+    PartTooSmall {
+        /// The micro-batch that was tried.
+        micro_batch: usize,
+        /// Why it does not do.
+        source: Box<PrepareError>,
+    },
+    /// The graphs can not be compiled for other portions.
+    #[error(transparent)]
+    Rebuild(Box<PrepareError>),
+    /// A thread panicked.
+    #[error(
+        "a thread panicked: {message}; this is a defect of the program, run again to go on from what is saved"
+    )]
+    Panicked {
+        /// What it said.
+        message: String,
+    },
     /// A step computed again gave another loss than the journal recorded.
     #[error(
         "step {step}, computed again after the last checkpoint, gave loss {found} where the journal recorded {recorded}: this is not \
@@ -102,7 +134,26 @@ impl RunError {
     #[must_use]
     pub fn engine(&self) -> Option<&EngineError> {
         match self {
+            Self::Engine(error)
+            | Self::Evaluate(EvaluateError::Engine(error))
+            | Self::OutOfMemory { source: error, .. } => Some(error),
+            Self::Rebuild(error) => match &**error {
+                PrepareError::Engine(error) => Some(error),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// The same, if it is the error of a computation.
+    #[must_use]
+    pub fn into_engine(self) -> Option<EngineError> {
+        match self {
             Self::Engine(error) | Self::Evaluate(EvaluateError::Engine(error)) => Some(error),
+            Self::Rebuild(error) => match *error {
+                PrepareError::Engine(error) => Some(error),
+                _ => None,
+            },
             _ => None,
         }
     }

@@ -1,26 +1,25 @@
 //! From a plan to everything a run needs: data, model, graphs, engine. All mistakes that can be found before the first
 //! step are found here.
 
+use super::batching::{Batching, Portion, candidates};
+use super::compile::{Recipe, Source, Wanted};
 use super::targets;
-use crate::config::{DataSource, ModelSource, Plan};
+use crate::config::{DataSource, ModelSource, OnOom, Plan};
 use crate::data::{
-    BatchPlan, BatchPlanError, BindError, CheckError, DataLock, Dataset, Feed, HostArray, Loader, OpenError,
-    Role, Sampler, Split,
+    BatchPlan, BatchPlanError, BindError, CheckError, DataLock, Dataset, Feed, Loader, OpenError, Role,
+    Sampler,
 };
 use crate::engine::error::EngineError;
 use crate::engine::library::Runtime;
 use crate::engine::optimizer::matches_pattern;
-use crate::engine::oracle::RuntimeOracle;
 use crate::engine::session::Place;
 use crate::engine::step::{Engine, UpdateBy};
 use crate::graph::builtin;
-use crate::graph::emit::Processor;
 use crate::graph::model::Graph;
 use crate::graph::read::{ReadError, read_file};
-use crate::graph::step::{self, Excluded, StepError, StepGraph, StepSpec, Target, Trainable};
+use crate::graph::step::{self, Excluded, StepError, Target, Trainable};
 use crate::graph::tensor::{Dtype, ValueType, elements};
 use crate::graph::write::to_bytes;
-use std::collections::BTreeSet;
 use std::path::Path;
 use thiserror::Error;
 
@@ -117,6 +116,9 @@ pub struct Prepared {
     pub mask_position: Option<usize>,
     /// State and sessions.
     pub engine: Engine,
+    /// The portions that the sessions were compiled for.
+    pub batching: Batching,
+    pub(super) recipe: Recipe,
 }
 
 impl Prepared {
@@ -129,9 +131,17 @@ impl Prepared {
 
 /// Opens data and model, builds all graphs and compiles them.
 ///
+/// `recorded` are the portions that the journal says, which go before those of the settings. Where memory runs out they
+/// become smaller, if the settings allow that; [`Prepared::batching`] says what they have become.
+///
 /// # Errors
 /// The first mistake found; see [`PrepareError`].
-pub fn prepare(plan: Plan, runtime: &Runtime, place: Place) -> Result<Prepared, PrepareError> {
+pub fn prepare(
+    plan: Plan,
+    runtime: &Runtime,
+    place: Place,
+    recorded: Option<Batching>,
+) -> Result<Prepared, PrepareError> {
     let dataset = Dataset::open(&plan.data, plan.seed, Path::new("/"))?;
     let targets = targets::choose(&plan, &dataset)?;
     let graph = open_model(&plan, &dataset, targets.first())?;
@@ -152,22 +162,16 @@ pub fn prepare(plan: Plan, runtime: &Runtime, place: Place) -> Result<Prepared, 
         plan: BatchPlan::new(dataset.train().len(), plan.train.batch_size, plan.data.drop_last)?,
         shuffle_seed: plan.data.shuffle.then_some(plan.seed),
     };
-    let mut builder = Builder {
-        plan: &plan,
-        dataset: &dataset,
-        graph: &graph,
-        trainable: &trainable,
-        targets: &targets,
-        runtime,
-        place,
-    };
+    let recipe = Recipe::new(&dataset, &targets, runtime, place);
     let update = if place == Place::Cpu { UpdateBy::FusedLoop } else { UpdateBy::Session };
     let mut engine = Engine::new(runtime, place, update, &trainable, &plan.optimizer)?;
-    let feeds = builder.compile_training(&mut engine, &sampler)?;
+    let source = Source { plan: &plan, graph: &graph, trainable: &trainable };
+    let examples = dataset.validation().map(|split| split.len());
+    let (batching, feeds, validation) = compile(&recipe, &source, &mut engine, &sampler, examples, recorded)?;
     let train = Loader::bind(dataset.train(), &feeds.feeds)?;
-    let validation = match dataset.validation() {
-        None => None,
-        Some(split) => Some(builder.compile_evaluation(&mut engine, split, &feeds)?),
+    let validation = match (dataset.validation(), validation) {
+        (Some(split), Some(sampler)) => Some((Loader::bind(split, &feeds.feeds)?, sampler)),
+        _ => None,
     };
     for loader in std::iter::once(&train).chain(validation.as_ref().map(|(loader, _)| loader)) {
         loader.check_finite()?;
@@ -190,10 +194,54 @@ pub fn prepare(plan: Plan, runtime: &Runtime, place: Place) -> Result<Prepared, 
         validation,
         names,
         engine,
+        batching,
+        recipe,
         trainable,
         graph,
         plan,
     })
+}
+
+/// Compiles everything in the portions wanted, or in smaller ones where memory runs out.
+fn compile(
+    recipe: &Recipe,
+    source: &Source<'_>,
+    engine: &mut Engine,
+    sampler: &Sampler,
+    validation_examples: Option<usize>,
+    recorded: Option<Batching>,
+) -> Result<(Batching, Wanted, Option<Sampler>), PrepareError> {
+    let train = &source.plan.train;
+    let (micro_batch, eval_batch) = Batching::of_plan(train);
+    let smallest = candidates(train.batch_size).first().copied().unwrap_or(1);
+    let mut batching =
+        recorded.unwrap_or(Batching { micro_batch: micro_batch.unwrap_or(smallest), eval_batch });
+    loop {
+        engine.release_sessions();
+        let mut portion = Portion::Training;
+        let compiled =
+            recipe.compile_training(source, engine, sampler, batching.micro_batch).and_then(|wanted| {
+                portion = Portion::Evaluation;
+                let Some(examples) = validation_examples else { return Ok((wanted, None)) };
+                let plan = BatchPlan::new(examples, batching.eval_batch, false)?;
+                let sampler = Sampler { plan, shuffle_seed: None };
+                recipe.compile_evaluation(source, engine, &sampler)?;
+                Ok((wanted, Some(sampler)))
+            });
+        match compiled {
+            Ok((wanted, validation)) => return Ok((batching, wanted, validation)),
+            // Where the largest is looked for, the smallest that the model can do is where the search begins.
+            Err(error) if error.is_part_too_small() && recorded.is_none() && micro_batch.is_none() => {
+                let larger =
+                    candidates(train.batch_size).into_iter().find(|size| *size > batching.micro_batch);
+                batching.micro_batch = larger.ok_or(error)?;
+            }
+            Err(error) if error.is_out_of_memory() && source.plan.memory.on_oom == OnOom::Shrink => {
+                batching = batching.smaller(portion).ok_or(error)?;
+            }
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 fn open_model(plan: &Plan, dataset: &Dataset, target: Option<&Target>) -> Result<Graph, PrepareError> {
@@ -237,145 +285,6 @@ fn announce(graph: &Graph, trainable: &Trainable) {
             Excluded::ElementType(dtype) => {
                 log::warn!("`{name}` is not trained: it is {dtype}, only float32 is trained")
             }
-        }
-    }
-}
-
-/// What the graphs want of the data.
-struct Wanted {
-    feeds: Vec<Feed>,
-    /// Targets that hold labels, with the number of classes.
-    classes: Vec<(String, usize)>,
-}
-
-struct Builder<'a> {
-    plan: &'a Plan,
-    dataset: &'a Dataset,
-    graph: &'a Graph,
-    trainable: &'a Trainable,
-    targets: &'a [Target],
-    runtime: &'a Runtime,
-    place: Place,
-}
-
-impl Builder<'_> {
-    fn with_spec<T>(&self, batch: usize, split: &Split, build: impl FnOnce(&StepSpec<'_>) -> T) -> T {
-        let inputs: Vec<(String, Vec<usize>)> = split
-            .arrays()
-            .filter(|array| array.role == Role::Input)
-            .map(|array| (array.name.clone(), array.shape.to_vec()))
-            .collect();
-        build(&StepSpec {
-            graph: self.graph,
-            trainable: self.trainable,
-            batch,
-            inputs: &inputs,
-            dimensions: &self.plan.model.dimensions,
-            loss: &self.plan.loss,
-            targets: self.targets,
-            processor: if self.place == Place::Cpu { Processor::Cpu } else { Processor::Gpu },
-        })
-    }
-
-    /// Compiles a training graph for each size that a part of a batch can have.
-    fn compile_training(&mut self, engine: &mut Engine, sampler: &Sampler) -> Result<Wanted, PrepareError> {
-        let oracle = RuntimeOracle::new(self.runtime);
-        let mut wanted = None;
-        for size in part_sizes(&sampler.plan, self.plan.train.micro_batch) {
-            let built = self.with_spec(size, self.dataset.train(), |spec| step::training(spec, &oracle))?;
-            self.check_output(&built)?;
-            wanted = Some(Wanted { feeds: data_feeds(&built), classes: built.classes.clone() });
-            engine.add_training(built, size)?;
-        }
-        wanted.ok_or(PrepareError::Batches(BatchPlanError::NoExamples))
-    }
-
-    fn compile_evaluation(
-        &mut self,
-        engine: &mut Engine,
-        split: &Split,
-        wanted: &Wanted,
-    ) -> Result<(Loader, Sampler), PrepareError> {
-        let oracle = RuntimeOracle::new(self.runtime);
-        let size = self.plan.train.eval_batch_size.unwrap_or(self.plan.train.batch_size);
-        let sampler = Sampler { plan: BatchPlan::new(split.len(), size, false)?, shuffle_seed: None };
-        for size in part_sizes(&sampler.plan, None) {
-            let built = self.with_spec(size, split, |spec| step::evaluation(spec, &oracle))?;
-            engine.add_evaluation(built, size)?;
-        }
-        Ok((Loader::bind(split, &wanted.feeds)?, sampler))
-    }
-
-    fn check_output(&self, built: &StepGraph) -> Result<(), PrepareError> {
-        let kind = &built.predictions.1;
-        if kind.dtype == Dtype::F32 {
-            return Ok(());
-        }
-        let output = step::loss_output(self.graph, &self.plan.loss)?;
-        Err(PrepareError::OutputType { output, found: kind.clone() })
-    }
-}
-
-fn data_feeds(built: &StepGraph) -> Vec<Feed> {
-    let is_target = |feed: &step::Feed| feed.input == step::target_input(&feed.name);
-    built
-        .feeds
-        .iter()
-        .map(|feed| Feed {
-            role: if is_target(feed) { Role::Target } else { Role::Input },
-            name: feed.name.clone(),
-            dtype: stored_dtype(feed.kind.dtype),
-            shape: Some(feed.kind.dims.iter().skip(1).map(|dim| Some(*dim)).collect()),
-        })
-        .collect()
-}
-
-/// The element type in which data are handed over for an input of this type.
-fn stored_dtype(dtype: Dtype) -> crate::data::Dtype {
-    match dtype {
-        Dtype::F64 => crate::data::Dtype::F64,
-        Dtype::I32 => crate::data::Dtype::I32,
-        Dtype::I64 => crate::data::Dtype::I64,
-        Dtype::U8 => crate::data::Dtype::U8,
-        Dtype::Bool => crate::data::Dtype::Bool,
-        // The engine refuses inputs of the other types when it allocates their tensors.
-        _ => crate::data::Dtype::F32,
-    }
-}
-
-/// The sizes of the parts in which batches are computed, the largest first.
-fn part_sizes(plan: &BatchPlan, micro_batch: Option<usize>) -> Vec<usize> {
-    let last = plan.batches().saturating_sub(1);
-    let mut sizes = BTreeSet::new();
-    for batch in [plan.size_of(0), plan.size_of(last)] {
-        sizes.extend(parts(batch, micro_batch).into_iter().map(|part| part.len()));
-    }
-    sizes.into_iter().rev().collect()
-}
-
-/// The ranges of examples in which a batch of this size is computed.
-#[must_use]
-pub fn parts(batch: usize, micro_batch: Option<usize>) -> Vec<std::ops::Range<usize>> {
-    let size = micro_batch.unwrap_or(batch).clamp(1, batch.max(1));
-    (0..batch).step_by(size).map(|start| start..(start + size).min(batch)).collect()
-}
-
-/// Some of the examples of a batch.
-#[must_use]
-pub fn take_part(arrays: &[HostArray], range: &std::ops::Range<usize>) -> Vec<HostArray> {
-    arrays.iter().map(|array| array.part(range)).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::parts;
-
-    #[test]
-    fn a_batch_is_cut_into_micro_batches_with_the_rest_at_the_end() {
-        assert_eq!(parts(10, Some(4)), [0..4, 4..8, 8..10]);
-        assert_eq!(parts(8, Some(4)), [0..4, 4..8]);
-        for (whole, size) in [(parts(3, Some(4)), 3), (parts(5, None), 5)] {
-            assert_eq!(whole, std::slice::from_ref(&(0..size)));
         }
     }
 }

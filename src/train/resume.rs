@@ -105,21 +105,25 @@ pub fn newest_checkpoint(keeper: &Keeper) -> Result<Recovery, ResumeError> {
     Ok(recovery)
 }
 
-/// Loads a checkpoint into the engine and gives the rest of its state, with a line for each slot of the optimizer that
-/// the checkpoint does not have: it starts at zero, as after a change of the optimizer.
+/// What a checkpoint holds besides tensors.
 ///
 /// # Errors
-/// If the checkpoint is of another model or version.
-pub fn load(
-    engine: &mut Engine,
-    name: Name,
-    checkpoint: &Checkpoint,
-) -> Result<(Saved, Vec<String>), ResumeError> {
+/// If another version of the program wrote it.
+pub fn decode_saved(name: Name, checkpoint: &Checkpoint) -> Result<Saved, ResumeError> {
     let saved: Saved =
         codec::decode(checkpoint.state()).map_err(|source| ResumeError::State { name, source })?;
     if saved.version != Saved::VERSION {
         return Err(ResumeError::Version { name, found: saved.version, expected: Saved::VERSION });
     }
+    Ok(saved)
+}
+
+/// Loads a checkpoint into the engine and gives a line for each slot of the optimizer that the checkpoint does not have:
+/// it starts at zero, as after a change of the optimizer.
+///
+/// # Errors
+/// If the checkpoint is of another model.
+pub fn load(engine: &mut Engine, name: Name, checkpoint: &Checkpoint) -> Result<Vec<String>, ResumeError> {
     let mut values: Vec<Option<Vec<f32>>> = Vec::new();
     let mut notices = Vec::new();
     for (role, dims) in engine.layout().tensors() {
@@ -141,7 +145,7 @@ pub fn load(
         }
     }
     engine.load(|index| values.get(index)?.as_deref())?;
-    Ok((saved, notices))
+    Ok(notices)
 }
 
 /// What differs between the run as it was recorded and as it is asked for now.

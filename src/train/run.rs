@@ -1,16 +1,21 @@
 //! The loop: epochs of steps, each a transaction that is journaled when it is committed.
 
+use super::batching::{Batching, parts, take_part};
 use super::best::{Best, Direction};
+use super::control::Control;
 use super::dropout::fill_mask;
 use super::early_stopping::Verdict;
 use super::evaluate::validate;
-use super::event::{EarlyStopped, EpochDone, Event, StepDone, StepRefused};
+use super::event::{EarlyStopped, EpochDone, Event, SignalReceived, StepDone, StepRefused};
 use super::keeper::{KeepError, Keeper};
 use super::observe::{Observer, StepProgress};
+use super::oom::begin_batching;
 use super::outcome::{Ending, RunError};
-use super::prepare::{Prepared, parts, take_part};
+use super::prepare::Prepared;
+use super::pressure;
 use super::saved::{Saved, StateSnapshot};
 use super::schedule::Schedule;
+use super::status::Phase;
 use super::watch::{watch_from_the_start, watched_column};
 use crate::data::{Batch, Batches, Cursor, Prefetch};
 use crate::engine::error::ErrorClass;
@@ -20,20 +25,27 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use trainer_runtime::checkpoint::{EmergencyCause, Kind, Name};
-use trainer_runtime::signals::{Signal, Signals};
+use trainer_runtime::memory::{Reserve, Watch};
+use trainer_runtime::signals::Signal;
 
 /// What a run needs besides what was prepared.
 pub struct Context<'a> {
     /// Storage.
     pub keeper: &'a mut Keeper,
-    /// Requests from outside; `None` if nobody can interrupt.
-    pub signals: Option<&'a Signals>,
+    /// Requests from outside, and where the run is.
+    pub control: &'a Control,
     /// Who is told about progress.
     pub observer: &'a mut dyn Observer,
     /// Number of this attempt.
     pub attempt: u64,
     /// Steps that the journal has and the state has not: they are computed again and must give the recorded losses.
     pub recorded: BTreeMap<u64, StepDone>,
+    /// Portions that an earlier attempt went over to at places (epoch, batch) beyond the state.
+    pub batchings: BTreeMap<(u64, u64), Batching>,
+    /// Why the portions are not those of the journal and the settings, if that is known.
+    pub batching_reason: Option<&'static str>,
+    /// Whether it was said that BatchNormalization sees less than the batch.
+    pub warned_of_statistics: bool,
 }
 
 /// Trains from `saved` to the end of the run, or until something stops it.
@@ -57,48 +69,71 @@ pub fn run(prepared: &mut Prepared, saved: Saved, mut context: Context<'_>) -> R
     if saved.watched != watched.0 {
         watch_from_the_start(&mut saved, plan, &watched, &mut context);
     }
+    begin_batching(prepared, &saved, &mut context)?;
     let batches = batches_from(prepared, &saved);
-    if let Some(signals) = context.signals {
-        let cancel = prepared.engine.cancel();
-        signals.on_request(move |signal| {
-            if signal.asks_to_stop() {
-                cancel.cancel();
-            }
-        });
-    }
     let layout = Arc::new(prepared.engine.layout().clone());
     let started = Instant::now();
-    Loop { prepared, saved, context, schedule, watched, batches, layout, started, epoch_started: started }
-        .run()
+    context.control.enter(Phase::Training);
+    context.control.status().set_step(saved.step);
+    let watch =
+        prepared.plan.memory.watch.then(|| pressure::watch(context.control, prepared.engine.cancel()));
+    let training = Loop {
+        whole: saved.clone(),
+        in_update: false,
+        reserve: pressure::reserve(),
+        _watch: watch.flatten(),
+        asked_save: None,
+        prepared,
+        saved,
+        context,
+        schedule,
+        watched,
+        batches,
+        layout,
+        started,
+        epoch_started: started,
+    };
+    training.run_guarded()
 }
 
 /// The batches from where `saved` is to the end of the run, prepared ahead.
-fn batches_from(prepared: &Prepared, saved: &Saved) -> Batches {
+pub(super) fn batches_from(prepared: &Prepared, saved: &Saved) -> Batches {
     let (loader, sampler) = prepared.train.clone();
     let cursor = Cursor { epoch: saved.epoch, batch: saved.batch };
     let ahead = Prefetch::Ahead(NonZeroUsize::MIN.saturating_add(1));
     Batches::start(loader, sampler, cursor, prepared.plan.train.epochs, ahead)
 }
 
-struct Loop<'a, 'c> {
-    prepared: &'a mut Prepared,
-    saved: Saved,
-    context: Context<'c>,
+pub(super) struct Loop<'a, 'c> {
+    pub(super) prepared: &'a mut Prepared,
+    pub(super) saved: Saved,
+    /// `saved` when it last was that of the committed state: what a panic in the middle of a change leaves.
+    pub(super) whole: Saved,
+    /// Whether the state is being changed, or is ahead of `whole`.
+    pub(super) in_update: bool,
+    pub(super) context: Context<'c>,
+    pub(super) reserve: Option<Reserve>,
+    _watch: Option<Watch>,
+    /// The step that SIGUSR1 asked to save, until it is.
+    asked_save: Option<u64>,
     schedule: Schedule,
     /// The column that best tracking and early stopping watch, and which way it improves.
     watched: (String, Direction),
-    batches: Batches,
+    pub(super) batches: Batches,
     layout: Arc<crate::engine::state::Layout>,
     started: Instant,
     epoch_started: Instant,
 }
 
 impl Loop<'_, '_> {
-    fn run(mut self) -> Result<Ending, RunError> {
+    pub(super) fn run(&mut self) -> Result<Ending, RunError> {
         let ending = loop {
+            self.check_other_threads()?;
             if let Some(ending) = self.reason_to_end() {
                 break ending;
             }
+            self.answer_alarm()?;
+            self.follow_journal()?;
             let worked = if self.saved.batch < self.prepared.batches_per_epoch() {
                 self.step()
             } else {
@@ -106,12 +141,14 @@ impl Loop<'_, '_> {
             };
             match worked {
                 Ok(()) => {}
-                Err(error) if is_cancelled(&error) && self.stop_signal().is_some() => {
+                Err(error) if is_cancelled(&error) && self.context.control.has_cancelled() => {
                     self.prepared.engine.abandon();
+                    self.context.control.status().abandon_step();
                 }
-                Err(error) => return Err(self.save_before(error)),
+                Err(error) => self.recover(error)?,
             }
             self.context.keeper.collect().map_err(KeepError::from)?;
+            self.tell_of_save();
         };
         self.close(&ending)?;
         Ok(ending)
@@ -120,13 +157,17 @@ impl Loop<'_, '_> {
     /// Makes the last committed state durable because `error` is about to end the run; the error comes back.
     ///
     /// Not where storage itself failed, nor where the state is in doubt because a step was not reproduced.
-    fn save_before(&mut self, error: RunError) -> RunError {
+    pub(super) fn save_before(&mut self, error: RunError) -> RunError {
         let cause = match (&error, error.engine()) {
             (_, Some(error)) if error.class == ErrorClass::OutOfMemory => EmergencyCause::OutOfMemory,
-            (RunError::Engine(_) | RunError::Evaluate(_) | RunError::Load(_), _) => EmergencyCause::Error,
+            (
+                RunError::Engine(_) | RunError::Evaluate(_) | RunError::Load(_) | RunError::Panicked { .. },
+                _,
+            ) => EmergencyCause::Error,
             _ => return error,
         };
         self.prepared.engine.abandon();
+        self.release_reserve();
         let line = match self.save_now(Kind::Emergency(cause)) {
             Ok(name) => format!("saved step {} as checkpoints/{name}", self.saved.step),
             Err(second) => format!("the last steps could not be saved: {second}"),
@@ -135,13 +176,9 @@ impl Loop<'_, '_> {
         error
     }
 
-    fn stop_signal(&self) -> Option<Signal> {
-        self.context.signals.and_then(Signals::stop_requested)
-    }
-
     fn reason_to_end(&self) -> Option<Ending> {
         let train = &self.prepared.plan.train;
-        if let Some(signal) = self.stop_signal() {
+        if let Some(signal) = self.context.control.stop_requested() {
             return Some(Ending::Signal(signal));
         }
         let patience = train.early_stopping.as_ref().map(|plan| plan.patience);
@@ -173,7 +210,7 @@ impl Loop<'_, '_> {
     }
 
     /// Makes the state durable, unless a checkpoint of this step already is, and names the checkpoint.
-    fn save_now(&mut self, kind: Kind) -> Result<Name, RunError> {
+    pub(super) fn save_now(&mut self, kind: Kind) -> Result<Name, RunError> {
         self.context.keeper.flush().map_err(KeepError::from)?;
         if let Some(name) = self.context.keeper.last_durable().filter(|name| name.step == self.saved.step) {
             // It may stand before the end of its epoch where the state stands behind it, which costs nothing but the
@@ -186,6 +223,11 @@ impl Loop<'_, '_> {
 
     /// Makes the state durable before the process ends, whatever the reason.
     fn close(&mut self, ending: &Ending) -> Result<(), RunError> {
+        self.context.control.enter(Phase::Saving);
+        if let Ending::Signal(signal) = ending {
+            self.release_reserve();
+            self.note_signal(signal.name())?;
+        }
         let kind = match ending {
             Ending::Signal(signal) => Kind::Emergency(EmergencyCause::Signal(*signal)),
             _ => Kind::Step,
@@ -195,6 +237,7 @@ impl Loop<'_, '_> {
     }
 
     fn step(&mut self) -> Result<(), RunError> {
+        self.context.control.status().begin_step();
         let batch =
             self.batches.next()?.expect("batches last to the end of the last epoch, and so does the loop");
         let outcome = self.compute(&batch)?;
@@ -202,12 +245,14 @@ impl Loop<'_, '_> {
         self.batches.recycle(batch);
         self.saved.batch += 1;
         if !outcome.applied {
+            self.is_whole();
             return self.refused(&outcome);
         }
         self.saved.step += 1;
         self.saved.refused_in_a_row = 0;
         self.saved.epoch_loss_sum += f64::from(outcome.loss) * outcome.weight;
         self.saved.epoch_loss_weight += outcome.weight;
+        self.is_whole();
         self.journal_step(&outcome, examples)?;
         let progress = StepProgress {
             epoch: self.saved.epoch,
@@ -219,6 +264,7 @@ impl Loop<'_, '_> {
             lr: self.saved.last_lr,
             examples,
         };
+        self.context.control.status().end_step(self.saved.step, Some(progress));
         self.context.observer.step(&progress);
         let by_policy = self
             .prepared
@@ -226,7 +272,12 @@ impl Loop<'_, '_> {
             .checkpoint
             .every_steps
             .is_some_and(|every| self.saved.step.is_multiple_of(every));
-        if by_policy || self.context.signals.is_some_and(Signals::take_save_request) {
+        let by_signal = self.context.control.take_save_request();
+        if by_signal {
+            self.note_signal(Signal::User1.name())?;
+            self.asked_save = Some(self.saved.step);
+        }
+        if by_policy || by_signal {
             let snapshot = self.snapshot()?;
             self.context.keeper.save(Kind::Step, self.saved.epoch, &self.saved, snapshot)?;
         }
@@ -237,7 +288,7 @@ impl Loop<'_, '_> {
     fn compute(&mut self, batch: &Batch) -> Result<StepOutcome, RunError> {
         let train = &self.prepared.plan.train;
         let clipping = Clipping { norm: train.clip_norm, value: train.clip_value };
-        let ranges = parts(batch.examples.len(), train.micro_batch);
+        let ranges = parts(batch.examples.len(), self.prepared.batching.micro_batch);
         let seed = self.prepared.plan.seed;
         let ordinal = (self.saved.epoch - 1) * self.prepared.batches_per_epoch() + self.saved.batch;
         let engine = &mut self.prepared.engine;
@@ -262,7 +313,11 @@ impl Loop<'_, '_> {
         }
         let step = self.saved.step + 1;
         let lr = self.schedule.lr(step, self.saved.epoch, &self.saved.plateau);
-        let outcome = engine.commit(step, lr, clipping)?;
+        self.in_update = true;
+        let committed = engine.commit(step, lr, clipping);
+        // What it refuses, it leaves as it was.
+        self.in_update = matches!(&committed, Ok(outcome) if outcome.applied);
+        let outcome = committed?;
         if outcome.applied {
             self.saved.last_lr = lr;
         }
@@ -319,7 +374,7 @@ impl Loop<'_, '_> {
             step: self.saved.step,
             lr: self.saved.last_lr,
             train_loss: self.saved.epoch_loss_sum / self.saved.epoch_loss_weight,
-            validation: validate(self.prepared)?,
+            validation: self.validate()?,
             is_best: false,
             seconds: self.epoch_started.elapsed().as_secs_f64(),
             attempt: self.context.attempt,
@@ -344,12 +399,46 @@ impl Loop<'_, '_> {
             self.context.keeper.write_history()?;
         }
         self.next_epoch();
+        self.is_whole();
         let ends = self.reason_to_end().is_some();
         if ends || epoch.is_multiple_of(self.prepared.plan.checkpoint.every_epochs) || is_best {
             let snapshot = self.snapshot()?;
-            self.context.keeper.save(Kind::Epoch, epoch, &self.saved, snapshot)?;
+            if ends {
+                // In the background it might give way to a better one that waits; which checkpoint is the final one must
+                // not depend on how fast the disk is.
+                self.context.keeper.save_now(Kind::Epoch, epoch, &self.saved, snapshot)?;
+            } else {
+                self.context.keeper.save(Kind::Epoch, epoch, &self.saved, snapshot)?;
+            }
         }
         Ok(())
+    }
+
+    fn validate(&mut self) -> Result<Vec<(String, f64)>, RunError> {
+        self.context.control.enter(Phase::Validating);
+        let measured = validate(self.prepared);
+        self.context.control.enter(Phase::Training);
+        Ok(measured?)
+    }
+
+    /// `saved` is that of the committed state.
+    fn is_whole(&mut self) {
+        self.whole.clone_from(&self.saved);
+        self.in_update = false;
+        self.context.control.status().set_step(self.saved.step);
+    }
+
+    fn note_signal(&mut self, name: &str) -> Result<(), RunError> {
+        let received = SignalReceived { signal: name.to_owned(), step: self.saved.step };
+        Ok(self.context.keeper.record(Event::SignalReceived(received))?)
+    }
+
+    /// Says when what SIGUSR1 asked for is done.
+    fn tell_of_save(&mut self) {
+        if let Some(step) = self.asked_save.filter(|step| self.context.control.saved_step() >= *step) {
+            self.asked_save = None;
+            self.context.observer.notice(&format!("Saved step {step}; training goes on."));
+        }
     }
 
     fn next_epoch(&mut self) {

@@ -19,6 +19,8 @@ mod misuse;
 mod models;
 mod objectives;
 mod pytorch;
+mod repair;
 mod resume;
+mod signals;
 mod tidy;
 mod updates;

@@ -62,7 +62,7 @@ fn the_digits_are_learned_to_98_percent_and_the_run_can_be_repeated_and_lengthen
 
     let longer = dir.finish(&["--epochs", "31"]);
     let next = "30 epochs completed, step 690; next is epoch 31, batch 1 of 23, step 691";
-    longer.check_says(&["changed setting: train.epochs: 30 -> 31", next, "The previous attempt finished"]);
+    longer.check_says(&["changed setting: train.epochs: 30 -> 31", next, "The previous process finished"]);
     assert_eq!((dir.epochs().len(), dir.steps().len()), (31, 31 * 23));
 }
 

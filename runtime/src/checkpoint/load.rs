@@ -55,8 +55,7 @@ impl Checkpoint {
     /// # Errors
     /// If the file can not be read, or does not verify; the fault names the tensor.
     pub fn load(disk: &dyn Disk, path: &Path) -> Result<Checkpoint, LoadError> {
-        Checkpoint::verify(disk.map(path)?)
-            .map_err(|fault| LoadError::Fault { path: path.to_path_buf(), fault })
+        Checkpoint::verify(disk.map(path)?).map_err(|fault| LoadError::of(path, fault))
     }
 
     /// The checkpoint in the bytes of a file, verified.

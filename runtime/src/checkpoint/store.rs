@@ -303,7 +303,8 @@ impl Store {
         Checkpoint::load(&*self.disk, &self.link_path(link))
     }
 
-    /// Loads the newest checkpoint that verifies, and says which newer ones did not, and why.
+    /// Loads the newest checkpoint that verifies, and says which newer ones did not, and why. One of another format
+    /// version ends the search: it is good, and going on from an older one would be to give it up.
     ///
     /// # Errors
     /// Only if the directory can not be read: a file that can not be read is rejected.
@@ -312,7 +313,13 @@ impl Store {
         for Entry { name, .. } in self.list()?.into_iter().rev() {
             match self.load(name) {
                 Ok(checkpoint) => return Ok(Search { newest: Some(checkpoint), rejected }),
-                Err(error) => rejected.push(Rejected { name, error }),
+                Err(error) => {
+                    let is_end = matches!(error, LoadError::Version { .. });
+                    rejected.push(Rejected { name, error });
+                    if is_end {
+                        break;
+                    }
+                }
             }
         }
         Ok(Search { newest: None, rejected })

@@ -115,8 +115,14 @@ fn is_full(kind: io::ErrorKind) -> bool {
 }
 
 fn remedy(source: &io::Error) -> &'static str {
+    use rustix::io::Errno;
+    // Errors of one process or of the whole system that have no kind.
+    if [Errno::MFILE, Errno::NFILE].iter().any(|errno| source.raw_os_error() == Some(errno.raw_os_error())) {
+        return "raise the limit on open files (`ulimit -n`) and run again";
+    }
     match source.kind() {
         kind if is_full(kind) => "free some space on this file system and run again",
+        io::ErrorKind::FileTooLarge => "raise the limit on the size of files (`ulimit -f`) and run again",
         io::ErrorKind::ReadOnlyFilesystem => "mount the file system writable, or choose another directory",
         io::ErrorKind::PermissionDenied => "give this user access to it, or choose another directory",
         io::ErrorKind::NotFound => "check the path",

@@ -139,7 +139,7 @@ pub trait DiskFile: Debug + Send + Sync {
     /// # Errors
     /// If a write failed; a part may have been appended.
     fn write_zeros(&self, len_bytes: u64) -> Result<(), DiskError> {
-        const ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+        static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
         let mut left_bytes = len_bytes;
         while left_bytes > 0 {
             let count = left_bytes.min(ZEROS.len() as u64);

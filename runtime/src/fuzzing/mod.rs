@@ -1,13 +1,12 @@
 //! What the fuzz targets of `fuzz/` run, and what the tests here run over the same corpora.
 //!
 //! A target is a function that takes any bytes and panics where a promise is broken. Belongs here: the targets, the
-//! disk and the allocator they run on, and the mutators that repair checksums so that deep states are reached. Does not
-//! belong here: anything that a program would use; the module exists under `cfg(fuzzing)` and in tests alone.
+//! allocator they run on, and the mutators that repair checksums so that deep states are reached. Does not belong here:
+//! anything that a program would use; the module exists under `cfg(fuzzing)` and in tests alone.
 //!
 //! Every target runs under [`allocation::within_limits`].
 
 pub mod allocation;
-pub mod memory_disk;
 mod operations;
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,6 @@
 //! Fuzz targets over the bytes of a journal, and the mutator that makes its checksums right.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use super::appender::Link;
 use super::format::{
@@ -11,15 +10,15 @@ use super::format::{
 use super::scan::{Scan, scan, search_beyond};
 use super::{Durability, Journal, OpenOptions, Record, Tail, read, segment};
 use crate::RunId;
+use crate::disk::simulated::SimulatedDisk;
 use crate::fuzzing::ignoring_checksums;
-use crate::fuzzing::memory_disk::MemoryDisk;
 
-const DIR: &str = "/journal";
+const DIR: &str = "journal";
 
 /// Reads the bytes as the segments of a journal, one at each magic number. What is read is the only thing these bytes
 /// can mean, can be appended to, and is then read again.
 pub fn journal_scan(bytes: &[u8]) {
-    let disk = MemoryDisk::default();
+    let disk = SimulatedDisk::new();
     for (piece, number) in segments(bytes).into_iter().zip(1..) {
         if let Ok(scanned) = scan(piece, None) {
             check_consistent(piece, &scanned);
@@ -57,9 +56,9 @@ pub fn journal_scan_unchecked(bytes: &[u8]) {
     });
 }
 
-fn open(disk: &MemoryDisk) -> Result<super::Opened, super::OpenError> {
+fn open(disk: &SimulatedDisk) -> Result<super::Opened, super::OpenError> {
     let options = OpenOptions { durability: Durability::Checkpoint, ..OpenOptions::default() };
-    Journal::open(Arc::new(disk.clone()), Path::new(DIR), options)
+    Journal::open(disk.shared(), Path::new(DIR), options)
 }
 
 fn plain(records: &[Record]) -> Vec<(u64, u16, Vec<u8>)> {

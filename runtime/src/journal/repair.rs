@@ -14,7 +14,7 @@ use super::error::{Damage, OpenError};
 use super::format::HEADER_BYTES;
 use super::load::{self, Contents, ReadSegment, Successor, read_segment};
 use super::scan::{Beyond, Scan, scan, search_any, search_beyond};
-use super::segment::{file_name, name_of};
+use super::segment::{file_name, is_or_was_segment, name_of};
 use super::{Record, Tail, write};
 use crate::RunId;
 use crate::disk::{Bytes, DirEntry, Disk, DiskError, free_name, store_new};
@@ -34,7 +34,8 @@ pub struct Repair {
     pub set_aside: Vec<Part>,
     /// How a journal without damage ends. A torn tail is none: opening the journal deals with it.
     pub tail: Tail,
-    run_id: Option<RunId>,
+    /// The run of a journal of which no segment is kept, so that it begins anew.
+    begins_anew: Option<RunId>,
     /// The segment that is kept in part, and made anew with that part.
     kept_in_part: Option<Replacement>,
 }
@@ -123,8 +124,21 @@ pub fn examine(disk: &dyn Disk, dir: &Path) -> Result<Repair, OpenError> {
     let Survey { kept, set_aside, last_known, .. } = survey;
     let first_lost = kept.records.len() as u64 + 1;
     let lost = (last_known >= first_lost && damage.is_some()).then_some(first_lost..=last_known);
+    // A segment without a record is one that others go on behind.
+    let begins_anew = run_id.filter(|_| damage.is_some() && kept.last.is_none());
     let (dir, tail, records) = (dir.to_path_buf(), kept.tail, kept.records);
-    Ok(Repair { dir, damage, records, lost, set_aside, tail, run_id, kept_in_part })
+    Ok(Repair { dir, damage, records, lost, set_aside, tail, begins_anew, kept_in_part })
+}
+
+/// Whether a directory holds segments of a journal, or what an earlier repair set aside of them.
+///
+/// # Errors
+/// If it can not be read; one that is missing holds none.
+pub fn has_segments(disk: &dyn Disk, dir: &Path) -> Result<bool, DiskError> {
+    match disk.list(dir) {
+        Err(error) if error.is_not_found() => Ok(false),
+        listed => Ok(listed?.iter().any(|entry| is_or_was_segment(&entry.name))),
+    }
 }
 
 struct Segment {
@@ -210,9 +224,9 @@ impl Repair {
             disk.rename(&part.from, &part.to)?;
             disk.sync_dir(&self.dir)?;
         }
-        if self.damage.is_some() && self.records.is_empty() && self.kept_in_part.is_none() {
+        if self.begins_anew.is_some() {
             // A journal without a record still tells which run it is of.
-            self.run_id.map(|run_id| write::begin(disk.clone(), &self.dir, Some(run_id))).transpose()?;
+            write::begin(disk.clone(), &self.dir, self.begins_anew)?;
         }
         Ok(())
     }

@@ -55,6 +55,9 @@ impl Undisturbed {
                 promised.checkpoint_step
             ));
         }
+        if ledger.found_file_epoch < promised.file_epoch {
+            return Err("the small file is an older one".to_owned());
+        }
         self.check_loaded(&ledger)?;
         if !ledger.rejected.is_empty() {
             return Err(format!("checkpoints did not verify: {:?}", ledger.rejected));
@@ -76,6 +79,9 @@ impl Undisturbed {
         let outcome = outcome(disk).map_err(|error| format!("what the run left can not be read: {error}"))?;
         if outcome.history != self.outcome.history {
             return Err("the history is another one".to_owned());
+        }
+        if outcome.file_epoch != self.outcome.file_epoch {
+            return Err("the small file is another one".to_owned());
         }
         for (index, name) in ["best", "last", "final"].into_iter().enumerate() {
             if outcome.links[index] != self.outcome.links[index] {

@@ -12,6 +12,8 @@
 )]
 
 mod check;
+mod damage;
+mod faults;
 mod power_loss;
 mod program;
 

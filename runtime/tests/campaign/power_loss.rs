@@ -6,7 +6,7 @@ use trainer_runtime::disk::simulated::{PowerLoss, SimulatedDisk};
 use trainer_runtime::journal::Durability;
 
 use crate::check::{Undisturbed, fingerprint};
-use crate::program::{INTERVAL, Plan, Promised, Saving, records, used_disk};
+use crate::program::{INTERVAL, OnError, Plan, Promised, Saving, records, used_disk};
 use crate::{Scale, scale};
 
 /// Damage states after each operation.
@@ -49,7 +49,7 @@ fn indices(after_operation: usize, all: u64) -> impl Iterator<Item = u64> {
 
 #[track_caller]
 fn check_power_loss(durability: Durability, saving: Saving) {
-    let plan = Plan { durability, saving, seed: 1 };
+    let plan = Plan { durability, saving, on_error: OnError::End, seed: 1 };
     let run = Undisturbed::new(plan, used_disk(&plan));
     let mut counts = Counts::default();
     let mut seen = HashSet::new();
@@ -184,7 +184,7 @@ fn eight_power_losses_in_a_row_are_like_one() {
     };
     for durability in [Durability::Step, INTERVAL, Durability::Checkpoint] {
         for saving in [Saving::Now, Saving::Background] {
-            let plan = Plan { durability, saving, seed: 1 };
+            let plan = Plan { durability, saving, on_error: OnError::End, seed: 1 };
             let run = Undisturbed::new(plan, used_disk(&plan));
             (0..chains).for_each(|chain| check_chain(&run, chain));
         }

@@ -12,7 +12,9 @@ use trainer_runtime::codec::{self, Decode, Encode, EncodeError};
 use trainer_runtime::disk::Disk;
 use trainer_runtime::disk::simulated::SimulatedDisk;
 use trainer_runtime::journal::{self, Durability, OpenOptions, Record};
-use trainer_runtime::keeper::{Announce, Keeper, Options, Rank, Save};
+use trainer_runtime::keeper::{
+    Announce, KeepError, Keeper, Options, Patience, Rank, Room, Save, Shortage, Waiting,
+};
 
 pub(crate) const STEPS: u64 = 18;
 const STEPS_PER_EPOCH: u64 = 6;
@@ -39,8 +41,17 @@ static ATTEMPTS: AtomicU64 = AtomicU64::new(0);
 pub(crate) struct Plan {
     pub(crate) durability: Durability,
     pub(crate) saving: Saving,
+    pub(crate) on_error: OnError,
     /// Another seed is another run.
     pub(crate) seed: u64,
+}
+
+/// What the program does when a checkpoint fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OnError {
+    End,
+    /// It waits for room on a full disk, which comes at once, and tries again otherwise.
+    GoOn,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -174,6 +185,10 @@ pub(crate) struct Ledger {
     pub(crate) loaded: Option<(u64, Model)>,
     /// Checkpoints that did not verify.
     pub(crate) rejected: Vec<String>,
+    /// Which epoch the small file said that was found; 0 if there was none.
+    pub(crate) found_file_epoch: u64,
+    /// Which epoch it says.
+    file_epoch: u64,
     /// When recovery was over and the first new step began.
     pub(crate) recovered_at: usize,
     promises: Vec<(usize, Promised)>,
@@ -186,6 +201,8 @@ pub(crate) struct Promised {
     pub(crate) records: u64,
     /// A checkpoint of this step is; 0 for none.
     pub(crate) checkpoint_step: u64,
+    /// The small file says this epoch, or a later one; 0 if it need not be there.
+    pub(crate) file_epoch: u64,
 }
 
 impl Promised {
@@ -193,6 +210,7 @@ impl Promised {
         Promised {
             records: self.records.max(other.records),
             checkpoint_step: self.checkpoint_step.max(other.checkpoint_step),
+            file_epoch: self.file_epoch.max(other.file_epoch),
         }
     }
 }
@@ -208,6 +226,7 @@ impl Ledger {
         let promised = Promised {
             records: keeper.durable_sequence(),
             checkpoint_step: keeper.last_durable().map_or(0, |name| name.step),
+            file_epoch: self.file_epoch,
         };
         if self.promises.last().is_none_or(|(_, last)| *last != promised) {
             self.promises.push((disk.operations(), promised));
@@ -247,6 +266,8 @@ fn process(disk: &SimulatedDisk, plan: &Plan, ledger: &mut Ledger, step: &mut u6
     let opened = Keeper::open(disk.shared(), &work_dir(), options(plan), Box::new(Records)).map_err(text)?;
     let mut keeper = opened.keeper;
     ledger.found = plain(&opened.records);
+    ledger.found_file_epoch = read_small_file(disk)?;
+    ledger.file_epoch = ledger.found_file_epoch;
     ledger.note(disk, &keeper);
     let known = History::of(&opened.records)?;
 
@@ -263,41 +284,27 @@ fn process(disk: &SimulatedDisk, plan: &Plan, ledger: &mut Ledger, step: &mut u6
         let loss = Arc::make_mut(&mut model).step(plan.seed, *step);
         record(disk, &mut keeper, ledger, &known.steps, (STEP_DONE, *step, loss))?;
         counters.epoch_loss += loss;
-        let saved = if step.is_multiple_of(STEPS_PER_EPOCH) {
+        let mut due = step.is_multiple_of(CHECKPOINT_EVERY_STEPS);
+        let (mut kind, mut rank) = (Kind::Step, Rank::Ordinary);
+        if step.is_multiple_of(STEPS_PER_EPOCH) {
             let epoch = *step / STEPS_PER_EPOCH;
             // The second of the three is the best: it is neither the first nor the last.
-            let measure =
-                (counters.epoch_loss - 1000.0 * epoch as f64).abs() * if epoch == 2 { 0.0 } else { 1.0 };
+            let measure = if epoch == 2 { 0.0 } else { counters.epoch_loss.abs() + 1.0 };
             record(disk, &mut keeper, ledger, &known.epochs, (EPOCH_DONE, epoch, measure))?;
-            let is_best = counters.best.is_none_or(|(best, _)| measure < best);
-            if is_best {
+            if counters.best.is_none_or(|(best, _)| measure < best) {
                 counters.best = Some((measure, epoch));
+                rank = Rank::Best;
             }
             counters.epoch_loss = 0.0;
-            Some((Kind::Epoch, if is_best { Rank::Best } else { Rank::Ordinary }))
-        } else {
-            step.is_multiple_of(CHECKPOINT_EVERY_STEPS).then_some((Kind::Step, Rank::Ordinary))
-        };
-        if let Some((kind, rank)) = saved {
-            let state = codec::encode(&counters).map_err(text)?;
-            let save = Save {
-                kind,
-                rank,
-                epoch: step.div_ceil(STEPS_PER_EPOCH),
-                step: *step,
-                state,
-                snapshot: model.clone(),
-            };
-            match plan.saving {
-                // The last one must be there: one that is handed over may give way to another.
-                _ if *step == STEPS => keeper.save_now(save).map(|_| ()).map_err(text)?,
-                Saving::Now => keeper.save_now(save).map(|_| ()).map_err(text)?,
-                Saving::Background => keeper.save(save).map(|_| ()).map_err(text)?,
+            if epoch > ledger.file_epoch {
+                keeper.write_file(SMALL_FILE, &small_file(epoch)).map_err(text)?;
+                ledger.file_epoch = epoch;
             }
+            (due, kind) = (true, Kind::Epoch);
         }
-        // In the background a checkpoint is written during the next step, and perhaps the one after.
-        let collected = if *step % CHECKPOINT_EVERY_STEPS == 1 { keeper.flush() } else { keeper.collect() };
-        collected.map_err(text)?;
+        let (epoch, state) = (step.div_ceil(STEPS_PER_EPOCH), codec::encode(&counters).map_err(text)?);
+        let save = Save { kind, rank, epoch, step: *step, state, snapshot: model.clone() };
+        keep(disk, &mut keeper, plan, save, due)?;
         ledger.note(disk, &keeper);
     }
     keeper.flush().map_err(text)?;
@@ -307,6 +314,73 @@ fn process(disk: &SimulatedDisk, plan: &Plan, ledger: &mut Ledger, step: &mut u6
     }
     keeper.link_final().map_err(text)?;
     keeper.close().map_err(text)
+}
+
+/// A file that is replaced at the end of each epoch: more than a sector of it.
+const SMALL_FILE: &str = "epoch.txt";
+
+fn small_file(epoch: u64) -> Vec<u8> {
+    format!("epoch {epoch}\n").repeat(700).into_bytes()
+}
+
+/// Which epoch the small file says; it is whole, or it is not there.
+fn read_small_file(disk: &SimulatedDisk) -> Result<u64, String> {
+    match disk.read(&work_dir().join(SMALL_FILE), u64::MAX) {
+        Err(error) if error.source.kind() == std::io::ErrorKind::NotFound => Ok(0),
+        Err(error) => Err(text(error)),
+        Ok(bytes) => (1..=STEPS / STEPS_PER_EPOCH)
+            .find(|epoch| small_file(*epoch) == bytes)
+            .ok_or_else(|| format!("{SMALL_FILE} is not whole")),
+    }
+}
+
+/// Saves, if that is due, and hears what became of what was saved before.
+fn keep(disk: &SimulatedDisk, keeper: &mut Keeper, plan: &Plan, save: Save, due: bool) -> Result<(), String> {
+    let step = save.step;
+    // The last one must be there: one that is handed over may give way to another.
+    let saved = match plan.saving {
+        _ if !due => Ok(()),
+        Saving::Background if step < STEPS => keeper.save(save.clone()).map(drop),
+        Saving::Background | Saving::Now => keeper.save_now(save.clone()).map(drop),
+    };
+    saved.or_else(|error| deal_with(disk, keeper, plan, error, save.clone()))?;
+    // In the background a checkpoint is written during the next step, and perhaps the one after.
+    let collected = if step % CHECKPOINT_EVERY_STEPS == 1 { keeper.flush() } else { keeper.collect() };
+    collected.map(drop).or_else(|error| deal_with(disk, keeper, plan, error, save))
+}
+
+/// Ends, or goes on after an error: with the same state saved, when the disk does it this time.
+fn deal_with(
+    disk: &SimulatedDisk,
+    keeper: &mut Keeper,
+    plan: &Plan,
+    error: KeepError,
+    save: Save,
+) -> Result<(), String> {
+    match plan.on_error {
+        OnError::End => Err(text(error)),
+        OnError::GoOn if error.is_full() => {
+            match keeper.wait_for_room(error, save, &mut Freed(disk)).map_err(text)? {
+                Room::Returned => Ok(()),
+                Room::GivenUp { cause, .. } => Err(text(cause)),
+            }
+        }
+        OnError::GoOn => keeper.save_now(save).map(drop).map_err(text),
+    }
+}
+
+/// Somebody frees the disk while the program waits.
+struct Freed<'a>(&'a SimulatedDisk);
+
+impl Patience for Freed<'_> {
+    fn paused(&mut self, _shortage: &Shortage) {}
+
+    fn wait(&mut self, _shortage: &Shortage, _pause: Duration) -> Waiting {
+        self.0.heal();
+        Waiting::GoOn
+    }
+
+    fn resumed(&mut self) {}
 }
 
 /// Every record of a journal that can be read.
@@ -369,6 +443,8 @@ pub(crate) struct Outcome {
     pub(crate) history: History,
     /// The bytes of `best`, `last` and `final`.
     pub(crate) links: Vec<Vec<u8>>,
+    /// Which epoch the small file says.
+    pub(crate) file_epoch: u64,
 }
 
 pub(crate) fn outcome(disk: &SimulatedDisk) -> Result<Outcome, String> {
@@ -382,13 +458,18 @@ pub(crate) fn outcome(disk: &SimulatedDisk) -> Result<Outcome, String> {
         disk.read(&path, u64::MAX).map_err(text)
     };
     let links = [Link::Best, Link::Last, Link::Final].into_iter().map(read).collect::<Result<_, _>>()?;
-    Ok(Outcome { history: History::of(&contents.records)?, links })
+    Ok(Outcome { history: History::of(&contents.records)?, links, file_epoch: read_small_file(disk)? })
 }
 
 /// A disk on which another run was, of which only bytes in free sectors remain.
 pub(crate) fn used_disk(plan: &Plan) -> SimulatedDisk {
     let disk = SimulatedDisk::new();
-    let other = Plan { seed: plan.seed + 1, durability: Durability::Step, saving: Saving::Now };
+    let other = Plan {
+        seed: plan.seed + 100,
+        durability: Durability::Step,
+        saving: Saving::Now,
+        on_error: OnError::End,
+    };
     run(&disk, &other).1.unwrap();
     for (path, _) in disk.files() {
         disk.remove(&path).unwrap();

@@ -71,16 +71,20 @@ pub(super) fn take_up(
     let ended = match (&keeper.history.finished, &keeper.history.last_end) {
         (Some(_), _) => "finished".to_owned(),
         (None, Some(end)) => end.clone(),
-        (None, None) => "ended without a word (killed, or power lost)".to_owned(),
+        (None, None) => {
+            format!("ended without a word at step {} (killed, or power lost)", keeper.history.last_step())
+        }
     };
     let repeated = match to_repeat {
-        0 => "no step to be computed again".to_owned(),
+        0 => "no step has to be computed again".to_owned(),
         steps if changes.affects_steps() => {
             format!("{} discarded, because what computes changed", counted(steps, "recorded step"))
         }
-        steps => format!("{} to be computed again and compared with the journal", counted(steps, "step")),
+        steps => {
+            format!("{} will be computed again and compared with the journal", counted(steps, "step"))
+        }
     };
-    progress.info(&format!("The previous attempt {ended}; {repeated}"));
+    progress.info(&format!("The previous process {ended}; {repeated}"));
     // What discards steps comes before what it is discarded for: a process that dies between the two leaves a
     // journal in which the change is still to be made, and never old steps that pass for new ones.
     let attempt = keeper.history.attempts + 1;

@@ -33,6 +33,8 @@ pub(super) fn build(settings: &mut Settings, cores: usize) -> Option<Plan> {
     let top = run::top(&mut reader, cores);
     let train = run::train(&mut reader, data.as_ref());
     let checkpoint = run::checkpoint(&mut reader);
+    let stop = run::stop(&mut reader);
+    let memory = run::memory(&mut reader);
     let (data, loss) = (data?, loss?);
     run::check_metrics(&mut reader, metrics.as_deref(), &loss);
     data::check_targets(&mut reader, &data, &loss);
@@ -50,6 +52,8 @@ pub(super) fn build(settings: &mut Settings, cores: usize) -> Option<Plan> {
         schedule: schedule?,
         train: train?,
         checkpoint: checkpoint?,
+        stop: stop?,
+        memory: memory?,
     })
 }
 

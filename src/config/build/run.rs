@@ -2,6 +2,7 @@
 
 use super::Reader;
 use super::text_of;
+use crate::config::interruption::{MemoryPlan, MicroBatch, OnOom, StopPlan, Usr1};
 use crate::config::plan::{
     CheckpointPlan, DataPlan, Device, Durability, EarlyStopping, LossPlan, Metric, TargetUse, TrainPlan,
 };
@@ -46,7 +47,7 @@ pub(super) fn check_metrics(reader: &mut Reader<'_>, metrics: Option<&[Metric]>,
 pub(super) fn train(reader: &mut Reader<'_>, data: Option<&DataPlan>) -> Option<TrainPlan> {
     let epochs = reader.integer("train.epochs");
     let batch_size = reader.integer::<usize>("train.batch_size");
-    let micro_batch = reader.optional_integer::<usize>("train.micro_batch");
+    let micro_batch = micro_batch(reader);
     let eval_batch_size = reader.optional_integer("train.eval_batch_size");
     let clip_norm = reader.optional_float("train.clip_norm");
     let clip_value = reader.optional_float("train.clip_value");
@@ -54,7 +55,7 @@ pub(super) fn train(reader: &mut Reader<'_>, data: Option<&DataPlan>) -> Option<
     let max_time_s = reader.optional_float("train.max_time_s");
     let early_stopping = early_stopping(reader, data);
     let max_refused_steps = reader.integer("train.max_refused_steps");
-    if let (Some(batch_size), Some(Some(micro_batch))) = (batch_size, micro_batch)
+    if let (Some(batch_size), Some(MicroBatch::Examples(micro_batch))) = (batch_size, micro_batch)
         && micro_batch > batch_size
     {
         let path = KeyPath::dotted("train.micro_batch");
@@ -73,6 +74,16 @@ pub(super) fn train(reader: &mut Reader<'_>, data: Option<&DataPlan>) -> Option<
         early_stopping: early_stopping?,
         max_refused_steps: max_refused_steps?,
     })
+}
+
+fn micro_batch(reader: &mut Reader<'_>) -> Option<MicroBatch> {
+    let path = "train.micro_batch";
+    let given = reader.optional(path, |reader, value| match value {
+        // The one word that the key takes.
+        Value::Text(_) => Some(MicroBatch::Auto),
+        number => reader.converted(path, &number).map(MicroBatch::Examples),
+    });
+    given.map(|given| given.unwrap_or(MicroBatch::Whole))
 }
 
 #[expect(clippy::option_option, reason = "wrong, not set and set are three things")]
@@ -116,4 +127,24 @@ pub(super) fn checkpoint(reader: &mut Reader<'_>) -> Option<CheckpointPlan> {
         keep_last: keep_last?,
         durability: durability?,
     })
+}
+
+pub(super) fn stop(reader: &mut Reader<'_>) -> Option<StopPlan> {
+    let grace_s = reader.float("stop.grace_s");
+    let usr1 = match reader.text("stop.usr1")?.as_str() {
+        "save" => Some(Usr1::Save),
+        "stop" => Some(Usr1::Stop),
+        _ => None,
+    };
+    Some(StopPlan { grace_s: grace_s?, usr1: usr1? })
+}
+
+pub(super) fn memory(reader: &mut Reader<'_>) -> Option<MemoryPlan> {
+    let on_oom = match reader.text("memory.on_oom")?.as_str() {
+        "shrink" => Some(OnOom::Shrink),
+        "stop" => Some(OnOom::Stop),
+        _ => None,
+    };
+    let watch = reader.bool("memory.watch");
+    Some(MemoryPlan { on_oom: on_oom?, watch: watch? })
 }

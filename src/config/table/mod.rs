@@ -34,6 +34,8 @@ pub fn keys() -> impl Iterator<Item = &'static Key> {
         .chain(schedule::SCHEDULE)
         .chain(running::TRAIN)
         .chain(running::CHECKPOINT)
+        .chain(running::STOP)
+        .chain(running::MEMORY)
 }
 
 /// What stands at a path.

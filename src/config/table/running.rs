@@ -1,4 +1,4 @@
-//! Settings of the run as a whole: seed, device, metrics, `[train]`, `[checkpoint]`.
+//! Settings of the run as a whole: seed, device, metrics, `[train]`, `[checkpoint]`, `[stop]`, `[memory]`.
 
 use crate::config::differences::Class;
 use crate::config::key::DefaultValue::{Always, By, Derived, Unset};
@@ -74,8 +74,9 @@ pub(super) const TRAIN: &[Key] = &[
         .unit("examples"),
     Key::new(
         "train.micro_batch",
-        "Examples per gradient computation; the gradients of a batch are accumulated. Smaller needs less memory.",
-        Takes::from(1),
+        "Examples per gradient computation; the gradients of a batch are accumulated. Smaller needs less memory. \
+         \"auto\" finds the most that fit before the first step.",
+        Takes::IntegerOr { min: 1, word: "auto" },
         Unset { words: "the whole batch", example: "16" },
     )
     .unit("examples")
@@ -197,5 +198,44 @@ pub(super) const CHECKPOINT: &[Key] = &[
     )
     .unit("seconds")
     .only_with("checkpoint.durability", &["interval"])
+    .class(Class::Free),
+];
+
+pub(super) const STOP: &[Key] = &[
+    Key::new(
+        "stop.grace_s",
+        "Time after a stop signal within which the state is made durable; then the process leaves with what is \
+         durable. Below what the scheduler grants between its signal and its kill.",
+        Takes::Float(FloatRange::POSITIVE),
+        Always("25.0"),
+    )
+    .unit("seconds")
+    .class(Class::Free)
+    .also_known_as(&["grace", "grace_period", "terminationGracePeriodSeconds"]),
+    Key::new(
+        "stop.usr1",
+        "What SIGUSR1 does: save and go on, or save and stop as the other stop signals do (Slurm: \
+         --signal=USR1@90).",
+        Takes::Choice(&["save", "stop"]),
+        Always("\"save\""),
+    )
+    .class(Class::Free),
+];
+
+pub(super) const MEMORY: &[Key] = &[
+    Key::new(
+        "memory.on_oom",
+        "What happens when memory for a step can not be had: halve the micro-batch and go on, or save and stop.",
+        Takes::Choice(&["shrink", "stop"]),
+        Always("\"shrink\""),
+    )
+    .class(Class::Free),
+    Key::new(
+        "memory.watch",
+        "Whether the limits of control groups and the machine's memory are watched, so that the state is saved before \
+         the kernel kills the process.",
+        Takes::Bool,
+        Always("true"),
+    )
     .class(Class::Free),
 ];

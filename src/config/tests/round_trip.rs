@@ -34,7 +34,7 @@ fn plans() -> Vec<Plan> {
         ),
         plan_of_user("data.validation_fraction = 0.1\ndata.shuffle = false\ndata.drop_last = true"),
         plan_of_sets(&[
-            "train.micro_batch=8",
+            "train.micro_batch=auto",
             "train.eval_batch_size=9",
             "train.clip_norm=0.1",
             "train.clip_value=1e-300",
@@ -43,7 +43,12 @@ fn plans() -> Vec<Plan> {
             "train.early_stopping.patience=4",
             "train.early_stopping.monitor=val_accuracy",
             "checkpoint.every_steps=3",
+            "stop.usr1=stop",
+            "stop.grace_s=90",
+            "memory.on_oom=stop",
+            "memory.watch=false",
         ]),
+        plan_of_sets(&["train.micro_batch=8"]),
     ];
     for durability in ["step", "checkpoint", "interval"] {
         plans.push(plan_of_sets(&[&format!("checkpoint.durability={durability}")]));
@@ -145,6 +150,7 @@ fn other_value(key: &Key) -> String {
     match key.takes {
         Takes::Bool => (key.example() != "true").to_string(),
         Takes::Integer { min, .. } => (min.max(0) + 7).to_string(),
+        Takes::IntegerOr { word, .. } => format!("\"{word}\""),
         Takes::Float(range) | Takes::Single(range) => number(&range).to_owned(),
         Takes::FloatPair(_) | Takes::Floats(_) | Takes::Singles(_) => "[0.5, 0.25]".to_owned(),
         Takes::Text if key.path.ends_with("monitor") => "\"train_loss\"".to_owned(),
@@ -372,7 +378,7 @@ fn the_class_of_every_setting_is_a_decision() {
     let of = |class: Class| keys().filter(|key| key.class == class).map(|key| key.path).collect::<Vec<_>>();
     let free = of(Class::Free);
     let is_about_saving_or_length = |path: &&str| {
-        path.starts_with("checkpoint.")
+        ["checkpoint.", "stop.", "memory."].iter().any(|table| path.starts_with(table))
             || path.starts_with("train.early_stopping.")
             || path.starts_with("train.max_")
             // What lies at a path is compared by its content.

@@ -11,6 +11,8 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
+use trainer_runtime::signals::Companion;
+
 use super::announce::{Announce, Event};
 use super::fetch::FetchError;
 use super::wheels::Wheel;
@@ -150,6 +152,8 @@ fn run_watched(
     announce: &dyn Announce,
 ) -> io::Result<ExitStatus> {
     let mut child = client.spawn()?;
+    // A signal that ends this process ends the client, too.
+    let _companion = Companion::new(&child);
     let (stop, stopped) = mpsc::channel::<()>();
     thread::scope(|scope| {
         scope.spawn(move || {

@@ -283,6 +283,10 @@ impl Operands {
                 Input::Ints { dims, values } => {
                     constants.push((name.clone(), Tensor::from_i64(dims.clone(), values)));
                 }
+                Input::SmallInts { values } => {
+                    let values: Vec<f64> = values.iter().map(|value| *value as f64).collect();
+                    constants.push((name.clone(), Tensor::from_f64(Dtype::I32, vec![values.len()], &values)));
+                }
                 Input::Bools { dims, values } => {
                     let values: Vec<u8> = values.iter().map(|value| u8::from(*value)).collect();
                     let kind = ValueType::new(Dtype::Bool, dims.clone());

@@ -14,10 +14,14 @@ mod conv;
 mod einsum;
 mod exponential;
 mod indexing;
+mod loss;
 mod matrix;
 mod normalization;
+mod pad;
 mod pool;
+mod recurrent;
 mod reduction;
+mod resize;
 mod shape;
 mod structural;
 mod trigonometric;
@@ -39,7 +43,11 @@ fn all_cases() -> Vec<Case> {
         indexing::cases(),
         matrix::cases(),
         normalization::cases(),
+        loss::cases(),
+        pad::cases(),
+        resize::cases(),
         pool::cases(),
+        recurrent::cases(),
         reduction::cases(),
         shape::cases(),
         structural::cases(),
@@ -114,7 +122,11 @@ families! {
     reads_and_writes_at_positions_match_central_differences: indexing,
     matrix_products_match_central_differences: matrix,
     normalizations_match_central_differences: normalization,
+    losses_match_central_differences: loss,
+    pads_match_central_differences: pad,
     pools_match_central_differences: pool,
+    resizing_matches_central_differences: resize,
+    recurrent_layers_match_central_differences: recurrent,
     reductions_match_central_differences: reduction,
     shape_operators_match_central_differences: shape,
     structural_operators_match_central_differences: structural,

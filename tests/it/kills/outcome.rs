@@ -46,11 +46,25 @@ impl Outcome {
     pub fn check(&self, dir: &WorkDir) {
         let other = Self::of(dir);
         self.result.check_equals(&other.result);
-        assert!(self.final_checkpoint == other.final_checkpoint, "bytes of the final checkpoint");
-        assert!(self.model == other.model, "bytes of model.onnx");
+        check_bytes("the final checkpoint", &self.final_checkpoint, &other.final_checkpoint);
+        check_bytes("model.onnx", &self.model, &other.model);
         assert_eq!(self.records, other.records, "records of the journal");
         check_no_litter(&dir.path());
     }
+}
+
+/// That these are equal; if not, shows the surroundings of the first difference.
+#[track_caller]
+fn check_bytes(what: &str, expected: &[u8], found: &[u8]) {
+    let differing = expected.iter().zip(found).position(|(expected, found)| expected != found);
+    let Some(at) = differing else {
+        return assert_eq!(expected.len(), found.len(), "bytes in {what}");
+    };
+    let around = |bytes: &[u8]| {
+        let range = at.saturating_sub(100)..(at + 100).min(bytes.len());
+        bytes[range].escape_ascii().to_string()
+    };
+    panic!("{what} differs at byte {at}:\n{}\n{}", around(expected), around(found));
 }
 
 /// The record without what depends on the clock and on the number of processes; `None` if all of it does.

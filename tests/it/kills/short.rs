@@ -1,14 +1,14 @@
 //! The campaigns in small: some forty kills.
 
 use super::outcome::{check_image, copy_folder};
-use super::tracer::{REWRITES, Side, refusal};
+use super::tracer::{Next, REWRITES, Side, Stop, refusal, trace};
 use super::{Aim, Blow, Boundary, Effect, STEPS, points, sixty_steps, undisturbed};
 use crate::work_dir::{Ended, WorkDir};
 use std::process::Stdio;
 use std::time::Duration;
 
 /// Whether processes can be traced; says why not.
-fn can_trace() -> bool {
+pub(super) fn can_trace() -> bool {
     let refusal = refusal();
     if let Some(reason) = &refusal {
         println!("not tested: {reason}");
@@ -134,4 +134,28 @@ fn a_run_killed_again_and_again_ends_as_an_undisturbed_one() {
         dir.finish(&[]);
         expected.check(&dir);
     }
+}
+
+#[test]
+fn a_slow_disk_does_not_change_which_checkpoint_is_the_final_one() {
+    if !can_trace() {
+        return;
+    }
+    let dir = sixty_steps(&[]);
+    let (mut is_held, mut is_last_epoch_over) = (false, false);
+    // While the first checkpoint is written, that of the fourth epoch waits and, being the best, gives way to none.
+    let mut look = |stop: &Stop<'_>| {
+        let path = stop.point.path.to_str().unwrap();
+        if !is_held && path.starts_with("checkpoints/") && stop.point.call == "fdatasync" {
+            is_held = true;
+            return Next::Hold;
+        }
+        is_last_epoch_over |= path == "history.csv" && stop.point.call == "rename" && stop.point.nth == 5;
+        // The last call of the main thread before it asks for the checkpoint of the last epoch.
+        let is_table_written = is_last_epoch_over && stop.point.call == "close" && stop.side == Side::Behind;
+        if is_table_written { Next::Release } else { Next::GoOn }
+    };
+    trace(&mut dir.command(&[]), &dir.path(), &mut look).unwrap().check_code(0);
+    assert!(is_held, "no checkpoint was held up");
+    undisturbed(&[]).check(&dir);
 }

@@ -37,6 +37,10 @@ pub enum Next {
     CutAndKill,
     /// The call is not made and fails with this error. Before a call only.
     Fail(i32),
+    /// The thread stays where it is, before the call, as on a slow disk; the others go on.
+    Hold,
+    /// Threads that were held go on, and so does this one.
+    Release,
 }
 
 /// A process that is stopped at a call.
@@ -103,6 +107,7 @@ pub fn trace(
         in_calls: HashMap::new(),
         counts: BTreeMap::new(),
         begun: BTreeSet::new(),
+        held: BTreeSet::new(),
     };
     let status = tracer.follow(look)?;
     let [mut stdout, mut stderr] = output;
@@ -199,6 +204,7 @@ struct Tracer {
     counts: BTreeMap<(String, &'static str, PathBuf), u64>,
     /// Threads that have been seen: the first stop of each is of our making.
     begun: BTreeSet<i32>,
+    held: BTreeSet<i32>,
 }
 
 impl Tracer {
@@ -233,7 +239,7 @@ impl Tracer {
         let signal = libc::WSTOPSIG(status);
         if signal == libc::SIGTRAP | 0x80 {
             self.at_call(tid, look)?;
-            return request(libc::PTRACE_SYSCALL, tid, 0, 0);
+            return if self.held.contains(&tid) { Ok(()) } else { request(libc::PTRACE_SYSCALL, tid, 0, 0) };
         }
         // Of signals, the process gets those that were sent to it.
         let ours = is_new || signal == libc::SIGTRAP;
@@ -265,6 +271,11 @@ impl Tracer {
         let stop = Stop { point: &point, side: Side::Before, effect: call.effect, tid, args: &args };
         let then = match look(&stop) {
             Next::GoOn => Then::Look,
+            Next::Release => self.release().map(|()| Then::Look)?,
+            Next::Hold => {
+                self.held.insert(tid);
+                Then::Look
+            }
             Next::Kill => return self.kill(),
             Next::CutAndKill => {
                 assert_eq!(call.effect, Effect::Writes, "{point} writes nothing");
@@ -291,8 +302,15 @@ impl Tracer {
         match look(&stop) {
             Next::GoOn => Ok(()),
             Next::Kill => self.kill(),
+            Next::Release => self.release(),
             other => panic!("{other:?} behind {point}"),
         }
+    }
+
+    fn release(&mut self) -> io::Result<()> {
+        std::mem::take(&mut self.held)
+            .into_iter()
+            .try_for_each(|tid| request(libc::PTRACE_SYSCALL, tid, 0, 0))
     }
 
     fn kill(&self) -> io::Result<()> {

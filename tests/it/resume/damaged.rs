@@ -120,7 +120,7 @@ fn without_checkpoints_every_recorded_step_is_computed_again_and_compared() {
     let dir = killed_with_checkpoints();
     remove_checkpoints(&dir);
     let recorded = dir.steps().len();
-    let again = format!("{recorded} steps to be computed again and compared with the journal");
+    let again = format!("{recorded} steps will be computed again and compared with the journal");
     dir.finish(&[]).check_says(&["from the initial weights", &again]);
     dir.result().check_equals(&undisturbed(&["checkpoint.every_steps=10"]));
 }

@@ -19,7 +19,11 @@ fn check_killed(steps: &[u64], more: &[&str]) {
     for step in steps {
         dir.kill_at_step(*step, &[]);
     }
-    dir.finish(&[]).check_says(&["Resuming run ", "ended without a word (killed, or power lost)"]);
+    dir.finish(&[]).check_says(&[
+        "Resuming run ",
+        " (killed, or power lost)",
+        "ended without a word at step ",
+    ]);
     dir.result().check_equals(&undisturbed(more));
 }
 
@@ -123,9 +127,10 @@ fn check_stopped(signal: Signal, code: i32, name: &str) {
     let saved = dir.checkpoints().into_iter().next_back().unwrap();
     assert!(matches!(saved.kind, Kind::Emergency(_)), "{saved}");
     assert_eq!(saved.step, dir.steps().last().unwrap().step, "a step was recorded and not saved");
-    ended.check_says(&[&format!("{name}: saved step {}. Run the same command again", saved.step)]);
+    let said = format!("Saved step {}. Run the same command again to go on.", saved.step);
+    ended.check_says(&[&format!("{name} received: "), &said]);
     let again = dir.finish(&[]);
-    again.check_says(&[&format!("was stopped by {name}; no step to be computed again")]);
+    again.check_says(&[&format!("was stopped by {name}; no step has to be computed again")]);
     dir.result().check_equals(&undisturbed(&[]));
 }
 

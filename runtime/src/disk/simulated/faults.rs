@@ -24,12 +24,14 @@ pub enum Fault {
     TooManyOpenFiles,
     /// `EROFS`: the file system became read-only, as ext4 does after an error.
     ReadOnly,
+    /// `EOPNOTSUPP`: the file system does not know the operation, as many do not know hard links.
+    Unsupported,
     /// A write takes half of the bytes, at least one. Other operations are not affected.
     ShortWrite,
 }
 
 impl Fault {
-    /// Every fault.
+    /// Every fault that any operation can meet.
     pub const ALL: [Fault; 6] = [
         Fault::Io,
         Fault::NoSpace,
@@ -47,6 +49,7 @@ impl Fault {
             Fault::Quota => Errno::DQUOT,
             Fault::TooManyOpenFiles => Errno::MFILE,
             Fault::ReadOnly => Errno::ROFS,
+            Fault::Unsupported => Errno::OPNOTSUPP,
             Fault::ShortWrite => return None,
         };
         Some(errno.into())

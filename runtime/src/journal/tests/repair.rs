@@ -102,6 +102,18 @@ fn check_crashes(damage: impl Fn(&Path), kept: u64) {
 const SECOND: [usize; 2] = [HEADER_BYTES, HEADER_BYTES + 32 + 3];
 
 #[test]
+fn kept_segments_without_a_record_stay_as_they_are() {
+    let dir = tempfile::tempdir().unwrap();
+    // Each process begins a segment, and none of these appended anything.
+    (0..3).for_each(|_| drop(open(dir.path())));
+    let kept = [1, 2].map(|number| fs::read(segment(dir.path(), number)).unwrap());
+    edit(dir.path(), 3, |bytes| bytes[40] ^= 1);
+    examine(&RealDisk, dir.path()).unwrap().apply(&RealDisk::shared()).unwrap();
+    assert_eq!([1, 2].map(|number| fs::read(segment(dir.path(), number)).unwrap()), kept);
+    assert!(open(dir.path()).records.is_empty());
+}
+
+#[test]
 fn a_damaged_record_loses_itself_and_those_behind_it() {
     check_repaired(|dir| edit(dir, 2, |bytes| bytes[SECOND[1] + 8] ^= 1), 3, 12, 8);
     check_repaired(|dir| edit(dir, 2, |bytes| bytes[SECOND[0] + 30] ^= 1), 2, 12, 9);

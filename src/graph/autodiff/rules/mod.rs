@@ -13,10 +13,14 @@ mod conv;
 mod einsum;
 mod exponential;
 mod indexing;
+mod loss;
 mod matrix;
 mod normalization;
+mod pad;
 mod pool;
+mod recurrent;
 mod reduction;
+mod resize;
 mod shape;
 mod structural;
 mod trigonometric;
@@ -116,11 +120,15 @@ const FAMILIES: &[&[Rule]] = &[
     attention::RULES,
     conv::RULES,
     pool::RULES,
+    pad::RULES,
+    resize::RULES,
+    recurrent::RULES,
     batch_normalization::RULES,
     normalization::RULES,
     reduction::RULES,
     shape::RULES,
     indexing::RULES,
+    loss::RULES,
     structural::RULES,
     zero::RULES,
 ];

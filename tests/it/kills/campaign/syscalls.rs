@@ -6,9 +6,8 @@ use crate::kills::calls::{Effect, Point};
 use crate::kills::outcome::{check_image, copy_folder};
 use crate::kills::tracer::REWRITES;
 use crate::kills::{Aim, Blow, points, sixty_steps, undisturbed};
+use crate::work_dir::WorkDir;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 /// How often a trial is repeated if the run did not come to the point: what a thread does first depends on the machine.
@@ -72,59 +71,62 @@ fn syscalls() {
     run_all("syscalls", aims.into_iter().map(trial).collect());
 }
 
-/// The kills from which every step of a recovery is tried: this blow, the last time that a run makes this call on a file
-/// whose path ends so.
-const IMAGES: [(Blow, &str, &str); 12] = [
-    (Blow::KillBehind, "mkdir", "journal"),
-    (Blow::CutAndKill, "write", "00000001.wal.tmp"),
-    (Blow::KillBefore, "rename", "trainer.toml"),
-    (Blow::CutAndKill, "write", "00000001.wal"),
-    (Blow::KillBefore, "fdatasync", "step-00000032.safetensors.tmp"),
-    (Blow::CutAndKill, "write", "step-00000032.safetensors.tmp"),
-    (Blow::KillBehind, "rename", "step-00000032.safetensors"),
-    (Blow::KillBehind, "rename", "epoch-0004-step-00000048.safetensors"),
-    (Blow::KillBehind, "linkat", "last.safetensors.tmp"),
-    (Blow::KillBehind, "linkat", "best.safetensors.tmp"),
-    (Blow::KillBehind, "unlink", "step-00000032.safetensors"),
-    (Blow::KillBefore, "rename", "model.onnx"),
+/// The kills from which every step of a recovery is tried: this blow, at the middle one of the times that a run makes this
+/// call on a file whose path begins and ends so.
+const IMAGES: [(Blow, &str, &str, &str); 12] = [
+    (Blow::KillBehind, "mkdir", "journal", ""),
+    (Blow::CutAndKill, "write", "journal", ".wal.tmp"),
+    (Blow::KillBefore, "rename", "trainer.toml", ""),
+    (Blow::CutAndKill, "write", "journal", ".wal"),
+    (Blow::KillBefore, "fdatasync", "checkpoints/step-", ".tmp"),
+    (Blow::CutAndKill, "write", "checkpoints/step-", ".tmp"),
+    (Blow::KillBehind, "rename", "checkpoints/step-", ".safetensors"),
+    (Blow::KillBehind, "rename", "checkpoints/epoch-", ".safetensors"),
+    (Blow::KillBehind, "linkat", "checkpoints/last", ".tmp"),
+    (Blow::KillBehind, "linkat", "checkpoints/best", ".tmp"),
+    (Blow::KillBehind, "unlink", "checkpoints/step-", ".safetensors"),
+    (Blow::KillBefore, "rename", "model.onnx", ""),
 ];
+
+/// The files of a run that was killed so.
+fn killed(blow: Blow, call: &str, beginning: &str, ending: &str) -> WorkDir {
+    let is_it = |point: &Point| {
+        let path = point.path.to_str().unwrap();
+        point.call == call && path.starts_with(beginning) && path.ends_with(ending)
+    };
+    // The checkpoint may give way to a newer one in the run that is to be killed; another is asked then.
+    for _ in 0..ATTEMPTS {
+        let found: Vec<Point> =
+            points(&sixty_steps(&[])).into_iter().map(|(point, _)| point).filter(is_it).collect();
+        let dir = sixty_steps(&[]);
+        let point = found.get(found.len() / 2).cloned();
+        if point.is_some_and(|point| Aim { point, blow }.strike(&dir).is_some()) {
+            return dir;
+        }
+    }
+    panic!("no run came to {call} of {beginning}...{ending}");
+}
 
 #[test]
 #[ignore = "a campaign: scripts/faults/run.sh recovery"]
 fn recovery() {
-    let images = tempfile::tempdir().unwrap();
+    let images: Vec<WorkDir> =
+        IMAGES.into_iter().map(|(blow, call, start, end)| killed(blow, call, start, end)).collect();
     let mut trials = Vec::new();
     let mut all_aims = Vec::new();
-    for (index, (blow, call, ending)) in IMAGES.into_iter().enumerate() {
-        let image = images.path().join(index.to_string());
-        let is_it = |point: &Point| {
-            point.call == call && point.path.as_os_str().as_bytes().ends_with(ending.as_bytes())
-        };
-        // The checkpoint may have given way to a newer one in this run; another is asked then.
-        let struck = (0..ATTEMPTS).any(|_| {
-            let dir = sixty_steps(&[]);
-            let found = points(&sixty_steps(&[])).into_iter().map(|(point, _)| point).rfind(is_it);
-            let is_struck = found.is_some_and(|point| Aim { point, blow }.strike(&dir).is_some());
-            if is_struck {
-                copy_folder(&dir.path(), &image);
-            }
-            is_struck
-        });
-        assert!(struck, "no run came to {call} of {ending}");
+    for ((blow, call, start, end), image) in IMAGES.into_iter().zip(&images) {
         let dir = sixty_steps(&[]);
-        copy_folder(&image, &dir.path());
+        copy_folder(&image.path(), &dir.path());
         let aims =
             aims(points(&dir).into_iter().take_while(|(point, _)| !is_new_checkpoint(point)).collect());
-        all_aims.extend(aims.clone());
         for aim in aims {
-            let image = image.clone();
-            let name = format!("after {blow:?} {call} {ending}: {aim}");
-            trials.push(Trial::new(name, move |record| check(&aim, Some(&image), record)));
+            let name = format!("after {blow:?} {call} {start}{end}: {aim}");
+            all_aims.push(aim.clone());
+            trials.push(Trial::new(name, move |record| check(&aim, Some(&image.path()), record)));
         }
     }
     print_points("recovery", &all_aims);
     run_all("recovery", trials);
-    fs::remove_dir_all(images.path()).unwrap();
 }
 
 /// Whether the recovery is over, and the run goes on as the other campaign has it.

@@ -44,18 +44,8 @@ pub(super) struct Source<'a> {
 }
 
 impl Recipe {
-    pub(super) fn new(
-        dataset: &Dataset,
-        targets: &[Target],
-        runtime: &Runtime,
-        place: Place,
-    ) -> Self {
-        Self {
-            runtime: runtime.clone(),
-            place,
-            inputs: inputs(dataset.train()),
-            targets: targets.to_vec(),
-        }
+    pub(super) fn new(dataset: &Dataset, targets: &[Target], runtime: &Runtime, place: Place) -> Self {
+        Self { runtime: runtime.clone(), place, inputs: inputs(dataset.train()), targets: targets.to_vec() }
     }
 
     fn spec<'s>(&'s self, source: &Source<'s>, batch: usize) -> StepSpec<'s> {

@@ -16,6 +16,7 @@ mod damage;
 mod faults;
 mod power_loss;
 mod program;
+mod returned;
 
 /// How much of a campaign is run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -17,7 +17,7 @@ use outcome::Outcome;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock};
-use tracer::{Next, Side, Stop, trace};
+use tracer::{Next, Pace, Side, Stop, trace};
 use trainer::train::event::Event;
 
 /// Sixty steps in five epochs, with a checkpoint every four steps, of which few are kept, and with a best epoch that is
@@ -71,10 +71,12 @@ enum Blow {
 /// At which call of a process.
 #[derive(Debug, Clone)]
 enum At {
-    /// A call that need not come again: what the threads get to do depends on the machine.
     Point(Point),
-    /// The Nth storage call of a thread, whichever it is. Of the threads of a run, each has about as many in every run.
-    Nth { thread: String, ordinal: u64 },
+    /// The Nth storage call of a thread, whichever it is.
+    Nth {
+        thread: String,
+        ordinal: u64,
+    },
 }
 
 impl At {
@@ -127,6 +129,7 @@ impl Aim {
     /// Runs until the blow falls; `None` if it never came to the call.
     #[track_caller]
     fn strike(&self, dir: &WorkDir) -> Option<Struck> {
+        // In turn, a run makes the calls that another made.
         let mut struck = None;
         let mut look = |stop: &Stop<'_>| {
             let next = self.next(stop);
@@ -135,7 +138,7 @@ impl Aim {
             }
             next
         };
-        let ended = trace(&mut dir.command(&[]), &dir.path(), &mut look).unwrap();
+        let ended = trace(&mut dir.command(&[]), &dir.path(), Pace::InTurn, &mut look).unwrap();
         let is_killed = struck.is_some() && !matches!(self.blow, Blow::Fail(_));
         assert!(!is_killed || ended.killed_by == Some(libc::SIGKILL), "{ended:?}");
         struck.map(|point| Struck { point, ended })
@@ -160,7 +163,7 @@ fn calls_of(dir: &WorkDir) -> Vec<Made> {
         }
         Next::GoOn
     };
-    trace(&mut dir.command(&[]), &dir.path(), &mut look).unwrap().check_code(0);
+    trace(&mut dir.command(&[]), &dir.path(), Pace::InTurn, &mut look).unwrap().check_code(0);
     made
 }
 
@@ -206,14 +209,14 @@ impl Boundary {
 
     /// Runs until the record is written, on this side of it, and kills the process there.
     #[track_caller]
-    fn strike(self, side: Side, dir: &WorkDir) {
+    fn strike(self, side: Side, pace: Pace, dir: &WorkDir) {
         let mut look = |stop: &Stop<'_>| {
             let is_write = stop.effect == Effect::Writes && stop.side == side;
             let is_it =
                 is_write && records(&stop.point.path, &stop.bytes()).iter().any(|event| self.is(event));
             if is_it { Next::Kill } else { Next::GoOn }
         };
-        let ended = trace(&mut dir.command(&[]), &dir.path(), &mut look).unwrap();
+        let ended = trace(&mut dir.command(&[]), &dir.path(), pace, &mut look).unwrap();
         assert_eq!(ended.killed_by, Some(libc::SIGKILL), "{self:?} was never recorded: {ended:?}");
     }
 }

@@ -5,7 +5,7 @@
 use super::calls::Effect;
 use super::outcome::check_image;
 use super::short::can_trace;
-use super::tracer::{Next, REWRITES, Side, Stop, trace};
+use super::tracer::{Next, Pace, REWRITES, Side, Stop, trace};
 use super::{Boundary, sixty_steps, undisturbed};
 use crate::work_dir::{Ended, WorkDir};
 use std::collections::BTreeMap;
@@ -104,7 +104,7 @@ fn check_finishes(dir: &WorkDir) {
 /// A run that was killed in its fourth epoch, in what is already there of a work directory.
 #[track_caller]
 fn killed(dir: &WorkDir) {
-    Boundary::Step(38).strike(Side::Behind, dir);
+    Boundary::Step(38).strike(Side::Behind, Pace::InTurn, dir);
 }
 
 #[test]
@@ -188,7 +188,7 @@ fn a_quota_that_is_used_up_is_named_and_the_same_command_finishes_when_there_is_
             written += usize::from(is_write);
             if is_write && written > writes { Next::Fail(libc::EDQUOT) } else { Next::GoOn }
         };
-        let ended = trace(&mut dir.command(&[]), &dir.path(), &mut look).unwrap();
+        let ended = trace(&mut dir.command(&[]), &dir.path(), Pace::InTurn, &mut look).unwrap();
         ended.check_code(STORAGE_FAILED).check_says(&["uota exceeded", dir.path().to_str().unwrap()]);
         check_image(&dir.path());
         check_finishes(&dir);

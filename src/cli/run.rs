@@ -31,6 +31,7 @@ use trainer_runtime::keeper::{OpenError, RecoverError};
 use trainer_runtime::lock::{LockError, WorkDirLock};
 use trainer_runtime::signals::{Signal, Signals};
 
+mod confusion;
 mod interrupt;
 mod portions;
 mod record;
@@ -126,7 +127,7 @@ pub fn run(args: &RunArgs, global: &GlobalArgs, signals: &Signals) -> Result<Exi
         progress.line(&slow_save(&format!("{save_s:.0} s"), prepared.plan.stop.grace_s));
     }
     control.enter(Phase::Exporting);
-    finish(&ending, &prepared, &mut keeper, &progress, announced)
+    finish(&ending, &mut prepared, &mut keeper, &progress, announced)
 }
 
 /// Notes in the journal why the process ends, so that the next one does not take it for a kill.
@@ -341,7 +342,7 @@ fn refuse_changes(changes: &Changes, args: &RunArgs) -> Result<(), Failure> {
 
 fn finish(
     ending: &Ending,
-    prepared: &Prepared,
+    prepared: &mut Prepared,
     keeper: &mut Keeper,
     progress: &Progress,
     since: Instant,
@@ -375,6 +376,7 @@ fn finish(
     let state = prepared.engine.snapshot().map_err(fail(Exit::Failure))?;
     export(prepared, &state, &**keeper.disk(), &path).map_err(fail(Exit::StorageFailed))?;
     keeper.link_final()?;
+    confusion::write(prepared, keeper, progress)?;
     let epoch = completed(keeper, step).map(|epoch| epoch.epoch).max().unwrap_or(0);
     keeper.record(Event::Finished(Finished { step, epoch, reason: reason.to_owned() }))?;
     keeper.sync()?;

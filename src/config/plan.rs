@@ -185,6 +185,27 @@ pub enum Metric {
     TopK(usize),
     /// Mean absolute error.
     Mae,
+    /// Right answers among those that name a class.
+    Precision(Average),
+    /// Right answers among the examples of a class.
+    Recall(Average),
+    /// Harmonic mean of precision and recall.
+    F1(Average),
+    /// Area under the receiver operating characteristic; of several classes the mean of each against the rest.
+    Auroc,
+    /// `e` to the mean negative log-probability of the target.
+    Perplexity,
+    /// Coefficient of determination.
+    R2,
+}
+
+/// How a score of a class becomes one of all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Average {
+    /// The mean over the classes that occur; with one logit the score of yes.
+    Macro,
+    /// The score of all answers together.
+    Micro,
 }
 
 /// How the learning rate moves.

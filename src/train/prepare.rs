@@ -112,6 +112,8 @@ pub struct Prepared {
     pub names: Vec<String>,
     /// Position of the loss's target among them.
     pub target_position: Option<usize>,
+    /// Position of its mask among them.
+    pub mask_position: Option<usize>,
     /// State and sessions.
     pub engine: Engine,
     /// The portions that the sessions were compiled for.
@@ -180,7 +182,11 @@ pub fn prepare(
     let is_target = |feed: &Feed| {
         feed.role == Role::Target && metric_target.is_some_and(|target| target.name == feed.name)
     };
+    let is_mask = |feed: &Feed| {
+        feed.role == Role::Target && plan.loss.mask.as_ref().is_some_and(|mask| *mask == feed.name)
+    };
     Ok(Prepared {
+        mask_position: feeds.feeds.iter().position(is_mask),
         target_position: feeds.feeds.iter().position(is_target),
         model_crc32: crc32fast::hash(&to_bytes(&graph)),
         data_lock: dataset.lock().clone(),

@@ -4,7 +4,9 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use trainer_runtime::disk::simulated::SimulatedDisk;
 
-use crate::program::{Ledger, Model, Outcome, Plan, Promised, outcome, records, run, trajectory};
+use crate::program::{
+    Ledger, Model, Outcome, Plan, Promised, announced_step, outcome, records, run, trajectory,
+};
 
 /// A run that nothing disturbed: what every other one is held against.
 pub(crate) struct Undisturbed {
@@ -53,6 +55,12 @@ impl Undisturbed {
             return Err(format!(
                 "a checkpoint of step {} was promised, and that of {loaded} is there",
                 promised.checkpoint_step
+            ));
+        }
+        let announced = announced_step(&ledger.found);
+        if loaded < announced {
+            return Err(format!(
+                "a checkpoint of step {announced} is announced, and that of {loaded} is there"
             ));
         }
         if ledger.found_file_epoch < promised.file_epoch {

@@ -72,6 +72,8 @@ pub enum Input {
     SmallInts { values: Vec<i64> },
     /// An int64 input of the graph, whose contents are not known when the gradient is built.
     FedInts { dims: Vec<usize>, values: Vec<i64> },
+    /// A truth value that is an input of the graph.
+    FedTruth(bool),
     /// Not given.
     Absent,
 }
@@ -173,6 +175,10 @@ impl Case {
 
     pub fn fed_ints_of(self, dims: &[usize], values: &[i64]) -> Self {
         self.input(Input::FedInts { dims: dims.to_vec(), values: values.to_vec() })
+    }
+
+    pub fn fed_truth(self, value: bool) -> Self {
+        self.input(Input::FedTruth(value))
     }
 
     pub fn absent(self) -> Self {

@@ -295,6 +295,10 @@ impl Operands {
                 Input::FedInts { dims, values } => {
                     made.fed.push((name.clone(), Tensor::from_i64(dims.clone(), values)));
                 }
+                Input::FedTruth(value) => {
+                    let kind = ValueType::new(Dtype::Bool, vec![]);
+                    made.fed.push((name.clone(), Tensor::new(kind, vec![u8::from(*value)]).unwrap()));
+                }
                 Input::Again(_) | Input::Absent => {}
             }
             match input {

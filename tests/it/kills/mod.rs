@@ -58,70 +58,110 @@ fn undisturbed(more: &[&str]) -> Arc<Outcome> {
     Arc::clone(computed)
 }
 
-/// What is done to a process at a point.
+/// What is done to a process at a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Blow {
     KillBefore,
     KillBehind,
+    /// At a call that is no write, the same as `KillBefore`.
     CutAndKill,
     Fail(i32),
 }
 
-/// A point and what is done there.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+/// At which call of a process.
+#[derive(Debug, Clone)]
+enum At {
+    /// A call that need not come again: what the threads get to do depends on the machine.
+    Point(Point),
+    /// The Nth storage call of a thread, whichever it is. Of the threads of a run, each has about as many in every run.
+    Nth { thread: String, ordinal: u64 },
+}
+
+impl At {
+    fn is(&self, stop: &Stop<'_>) -> bool {
+        match self {
+            Self::Point(point) => stop.point == point,
+            Self::Nth { thread, ordinal } => stop.point.thread == *thread && stop.ordinal == *ordinal,
+        }
+    }
+}
+
+/// A call and what is done there.
+#[derive(Debug, Clone)]
 struct Aim {
-    point: Point,
+    at: At,
     blow: Blow,
 }
 
 impl std::fmt::Display for Aim {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:?} {}", self.blow, self.point)
+        write!(f, "{:?} ", self.blow)?;
+        match &self.at {
+            At::Point(point) => write!(f, "{point}"),
+            At::Nth { thread, ordinal } => write!(f, "{thread} call {ordinal}."),
+        }
     }
+}
+
+/// Where a blow fell, and how the process ended.
+#[derive(Debug)]
+struct Struck {
+    point: Point,
+    ended: Ended,
 }
 
 impl Aim {
     /// What is to be done to a process that is stopped.
     fn next(&self, stop: &Stop<'_>) -> Next {
         let side = if self.blow == Blow::KillBehind { Side::Behind } else { Side::Before };
-        if stop.side != side || *stop.point != self.point {
+        if stop.side != side || !self.at.is(stop) {
             return Next::GoOn;
         }
         match self.blow {
-            Blow::KillBefore | Blow::KillBehind => Next::Kill,
-            Blow::CutAndKill => Next::CutAndKill,
+            Blow::CutAndKill if stop.effect == Effect::Writes => Next::CutAndKill,
+            Blow::KillBefore | Blow::KillBehind | Blow::CutAndKill => Next::Kill,
             Blow::Fail(errno) => Next::Fail(errno),
         }
     }
 
-    /// Runs until the blow falls, and gives how the process ended; `None` if it never came to the point.
+    /// Runs until the blow falls; `None` if it never came to the call.
     #[track_caller]
-    fn strike(&self, dir: &WorkDir) -> Option<Ended> {
-        let mut is_struck = false;
+    fn strike(&self, dir: &WorkDir) -> Option<Struck> {
+        let mut struck = None;
         let mut look = |stop: &Stop<'_>| {
             let next = self.next(stop);
-            is_struck |= next != Next::GoOn;
+            if next != Next::GoOn {
+                struck = Some(stop.point.clone());
+            }
             next
         };
         let ended = trace(&mut dir.command(&[]), &dir.path(), &mut look).unwrap();
-        let survivable = matches!(self.blow, Blow::Fail(_)) || !is_struck;
-        assert!(survivable || ended.killed_by == Some(libc::SIGKILL), "{ended:?}");
-        is_struck.then_some(ended)
+        let is_killed = struck.is_some() && !matches!(self.blow, Blow::Fail(_));
+        assert!(!is_killed || ended.killed_by == Some(libc::SIGKILL), "{ended:?}");
+        struck.map(|point| Struck { point, ended })
     }
 }
 
-/// The points that a run comes to and what it does there, in their order. The process runs to its end.
+/// A storage call that a run made.
+#[derive(Debug)]
+struct Made {
+    point: Point,
+    ordinal: u64,
+    effect: Effect,
+}
+
+/// The storage calls that a run makes, in their order. The process runs to its end.
 #[track_caller]
-fn points(dir: &WorkDir) -> Vec<(Point, Effect)> {
-    let mut points = Vec::new();
+fn calls_of(dir: &WorkDir) -> Vec<Made> {
+    let mut made = Vec::new();
     let mut look = |stop: &Stop<'_>| {
         if stop.side == Side::Before {
-            points.push((stop.point.clone(), stop.effect));
+            made.push(Made { point: stop.point.clone(), ordinal: stop.ordinal, effect: stop.effect });
         }
         Next::GoOn
     };
     trace(&mut dir.command(&[]), &dir.path(), &mut look).unwrap().check_code(0);
-    points
+    made
 }
 
 /// The records in bytes that are appended to a segment of a journal; none if it is not whole records.

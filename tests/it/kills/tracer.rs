@@ -47,6 +47,8 @@ pub enum Next {
 #[derive(Debug)]
 pub struct Stop<'a> {
     pub point: &'a Point,
+    /// How many storage calls its thread has made with this one.
+    pub ordinal: u64,
     pub side: Side,
     pub effect: Effect,
     tid: i32,
@@ -66,6 +68,7 @@ impl Stop<'_> {
 struct InCall {
     call: StorageCall,
     point: Point,
+    ordinal: u64,
     args: [u64; 6],
     then: Then,
 }
@@ -106,6 +109,7 @@ pub fn trace(
         root: root.to_owned(),
         in_calls: HashMap::new(),
         counts: BTreeMap::new(),
+        ordinals: BTreeMap::new(),
         begun: BTreeSet::new(),
         held: BTreeSet::new(),
     };
@@ -202,6 +206,7 @@ struct Tracer {
     root: PathBuf,
     in_calls: HashMap<i32, InCall>,
     counts: BTreeMap<(String, &'static str, PathBuf), u64>,
+    ordinals: BTreeMap<String, u64>,
     /// Threads that have been seen: the first stop of each is of our making.
     begun: BTreeSet<i32>,
     held: BTreeSet<i32>,
@@ -267,8 +272,11 @@ impl Tracer {
         let thread = fs::read_to_string(format!("/proc/{}/task/{tid}/comm", self.pid))?.trim_end().to_owned();
         let nth = self.counts.entry((thread.clone(), call.name, path.to_owned())).or_default();
         *nth += 1;
+        let ordinal = self.ordinals.entry(thread.clone()).or_default();
+        *ordinal += 1;
+        let ordinal = *ordinal;
         let point = Point { thread, call: call.name, path: path.to_owned(), nth: *nth };
-        let stop = Stop { point: &point, side: Side::Before, effect: call.effect, tid, args: &args };
+        let stop = Stop { point: &point, ordinal, side: Side::Before, effect: call.effect, tid, args: &args };
         let then = match look(&stop) {
             Next::GoOn => Then::Look,
             Next::Release => self.release().map(|()| Then::Look)?,
@@ -287,18 +295,20 @@ impl Tracer {
                 Then::Fail(errno)
             }
         };
-        self.in_calls.insert(tid, InCall { call, point, args, then });
+        self.in_calls.insert(tid, InCall { call, point, ordinal, args, then });
         Ok(())
     }
 
     fn leaving(&mut self, tid: i32, look: &mut dyn FnMut(&Stop<'_>) -> Next) -> io::Result<()> {
-        let Some(InCall { call, point, args, then }) = self.in_calls.remove(&tid) else { return Ok(()) };
+        let Some(InCall { call, point, ordinal, args, then }) = self.in_calls.remove(&tid) else {
+            return Ok(());
+        };
         match then {
             Then::Kill => return self.kill(),
             Then::Fail(errno) => set_register(tid, register::RESULT, (-i64::from(errno)) as u64)?,
             Then::Look => {}
         }
-        let stop = Stop { point: &point, side: Side::Behind, effect: call.effect, tid, args: &args };
+        let stop = Stop { point: &point, ordinal, side: Side::Behind, effect: call.effect, tid, args: &args };
         match look(&stop) {
             Next::GoOn => Ok(()),
             Next::Kill => self.kill(),

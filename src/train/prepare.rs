@@ -308,6 +308,11 @@ impl Builder<'_> {
         for size in part_sizes(&sampler.plan, self.plan.train.micro_batch) {
             let built = self.with_spec(size, self.dataset.train(), |spec| step::training(spec, &oracle))?;
             self.check_output(&built)?;
+            for name in built.without_gradient.iter().filter(|_| wanted.is_none()) {
+                log::warn!(
+                    "`{name}` will not change: only operators without a gradient lead from it to the loss"
+                );
+            }
             wanted = Some(Wanted {
                 feeds: data_feeds(&built, self.target),
                 predictions: built.predictions.1.clone(),

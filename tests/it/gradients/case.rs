@@ -29,6 +29,8 @@ pub enum Expected {
     Differences,
     /// These values for the one varied input, where the function has no derivative; the output gradient is 1 everywhere.
     Values(Vec<f64>),
+    /// PyTorch's gradients of all varied inputs; the output gradient is 1, 2, 1, 2, ...
+    PyTorch(Vec<Vec<f64>>),
     /// No gradient reaches the varied inputs.
     Absent,
     /// The operator is refused with a message that holds this text.

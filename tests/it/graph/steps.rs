@@ -290,7 +290,7 @@ fn an_input_that_nothing_reads_is_not_fed() {
 }
 
 #[test]
-fn a_parameter_cut_off_by_a_step_function_has_gradient_zero() {
+fn a_parameter_cut_off_by_a_step_function_has_gradient_zero_and_is_reported() {
     let nodes = vec![
         node("Mul", &["x", "w"], &["h"], vec![]),
         node("Sign", &["h"], &["s"], vec![]),
@@ -299,12 +299,36 @@ fn a_parameter_cut_off_by_a_step_function_has_gradient_zero() {
     let setup =
         Setup::new(model_of(&[None, Some(3)], &[("w", ramp(&[3])), ("b", ramp(&[3]))], nodes), 1, &[3]);
     let step = setup.training().unwrap();
+    assert_eq!(step.without_gradient, ["w"]);
     let mut values = setup.values();
     values.push(("x".to_owned(), ramp(&[1, 3])));
     values.push(("trainer/target/t".to_owned(), Tensor::from_f32([1, 3], &[0.0; 3])));
     let given = outputs(&step, &values);
     assert_eq!(given[&step.gradients[0]], Tensor::from_f32([3], &[0.0; 3]));
     assert_ne!(given[&step.gradients[1]], Tensor::from_f32([3], &[0.0; 3]));
+}
+
+/// The loss is the mean of `(E[i] . h - t)^2` with `h = E[0]`, so the table gets a gradient as a lookup and as a matrix.
+#[test]
+fn a_table_that_is_looked_up_and_multiplied_gets_both_gradients() {
+    let nodes = vec![
+        node("Gather", &["w", "first"], &["h"], vec![]),
+        node("Mul", &["x", "h"], &["hx"], vec![]),
+        node("MatMul", &["hx", "turned"], &["y"], vec![]),
+    ];
+    let turned = node("Transpose", &["w"], &["turned"], vec![]);
+    let nodes = std::iter::once(turned).chain(nodes).collect();
+    let first = Tensor::from_i64([1], &[0]);
+    let table = Tensor::from_f32([2, 2], &[1.0, 2.0, 3.0, 4.0]);
+    let setup = Setup::new(model_of(&[None, Some(2)], &[("w", table), ("first", first)], nodes), 1, &[2]);
+    let step = setup.training().unwrap();
+    let mut values = setup.values();
+    values.push(("x".to_owned(), Tensor::from_f32([1, 2], &[1.0, 1.0])));
+    values.push(("trainer/target/t".to_owned(), Tensor::from_f32([1, 2], &[4.0, 10.0])));
+    let given = outputs(&step, &values);
+    // y = [5, 11], so dy = 2 (y - t) = [2, 2] for the sum of the loss; dE = dy' h, and dh = dy E in row 0.
+    let expected = [2.0 + 8.0, 4.0 + 12.0, 2.0, 4.0];
+    assert_eq!(given[&step.gradients[0]], Tensor::from_f32([2, 2], &expected));
 }
 
 #[test]

@@ -18,3 +18,4 @@ pub mod step;
 pub mod update;
 pub mod inference_form;
 pub mod builtin;
+pub mod start;

@@ -19,3 +19,4 @@ pub mod step;
 pub mod update;
 pub mod inference_form;
 pub mod builtin;
+pub mod start;

@@ -59,10 +59,10 @@ pub fn validate(prepared: &mut Prepared) -> Result<Vec<(String, f64)>, EvaluateE
 /// # Errors
 /// As [`validate`].
 pub fn confusion(prepared: &mut Prepared) -> Result<Option<Confusion>, EvaluateError> {
-    let names_classes = match prepared.plan.loss.kind {
-        LossKind::CrossEntropy | LossKind::Nll | LossKind::Bce | LossKind::BceWithLogits => true,
-        _ => false,
-    };
+    let names_classes = matches!(
+        prepared.plan.loss.kind,
+        LossKind::CrossEntropy | LossKind::Nll | LossKind::Bce | LossKind::BceWithLogits
+    );
     if !names_classes || prepared.validation.is_none() {
         return Ok(None);
     }

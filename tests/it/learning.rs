@@ -243,3 +243,79 @@ fn a_batch_in_which_nothing_counts_is_passed_over_and_not_taken_for_divergence()
         assert_eq!(refused.count(), 0);
     }
 }
+
+/// Settings for a run on the embedded digits of a model file, which takes `images` and gives `logits`.
+fn on_digits(model: &str) -> Vec<String> {
+    let fixed = [
+        "data.builtin=digits",
+        r#"data.inputs.images={array="images"}"#,
+        r#"data.targets.y={array="labels"}"#,
+    ];
+    let mut settings: Vec<String> = fixed.map(str::to_owned).to_vec();
+    settings.extend([format!("model.onnx={model}"), "train.epochs=1".to_owned()]);
+    settings
+}
+
+fn run_on_digits(model: &[u8], more: &[&str]) -> WorkDir {
+    let mut dir = WorkDir::new(&[]);
+    let path = dir.write("given.onnx", model);
+    let settings = on_digits(&path);
+    dir.add(&settings.iter().map(String::as_str).collect::<Vec<_>>());
+    dir.add(more);
+    dir
+}
+
+#[test]
+fn only_what_train_names_is_trained_and_takes_back_what_freeze_names() {
+    let model = trainer::graph::write::to_bytes(&initial(0));
+    for patterns in
+        [&[r#"model.train=["head.*"]"#][..], &[r#"model.freeze=["*"]"#, r#"model.train=["head.*"]"#]]
+    {
+        let dir = run_on_digits(&model, patterns);
+        dir.finish(&[]);
+        let after = read_file(&dir.path().join("model.onnx")).unwrap();
+        assert_eq!(values(&after, "fc1.weight"), values(&initial(0), "fc1.weight"));
+        assert_ne!(values(&after, "head.weight"), values(&initial(0), "head.weight"));
+    }
+    let dir = run_on_digits(&model, &[r#"model.train=["tail.*"]"#]);
+    dir.run(&[]).check_code(2).check_says(&["`model.train` has `tail.*`, which matches no initializer"]);
+}
+
+#[test]
+fn a_pretrained_backbone_takes_a_new_head_and_is_finetuned_at_a_rate_of_its_own() {
+    // A network for 4 classes, whose weights come from a checkpoint of another run under other names.
+    let four = trainer::graph::write::to_bytes(&build(Builtin::Mlp, "images", &[1, 8, 8], 4, 3));
+    let mut other = WorkDir::new(&["model.builtin=mlp", "--epochs", "1"]);
+    other.finish(&[]);
+    other.add(&[]);
+    let checkpoint = other.path().join("checkpoints/final.safetensors");
+    let weights = format!("model.weights={}", checkpoint.display());
+    let ten = trainer::graph::write::to_bytes(&build(Builtin::Mlp, "images", &[1, 8, 8], 10, 4));
+    let group = r#"optimizer.groups.body={parameters=["fc*"],lr=0.0}"#;
+    let dir = run_on_digits(&ten, &[&weights, group]);
+    dir.finish(&["-v"]).check_says(&["6 initializers loaded"]);
+    let trained = other.final_checkpoint().tensor("fc1.weight").unwrap().to_vec::<f32>().unwrap();
+    let kept = dir.final_checkpoint().tensor("fc1.weight").unwrap().to_vec::<f32>().unwrap();
+    assert_eq!(kept, trained, "the body starts from the file and its rate is 0");
+    // The head of four classes becomes one of ten.
+    let dir = run_on_digits(&four, &["model.classes=10"]);
+    dir.finish(&["-v"]).check_says(&["the last layer `head` now has 10 outputs, not 4"]);
+    assert_eq!(dir.final_checkpoint().tensor("head.weight").unwrap().shape, [10, 64]);
+    assert!(dir.measured("val_accuracy", 1) > 0.3, "{}", dir.measured("val_accuracy", 1));
+    // Weights for ten classes do not fit a model of four.
+    let dir = run_on_digits(&four, &[&weights]);
+    dir.run(&[]).check_code(2).check_says(&["`head.bias` has shape [10], the model's `head.bias` has [4]"]);
+}
+
+#[test]
+fn weights_drawn_from_the_seed_survive_a_resume_and_differ_by_seed() {
+    let model = trainer::graph::write::to_bytes(&initial(0));
+    let first_loss = |seed: &str| {
+        let dir = run_on_digits(&model, &["model.init=seed", "--seed", seed, "data.shuffle=false"]);
+        dir.finish(&["--max-steps", "3"]);
+        dir.finish(&["--max-steps", "6"]).check_says(&["Resuming run"]);
+        first_loss(&dir)
+    };
+    assert_eq!(first_loss("1"), first_loss("1"));
+    assert_ne!(first_loss("1"), first_loss("2"));
+}

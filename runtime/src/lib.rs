@@ -86,6 +86,7 @@ pub mod journal;
 pub mod keeper;
 pub mod lock;
 pub mod memory;
+mod mutant;
 mod run_id;
 pub mod signals;
 

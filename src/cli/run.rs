@@ -32,6 +32,7 @@ use trainer_runtime::keeper::{OpenError, RecoverError};
 use trainer_runtime::lock::{LockError, WorkDirLock};
 use trainer_runtime::signals::{Signal, Signals};
 
+mod confusion;
 mod interrupt;
 mod portions;
 mod record;
@@ -127,7 +128,7 @@ pub fn run(args: &RunArgs, global: &GlobalArgs, signals: &Signals) -> Result<Exi
         progress.line(&slow_save(&format!("{save_s:.0} s"), prepared.plan.stop.grace_s));
     }
     control.enter(Phase::Exporting);
-    finish(&ending, &prepared, &mut keeper, &progress, announced)
+    finish(&ending, &mut prepared, &mut keeper, &progress, announced)
 }
 
 /// Notes in the journal why the process ends, so that the next one does not take it for a kill.
@@ -241,7 +242,7 @@ fn start(
         counted(plan.threads as u64, "thread")
     ));
     let environment = Environment {
-        program: env!("CARGO_PKG_VERSION").to_owned(),
+        program: crate::BUILD.to_owned(),
         onnxruntime: runtime.version.clone(),
         device: chosen.place.to_string(),
         threads: plan.threads as u64,
@@ -285,7 +286,7 @@ fn start(
         passed_over.iter().for_each(|passed_over| progress.line(&passed_over.to_string()));
     }
     if is_new {
-        begin(keeper, &prepared, environment, progress, name.map(|name| (name, &saved)))?;
+        begin(keeper, &prepared, environment, progress, recovered.newest.as_ref(), &saved)?;
     } else {
         take_up(keeper, &prepared, &changes, environment, &saved, name, progress)?;
     }
@@ -343,7 +344,7 @@ fn refuse_changes(changes: &Changes, args: &RunArgs) -> Result<(), Failure> {
 
 fn finish(
     ending: &Ending,
-    prepared: &Prepared,
+    prepared: &mut Prepared,
     keeper: &mut Keeper,
     progress: &Progress,
     since: Instant,
@@ -377,6 +378,7 @@ fn finish(
     let state = prepared.engine.snapshot().map_err(fail(Exit::Failure))?;
     export(prepared, &state, &**keeper.disk(), &path).map_err(fail(Exit::StorageFailed))?;
     keeper.link_final()?;
+    confusion::write(prepared, keeper, progress)?;
     let epoch = completed(keeper, step).map(|epoch| epoch.epoch).max().unwrap_or(0);
     keeper.record(Event::Finished(Finished { step, epoch, reason: reason.to_owned() }))?;
     keeper.sync()?;

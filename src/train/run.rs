@@ -97,6 +97,8 @@ pub fn run(prepared: &mut Prepared, saved: Saved, mut context: Context<'_>) -> R
         epoch_started: started,
     };
     training.reserve_on_disk()?;
+    // A process that died between a record and the tables left them behind.
+    training.write_history()?;
     training.run_guarded()
 }
 
@@ -187,6 +189,14 @@ impl Loop<'_, '_> {
         let examples = batch.examples.len();
         self.batches.recycle(batch);
         self.saved.batch += 1;
+        if outcome.is_empty() {
+            // Ignored labels, a mask or weights of 0 leave nothing to learn from: no step, and no sign of divergence.
+            self.is_whole();
+            self.context.control.status().abandon_step();
+            let (epoch, batch) = (self.saved.epoch, self.saved.batch - 1);
+            log::debug!("batch {batch} of epoch {epoch} was passed over: nothing in it counts");
+            return Ok(());
+        }
         if !outcome.applied {
             self.is_whole();
             return self.refused(&outcome);

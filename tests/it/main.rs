@@ -19,6 +19,7 @@ mod misuse;
 mod models;
 mod objectives;
 mod pytorch;
+mod records;
 mod repair;
 mod resume;
 mod signals;

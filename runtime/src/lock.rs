@@ -43,17 +43,38 @@ pub enum LockError {
     /// The work directory could not be created.
     #[error(transparent)]
     CreateDir(DiskError),
-    /// The lock file could not be opened or locked.
+    /// The file system has no locks, so nothing would keep two processes from writing to one run.
     #[error(
-        "could not lock {path}: {source}; the work directory must be writable and on a file system with flock",
+        "the file system of {path} has no locks (flock: {source}); use a work directory on a local file system, or mount this \
+         one with locks: NFS with its lock service running or with `local_lock=flock` if only this machine uses it",
         path = path.display()
     )]
+    NoLocks {
+        /// The lock file.
+        path: PathBuf,
+        /// What the system answered.
+        source: io::Error,
+    },
+    /// The lock file could not be opened or written.
+    #[error("could not open or write {path}: {source}; the work directory must be writable", path = path.display())]
     Io {
         /// The lock file.
         path: PathBuf,
         /// What the system answered.
         source: io::Error,
     },
+}
+
+impl LockError {
+    /// An answer to `flock` other than that somebody holds it.
+    fn of_flock(path: PathBuf, source: io::Error) -> LockError {
+        use rustix::io::Errno;
+        let no_locks = [Errno::NOLCK, Errno::OPNOTSUPP, Errno::NOSYS, Errno::INVAL];
+        if no_locks.iter().any(|errno| source.raw_os_error() == Some(errno.raw_os_error())) {
+            return LockError::NoLocks { path, source };
+        }
+        LockError::Io { path, source }
+    }
 }
 
 /// What a lock file says of the process that holds it; nothing of it is certain, since anybody can write there.
@@ -89,7 +110,7 @@ impl WorkDirLock {
             Err(TryLockError::WouldBlock) => {
                 return Err(LockError::Held { holder: Holder::read(&mut file), path });
             }
-            Err(TryLockError::Error(source)) => return Err(fail(source)),
+            Err(TryLockError::Error(source)) => return Err(LockError::of_flock(path, source)),
         }
         Holder::this_process().write(&mut file).map_err(fail)?;
         Ok(WorkDirLock { _file: file, path })
@@ -155,14 +176,32 @@ impl std::fmt::Display for Holder {
         if let Some(host) = &self.host {
             write!(f, " on {host}")?;
         }
-        let held = self.since.and_then(|since| SystemTime::now().duration_since(since).ok());
-        match held.map(|held| held.as_secs()) {
-            Some(s @ 0..60) => write!(f, " for {s} s"),
-            Some(s @ 60..3600) => write!(f, " for {} min", s / 60),
-            Some(s) => write!(f, " for {} h {} min", s / 3600, s / 60 % 60),
-            None => Ok(()),
+        let Some(since) = self.since else { return Ok(()) };
+        if let Ok(since_unix) = since.duration_since(UNIX_EPOCH) {
+            write!(f, " since {}", utc(since_unix.as_secs()))?;
+        }
+        match SystemTime::now().duration_since(since).map(|held| held.as_secs()) {
+            Ok(s @ 0..60) => write!(f, " (for {s} s)"),
+            Ok(s @ 60..3600) => write!(f, " (for {} min)", s / 60),
+            Ok(s) => write!(f, " (for {} h {} min)", s / 3600, s / 60 % 60),
+            // Its clock, or ours, was set since.
+            Err(_) => Ok(()),
         }
     }
+}
+
+/// Seconds since 1970 as date and time of day, in UTC. The date is `civil_from_days` of Howard Hinnant,
+/// <https://howardhinnant.github.io/date_algorithms.html>.
+fn utc(unix_s: u64) -> String {
+    let (days, s) = (unix_s / 86_400 + 719_468, unix_s % 86_400);
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * from_march + 2) / 5 + 1;
+    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02} UTC", s / 3600, s / 60 % 60, s % 60)
 }
 
 #[cfg(test)]
@@ -171,7 +210,7 @@ mod tests {
     use std::process::{Command, Stdio};
     use std::time::{Duration, SystemTime};
 
-    use super::{Holder, LockError, WorkDirLock};
+    use super::{Holder, LockError, WorkDirLock, utc};
 
     #[test]
     fn a_second_holder_is_refused_and_told_who_the_first_is() {
@@ -246,6 +285,41 @@ mod tests {
         assert_eq!(Holder::default().to_string(), "another process");
         let hours = SystemTime::now() - Duration::from_secs(2 * 3600 + 5 * 60 + 1);
         let holder = Holder { pid: Some(7), host: Some("box".to_owned()), since: Some(hours) };
-        assert_eq!(holder.to_string(), "process 7 on box for 2 h 5 min");
+        let text = holder.to_string();
+        assert!(
+            text.starts_with("process 7 on box since 20") && text.ends_with(" UTC (for 2 h 5 min)"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn moments_are_told_as_dates() {
+        for (unix_s, text) in [
+            (0, "1970-01-01 00:00:00 UTC"),
+            (951_782_399, "2000-02-28 23:59:59 UTC"),
+            (951_782_400, "2000-02-29 00:00:00 UTC"),
+            (1_709_251_200, "2024-03-01 00:00:00 UTC"),
+            (1_795_315_123, "2026-11-22 02:38:43 UTC"),
+            (4_107_542_399, "2100-02-28 23:59:59 UTC"),
+            (4_107_542_400, "2100-03-01 00:00:00 UTC"),
+        ] {
+            assert_eq!(utc(unix_s), text);
+        }
+    }
+
+    #[test]
+    fn a_file_system_without_locks_is_told_from_one_that_can_not_be_written() {
+        use rustix::io::Errno;
+        let of = |errno: Errno| {
+            LockError::of_flock("/exp/lock".into(), std::io::Error::from_raw_os_error(errno.raw_os_error()))
+        };
+        for errno in [Errno::NOLCK, Errno::OPNOTSUPP] {
+            let message = of(errno).to_string();
+            assert!(
+                message.contains("/exp/lock has no locks") && message.contains("local_lock"),
+                "{message}"
+            );
+        }
+        assert!(matches!(of(Errno::IO), LockError::Io { .. }));
     }
 }

@@ -159,7 +159,13 @@ fn a_second_process_is_turned_away_with_the_pid_of_the_first() {
     let dir = WorkDir::new(&["--epochs", "200"]);
     let mut first = dir.start_until_step(1, &[]);
     let pid = first.id().to_string();
-    let second = dir.run(&[]).check_code(3).check_says(&["is held by", &pid, "another work directory"]);
+    let second = dir.run(&[]).check_code(3).check_says(&[
+        "is held by process",
+        &pid,
+        " on ",
+        " since 20",
+        "another work directory",
+    ]);
     assert_eq!(second.stdout, "");
     first.kill().unwrap();
     assert_eq!(Ended::of_child(first).killed_by, Some(9));

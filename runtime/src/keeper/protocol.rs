@@ -35,6 +35,8 @@ pub(super) struct State {
     pub(super) durable_best: Option<Name>,
     /// The first time that the disk was found full since there was room.
     pub(super) full: Option<KeepError>,
+    /// The best so far, where the disk became full while it was written: it is written again when there is room.
+    pub(super) unsaved_best: Option<Save>,
     links_are_copies: bool,
 }
 
@@ -53,6 +55,7 @@ impl Protocol {
             last_durable: None,
             durable_best: None,
             full: None,
+            unsaved_best: None,
             links_are_copies: false,
         };
         let (records, state) = (Mutex::new(records), Mutex::new(state));
@@ -105,8 +108,22 @@ impl Protocol {
         Ok(handle.wait()?)
     }
 
-    /// Keeps a checkpoint: all of what follows one another.
+    /// Keeps a checkpoint.
     pub(super) fn keep(&self, save: Save) -> Outcome {
+        // Whatever is saved later is not the best; so this state, and only this, is held until it is kept.
+        let best = (save.rank == Rank::Best).then(|| save.clone());
+        let is_best = best.is_some();
+        let kept = self.keep_in_order(save);
+        match &kept {
+            Err(error) if error.is_full() && is_best => self.state().unsaved_best = best,
+            Ok(_) if is_best => self.state().unsaved_best = None,
+            _ => {}
+        }
+        kept
+    }
+
+    /// All of what follows one another.
+    fn keep_in_order(&self, save: Save) -> Outcome {
         let Save { kind, rank, epoch, step, state, snapshot } = save;
         let run_id = self.records().run_id();
         mutant::unless("keep-journal-sync", || self.sync_records())?;
@@ -128,13 +145,19 @@ impl Protocol {
         let (kind, payload) = self.announce.durable(&receipt)?;
         self.append(kind, &payload)?;
         mutant::unless("keep-announcement-sync", || self.sync_records())?;
-        self.link(Link::Last, name)?;
+        // The best that had to wait for room may be older than what was saved meanwhile.
+        let is_last = self.state().last_durable.is_none_or(|last| last.step <= name.step);
+        if is_last {
+            self.link(Link::Last, name)?;
+        }
         if rank == Rank::Best {
             self.link(Link::Best, name)?;
             self.state().durable_best = Some(name);
         }
         // Only now is all of it done: whoever tries again after an error starts from what is said here.
-        self.set_durable(name);
+        if is_last {
+            self.set_durable(name);
+        }
         self.retire(name)?;
         Ok(receipt)
     }
@@ -159,7 +182,10 @@ impl Protocol {
 
     /// Drops what is no longer needed now that `newest` is there.
     fn retire(&self, newest: Name) -> Result<(), KeepError> {
-        let never: Vec<Name> = self.state().durable_best.into_iter().chain([newest]).collect();
+        let state = self.state();
+        let never: Vec<Name> =
+            state.durable_best.into_iter().chain(state.last_durable).chain([newest]).collect();
+        drop(state);
         for dropped in self.store.retire(&self.retention, &never)? {
             let (kind, payload) = self.announce.dropped(dropped)?;
             self.append(kind, &payload)?;

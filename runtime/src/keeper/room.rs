@@ -128,7 +128,8 @@ impl Keeper {
         loop {
             is_saved = is_saved || self.saves_in_reserve(&save)?;
             shortage = self.shortage(&save, is_saved, &cause)?;
-            if is_saved && shortage.free_bytes >= shortage.needed_bytes && self.reserves_again()? {
+            let has_room = is_saved && shortage.free_bytes >= shortage.needed_bytes;
+            if has_room && self.saves_waiting_best()? && self.reserves_again()? {
                 self.protocol.state().full = None;
                 patience.resumed();
                 return Ok(Room::Returned);
@@ -156,6 +157,12 @@ impl Keeper {
             return Ok(true);
         }
         ignoring_full(self.protocol.keep(save.clone()).map(drop))
+    }
+
+    /// Whether the best that found the disk full is saved now, if there is one.
+    fn saves_waiting_best(&mut self) -> Result<bool, KeepError> {
+        let best = self.protocol.state().unsaved_best.take();
+        best.map_or(Ok(true), |best| ignoring_full(self.protocol.keep(best).map(drop)))
     }
 
     fn reserves_again(&mut self) -> Result<bool, KeepError> {

@@ -159,7 +159,7 @@ fn where_no_checkpoint_verifies_nothing_is_touched() {
     let mut keeper = open(dir.path());
     keeper.save_now(save(1, Rank::Ordinary)).unwrap();
     let path = keeper.store().path(name(1));
-    std::fs::remove_file(&path).unwrap();
+    // Under all of its names.
     std::fs::write(&path, b"rubbish").unwrap();
     let error = keeper.recover().unwrap_err();
     assert!(matches!(&error, RecoverError::NoneVerifies { rejected } if rejected.len() == 1), "{error}");

@@ -9,7 +9,7 @@ use crate::engine::library::{Host, Request, Runtime, Threads, Want, load, locate
 use crate::report::progress::{Progress, Verbosity};
 use crate::train::batching::Batching;
 use crate::train::control::Control;
-use crate::train::event::{Environment, EpochDone, Event, Finished, StepDone, Stopped};
+use crate::train::event::{Environment, EpochDone, Event, Finished, StepDone, Stopped, WorkerDied};
 use crate::train::export::{self, export};
 use crate::train::keeper::{KeepError, Keeper, SETTINGS};
 use crate::train::outcome::{Ending, RunError};
@@ -28,6 +28,7 @@ use std::time::Instant;
 use trainer_runtime::keeper::{OpenError, RecoverError};
 use trainer_runtime::lock::{LockError, WorkDirLock};
 use trainer_runtime::signals::{Signal, Signals};
+use trainer_runtime::supervisor::{Death, follow_supervisor};
 
 mod interrupt;
 mod portions;
@@ -50,6 +51,10 @@ pub fn run(args: &RunArgs, global: &GlobalArgs, signals: &Signals) -> Result<Exi
     let verbosity = if global.quiet { Verbosity::Quiet } else { Verbosity::Normal };
     let mut progress = Progress::new(verbosity);
     let control = Control::new(Some(signals.clone()));
+    let supervised = follow_supervisor();
+    if let Some(supervised) = &supervised {
+        signals.have_supervisor(supervised.pid);
+    }
     answer_status(&control, &progress);
     // Settings that are wrong leave no trace: they are read before anything is made.
     load_settings(args)?;
@@ -65,6 +70,7 @@ pub fn run(args: &RunArgs, global: &GlobalArgs, signals: &Signals) -> Result<Exi
         progress.line(&format!("note: {notice}"));
     }
     let plan = loaded.plan;
+    let before = supervised.and_then(|supervised| supervised.before);
     control.follow(&plan.stop);
     control.enter(Phase::Recovering);
     let opened =
@@ -93,7 +99,7 @@ pub fn run(args: &RunArgs, global: &GlobalArgs, signals: &Signals) -> Result<Exi
         return Ok(Exit::Finished);
     }
     let Attempt { mut prepared, saved, recorded, batchings, batching_reason } =
-        start(args, global, plan, &mut keeper, settings, &control, &mut progress)?;
+        start(args, global, plan, &mut keeper, settings, &control, before, &mut progress)?;
     let announced = Instant::now();
     if let Some(warning) = estimate_save(&control, &prepared, keeper.work_dir()) {
         progress.line(&warning);
@@ -138,7 +144,7 @@ fn record_error(keeper: &mut Keeper, error: RunError) -> RunError {
     error
 }
 
-fn load_settings(args: &RunArgs) -> Result<config::Loaded, Failure> {
+pub(super) fn load_settings(args: &RunArgs) -> Result<config::Loaded, Failure> {
     let recorded = args.work_dir.join(SETTINGS);
     let recorded = recorded.is_file().then_some(recorded);
     config::load(&args.settings.sources(recorded.as_deref())).map_err(fail(Exit::Usage))
@@ -206,6 +212,7 @@ fn start(
     keeper: &mut Keeper,
     settings: Vec<config::Difference>,
     control: &Control,
+    before: Option<Death>,
     progress: &mut Progress,
 ) -> Result<Attempt, Failure> {
     let recovered = newest_checkpoint(keeper).map_err(|error| match error {
@@ -217,8 +224,8 @@ fn start(
     if let Some((name, checkpoint)) = &recovered.newest {
         saved = decode_saved(*name, checkpoint).map_err(fail(Exit::Changed))?;
     }
-    let portions =
-        portions(&keeper.history, &settings, &plan, (saved.epoch, saved.batch), Before::Otherwise)?;
+    let place = (saved.epoch, saved.batch);
+    let portions = portions(&keeper.history, &settings, &plan, place, Before::of(before))?;
     control.enter(Phase::LoadingLibrary);
     let host = Host::of_this_process();
     let runtime = load_library(global, &plan, &host)?;
@@ -273,6 +280,9 @@ fn start(
     if let Some(name) = name {
         let passed_over = keeper.take_up(name, recovered.rejected, saved.best)?;
         passed_over.iter().for_each(|passed_over| progress.line(&passed_over.to_string()));
+    }
+    if let Some(death) = before.filter(|_| !is_new) {
+        keeper.record(Event::WorkerDied(WorkerDied::of(death)))?;
     }
     if is_new {
         begin(keeper, &prepared, environment, progress, name.map(|name| (name, &saved)))?;

@@ -5,6 +5,7 @@
 
 use thiserror::Error;
 use trainer_runtime::codec::{self, Decode, DecodeError, Encode, EncodeError};
+use trainer_runtime::supervisor::{Death, Ended};
 
 /// A record of the journal.
 #[derive(Debug, Clone, PartialEq)]
@@ -313,6 +314,18 @@ record! {
         growth_bytes_per_s: f64,
         /// Why it was taken for pressure, in words.
         reason: String,
+    }
+}
+
+impl WorkerDied {
+    /// A death as the supervisor tells it.
+    #[must_use]
+    pub fn of(death: Death) -> Self {
+        let (signal, exit_code) = match death.ended {
+            Ended::Signal(number) => (Some(number), None),
+            Ended::Code(code) => (None, Some(u32::from(code))),
+        };
+        Self { cause: death.to_string(), signal, exit_code, oom_kills: death.oom_kills }
     }
 }
 

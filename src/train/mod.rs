@@ -7,6 +7,7 @@
 pub mod batching;
 pub mod prepare;
 mod compile;
+mod fit;
 pub mod status;
 pub mod control;
 pub mod run;

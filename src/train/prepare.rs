@@ -3,7 +3,7 @@
 
 use super::batching::{Batching, Portion, candidates};
 use super::compile::{Recipe, Source, Wanted};
-use crate::config::{DataSource, LossKind, ModelSource, OnOom, Plan};
+use crate::config::{DataSource, LossKind, MicroBatch, ModelSource, OnOom, Plan};
 use crate::data::{
     BatchPlan, BatchPlanError, BindError, CheckError, DataLock, Dataset, Feed, Loader, OpenError, Role,
     Sampler,
@@ -186,7 +186,8 @@ pub fn prepare(
     let is_target = |feed: &Feed| {
         feed.role == Role::Target && target.as_ref().is_some_and(|target| target.name == feed.name)
     };
-    Ok(Prepared {
+    let is_to_be_found = recorded.is_none() && plan.train.micro_batch == MicroBatch::Auto;
+    let mut prepared = Prepared {
         target_position: feeds.feeds.iter().position(is_target),
         model_crc32: crc32fast::hash(&to_bytes(&graph)),
         data_lock: dataset.lock().clone(),
@@ -199,7 +200,11 @@ pub fn prepare(
         trainable,
         graph,
         plan,
-    })
+    };
+    if is_to_be_found {
+        prepared.fit_micro_batch()?;
+    }
+    Ok(prepared)
 }
 
 /// Compiles everything in the portions wanted, or in smaller ones where memory runs out.

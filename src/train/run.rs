@@ -80,7 +80,7 @@ pub fn run(prepared: &mut Prepared, saved: Saved, mut context: Context<'_>) -> R
     let training = Loop {
         whole: saved.clone(),
         in_update: false,
-        reserve: pressure::reserve(),
+        reserve: pressure::reserve(layout.bytes()),
         _watch: watch.flatten(),
         asked_save: None,
         prepared,
@@ -147,7 +147,9 @@ impl Loop<'_, '_> {
                 }
                 Err(error) => self.recover(error)?,
             }
-            self.context.keeper.collect().map_err(KeepError::from)?;
+            if !self.context.keeper.collect().map_err(KeepError::from)?.is_empty() {
+                self.restore_reserve();
+            }
             self.tell_of_save();
         };
         self.close(&ending)?;
@@ -218,6 +220,7 @@ impl Loop<'_, '_> {
             return Ok(name);
         }
         let snapshot = self.snapshot()?;
+        self.release_reserve();
         Ok(self.context.keeper.save_now(kind, self.saved.epoch, &self.saved, snapshot)?)
     }
 
@@ -279,6 +282,7 @@ impl Loop<'_, '_> {
         }
         if by_policy || by_signal {
             let snapshot = self.snapshot()?;
+            self.release_reserve();
             self.context.keeper.save(Kind::Step, self.saved.epoch, &self.saved, snapshot)?;
         }
         Ok(())
@@ -403,6 +407,7 @@ impl Loop<'_, '_> {
         let ends = self.reason_to_end().is_some();
         if ends || epoch.is_multiple_of(self.prepared.plan.checkpoint.every_epochs) || is_best {
             let snapshot = self.snapshot()?;
+            self.release_reserve();
             self.context.keeper.save(Kind::Epoch, epoch, &self.saved, snapshot)?;
         }
         Ok(())

@@ -80,6 +80,9 @@ pub mod checkpoint;
 pub mod codec;
 #[cfg(test)]
 mod formats_doc;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod journal;
 pub mod keeper;
 pub mod lock;

@@ -74,6 +74,8 @@ pub enum Action {
     Setup(SetupArgs),
     /// Print what a run would use here: library, devices, memory, disk
     Doctor(DoctorArgs),
+    /// Set damaged parts of a work directory aside, so that its run can go on
+    Repair(RepairArgs),
 }
 
 /// Arguments of `trainer run`.
@@ -157,6 +159,26 @@ pub struct DoctorArgs {
     /// Folder whose disk is measured; the current folder if it is not given
     #[arg(long, value_name = "DIR")]
     pub work_dir: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `trainer repair`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Nothing is deleted: damaged files get new names beside the old ones.
+
+Examples:
+  trainer repair exp --dry-run    what is damaged, and what would be done about it
+  trainer repair exp              does it; then `trainer run --work-dir exp` goes on")]
+pub struct RepairArgs {
+    /// Folder of the run
+    #[arg(value_name = "DIR")]
+    pub work_dir: PathBuf,
+    /// Only say what would be done; ends with 5 if something is damaged
+    #[arg(long)]
+    pub dry_run: bool,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

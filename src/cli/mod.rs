@@ -11,3 +11,4 @@ pub mod supervise;
 pub mod config;
 pub mod setup;
 pub mod doctor;
+pub mod repair;

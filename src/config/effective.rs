@@ -5,10 +5,13 @@ use std::path::Path;
 
 use super::interruption::{MemoryPlan, MicroBatch, OnOom, StopPlan, Usr1};
 use super::plan::{
-    ArrayMap, Builtin, CheckpointPlan, DataPlan, DataSource, Durability, LossKind, LossPlan, ModelPlan,
-    ModelSource, OptimizerKind, OptimizerPlan, Plan, ScheduleKind, SchedulePlan, ScheduleUnit, TrainPlan,
+    ArrayMap, Builtin, CheckpointPlan, DataPlan, DataSource, Durability, ModelPlan, ModelSource, Plan,
+    ScheduleKind, SchedulePlan, ScheduleUnit, TrainPlan,
 };
 use super::value::{KeyPath, Value};
+
+mod loss;
+mod optimizer;
 
 /// The settings that `plan` was made from, completed: every setting that applies and is set.
 ///
@@ -38,8 +41,8 @@ pub(super) fn effective(plan: &Plan) -> BTreeMap<KeyPath, Value> {
     out.texts("metrics", metrics.iter().map(ToString::to_string));
     write_model(&mut out, model);
     write_data(&mut out, data);
-    write_loss(&mut out, loss);
-    write_optimizer(&mut out, optimizer);
+    loss::write(&mut out, loss);
+    optimizer::write(&mut out, optimizer);
     write_schedule(&mut out, schedule);
     write_train(&mut out, train);
     write_checkpoint(&mut out, checkpoint);
@@ -159,51 +162,6 @@ fn single(number: f32) -> Value {
         Some(short) if (short as f32).to_bits() == number.to_bits() => Value::Float(short),
         _ => Value::Float(f64::from(number)),
     }
-}
-
-fn write_loss(out: &mut Writer, loss: &LossPlan) {
-    let LossPlan { kind, output, target, label_smoothing, class_weights, ignore_index } = loss;
-    let name = match kind {
-        LossKind::CrossEntropy => "cross_entropy",
-        LossKind::Mse => "mse",
-        LossKind::L1 => "l1",
-        LossKind::BceWithLogits => "bce_with_logits",
-        LossKind::Output => "output",
-    };
-    out.text("loss.kind", name);
-    if let Some(output) = output {
-        out.text("loss.output", output);
-    }
-    if let (Some(target), false) = (target, *kind == LossKind::Output) {
-        out.text("loss.target", target);
-    }
-    if *kind == LossKind::CrossEntropy {
-        out.float("loss.label_smoothing", *label_smoothing);
-        out.floats("loss.class_weights", class_weights);
-        out.put("loss.ignore_index", Value::Integer((*ignore_index).into()));
-    }
-}
-
-fn write_optimizer(out: &mut Writer, optimizer: &OptimizerPlan) {
-    let OptimizerPlan { kind, lr, weight_decay, no_decay } = optimizer;
-    let mut adam = |name: &str, betas: (f64, f64), eps: f64| {
-        out.text("optimizer.kind", name);
-        out.floats("optimizer.betas", &[betas.0, betas.1]);
-        out.float("optimizer.eps", eps);
-    };
-    match *kind {
-        OptimizerKind::Adam { betas, eps } => adam("adam", betas, eps),
-        OptimizerKind::AdamW { betas, eps } => adam("adamw", betas, eps),
-        OptimizerKind::Sgd { momentum, dampening, nesterov } => {
-            out.text("optimizer.kind", "sgd");
-            out.float("optimizer.momentum", momentum);
-            out.float("optimizer.dampening", dampening);
-            out.put("optimizer.nesterov", Value::Bool(nesterov));
-        }
-    }
-    out.float("optimizer.lr", *lr);
-    out.float("optimizer.weight_decay", *weight_decay);
-    out.texts("optimizer.no_decay", no_decay.iter().cloned());
 }
 
 fn write_schedule(out: &mut Writer, schedule: &SchedulePlan) {

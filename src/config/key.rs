@@ -84,6 +84,8 @@ impl FloatRange {
     pub const ANY: Self = Self { min: Bound::Unbounded, max: Bound::Unbounded };
     /// Numbers from 0.
     pub const NOT_NEGATIVE: Self = Self { min: Bound::Included(0.0), max: Bound::Unbounded };
+    /// Numbers up to 0.
+    pub const NOT_POSITIVE: Self = Self { min: Bound::Unbounded, max: Bound::Included(0.0) };
     /// Numbers above 0.
     pub const POSITIVE: Self = Self { min: Bound::Excluded(0.0), max: Bound::Unbounded };
     /// `[1, ...)`
@@ -107,6 +109,7 @@ impl FloatRange {
             (Bound::Unbounded, Bound::Unbounded) => String::new(),
             (Bound::Included(min), Bound::Unbounded) => format!(" of at least {min}"),
             (Bound::Excluded(min), Bound::Unbounded) => format!(" above {min}"),
+            (Bound::Unbounded, Bound::Included(max)) => format!(" of at most {max}"),
             (min, max) => {
                 let (open, min) = match min {
                     Bound::Included(min) => ('[', min.to_string()),
@@ -218,6 +221,17 @@ pub enum DefaultValue {
         /// PyTorch's.
         onnx: &'static str,
     },
+    /// It depends on the value of the choice `key` where that is listed, and on the model elsewhere.
+    ByOrModel {
+        /// The choice.
+        key: &'static str,
+        /// Value of the choice, default.
+        cases: &'static [(&'static str, &'static str)],
+        /// Tuned for the builtin models.
+        builtin: &'static str,
+        /// PyTorch's.
+        onnx: &'static str,
+    },
     /// It is not set; `words` say what that means. `"none"` says so explicitly where the setting is a number.
     Unset {
         /// What then holds.
@@ -317,7 +331,7 @@ impl Key {
     pub(super) fn example(&self) -> &'static str {
         match self.default {
             DefaultValue::Always(value) => value,
-            DefaultValue::ByModel { onnx, .. } => onnx,
+            DefaultValue::ByModel { onnx, .. } | DefaultValue::ByOrModel { onnx, .. } => onnx,
             DefaultValue::By { example, .. }
             | DefaultValue::Unset { example, .. }
             | DefaultValue::Derived { example, .. }
@@ -329,19 +343,10 @@ impl Key {
     pub fn default_words(&self) -> String {
         match self.default {
             DefaultValue::Always(value) => value.to_owned(),
-            DefaultValue::By { key, cases, .. } => {
-                // Choices with the same default are named together.
-                let mut choices_by_value: Vec<(&str, Vec<&str>)> = Vec::new();
-                for (choice, value) in cases {
-                    match choices_by_value.iter_mut().find(|(known, _)| known == value) {
-                        Some((_, choices)) => choices.push(choice),
-                        None => choices_by_value.push((value, vec![choice])),
-                    }
-                }
-                let words = choices_by_value
-                    .iter()
-                    .map(|(value, choices)| format!("{value} with {key} = {}", quoted_list(choices, " or ")));
-                words.collect::<Vec<_>>().join(", ")
+            DefaultValue::By { key, cases, .. } => words_of_cases(key, cases),
+            DefaultValue::ByOrModel { key, cases, builtin, onnx } => {
+                let cases = words_of_cases(key, cases);
+                format!("{onnx} with model.onnx, {builtin} with model.builtin, but {cases}")
             }
             DefaultValue::ByModel { builtin, onnx } => {
                 format!("{onnx} with model.onnx, {builtin} with model.builtin")
@@ -351,6 +356,21 @@ impl Key {
             DefaultValue::Required { .. } => "none, it must be given".to_owned(),
         }
     }
+}
+
+/// The defaults by choice; choices with the same default are named together.
+fn words_of_cases(key: &str, cases: &[(&str, &str)]) -> String {
+    let mut choices_by_value: Vec<(&str, Vec<&str>)> = Vec::new();
+    for (choice, value) in cases {
+        match choices_by_value.iter_mut().find(|(known, _)| known == value) {
+            Some((_, choices)) => choices.push(choice),
+            None => choices_by_value.push((value, vec![choice])),
+        }
+    }
+    let words = choices_by_value
+        .iter()
+        .map(|(value, choices)| format!("{value} with {key} = {}", quoted_list(choices, " or ")));
+    words.collect::<Vec<_>>().join(", ")
 }
 
 /// `items` in quotes.

@@ -4,6 +4,12 @@ use super::interruption::{MemoryPlan, MicroBatch, StopPlan};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+mod loss;
+mod optimizer;
+
+pub use loss::{LossKind, LossPlan, Reduction, TargetUse};
+pub use optimizer::{AdjustLr, EmaPlan, OptimizerKind, OptimizerPlan, ParameterGroup};
+
 /// All settings of a run, checked and complete: no value is left to be guessed later.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
@@ -144,6 +150,18 @@ impl ArrayMap {
 }
 
 impl DataPlan {
+    /// The target that a loss takes if it names none: the only one that no loss takes for weights or a mask.
+    #[must_use]
+    pub fn only_target(&self, loss: &LossPlan) -> Option<&str> {
+        let is_factor = |name: &String| {
+            loss.terms()
+                .any(|term| [&term.sample_weights, &term.mask].into_iter().flatten().any(|at| at == name))
+        };
+        let mut names = self.targets.keys().filter(|name| !is_factor(name));
+        let only = names.next()?;
+        names.next().is_none().then_some(only.as_str())
+    }
+
     /// Whether there are validation examples: a fixed part, a fraction, or files.
     pub fn has_validation(&self) -> bool {
         let arrays = || self.inputs.values().chain(self.targets.values());
@@ -158,38 +176,6 @@ impl DataPlan {
     }
 }
 
-/// What is minimised.
-#[derive(Debug, Clone, PartialEq)]
-pub struct LossPlan {
-    /// The function.
-    pub kind: LossKind,
-    /// The model output it takes; `None` means the model's only output.
-    pub output: Option<String>,
-    /// The target it takes; `None` means the only target. Unused by [`LossKind::Output`].
-    pub target: Option<String>,
-    /// Label smoothing of cross entropy, in `[0, 1)`.
-    pub label_smoothing: f64,
-    /// A weight per class of cross entropy; empty means all equal.
-    pub class_weights: Vec<f64>,
-    /// Integer targets with this value do not count (cross entropy).
-    pub ignore_index: i64,
-}
-
-/// The loss functions, all averaged as PyTorch's `reduction="mean"` does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LossKind {
-    /// Cross entropy of logits with integer or probability targets; classes on axis 1.
-    CrossEntropy,
-    /// Mean squared error.
-    Mse,
-    /// Mean absolute error.
-    L1,
-    /// Binary cross entropy of logits.
-    BceWithLogits,
-    /// The model's output is the loss itself (a scalar, averaged over the batch by the model).
-    Output,
-}
-
 /// What is measured on the validation data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Metric {
@@ -199,47 +185,6 @@ pub enum Metric {
     TopK(usize),
     /// Mean absolute error.
     Mae,
-}
-
-/// How parameters are updated; formulas and defaults are PyTorch's.
-#[derive(Debug, Clone, PartialEq)]
-pub struct OptimizerPlan {
-    /// The algorithm.
-    pub kind: OptimizerKind,
-    /// Learning rate before the schedule.
-    pub lr: f64,
-    /// Weight decay: added to the gradient by SGD and Adam, decoupled in AdamW.
-    pub weight_decay: f64,
-    /// Name patterns of parameters without weight decay.
-    pub no_decay: Vec<String>,
-}
-
-/// The optimizers.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum OptimizerKind {
-    /// Stochastic gradient descent.
-    Sgd {
-        /// Momentum, in `[0, 1)`; 0 means none.
-        momentum: f64,
-        /// Dampening of momentum.
-        dampening: f64,
-        /// Nesterov's form of momentum.
-        nesterov: bool,
-    },
-    /// Adam.
-    Adam {
-        /// Decay rates of the two moments, each in `[0, 1)`.
-        betas: (f64, f64),
-        /// Added to the denominator.
-        eps: f64,
-    },
-    /// Adam with decoupled weight decay.
-    AdamW {
-        /// Decay rates of the two moments, each in `[0, 1)`.
-        betas: (f64, f64),
-        /// Added to the denominator.
-        eps: f64,
-    },
 }
 
 /// How the learning rate moves.

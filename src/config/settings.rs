@@ -21,7 +21,8 @@ const EXCLUSIVE: &[(&str, &str)] = &[
 ];
 
 /// Tables of named entries. A settings file that names one entry names them all: entries of earlier sources go.
-const NAMED_TABLES: &[&str] = &["data.inputs", "data.targets", "model.dimensions"];
+const NAMED_TABLES: &[&str] =
+    &["data.inputs", "data.targets", "model.dimensions", "optimizer.groups", "loss.auxiliary"];
 
 /// The sources of settings, from the weakest to the strongest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -233,6 +234,11 @@ impl Settings {
             DefaultValue::By { key: choice, cases, .. } => {
                 let chosen = self.text(choice)?;
                 cases.iter().find(|(value, _)| *value == chosen)?.1
+            }
+            DefaultValue::ByOrModel { key: choice, cases, builtin, onnx } => {
+                let chosen = self.text(choice)?;
+                let of_model = if self.is_given("model.onnx") { onnx } else { builtin };
+                cases.iter().find(|(value, _)| *value == chosen).map_or(of_model, |case| case.1)
             }
             DefaultValue::ByModel { onnx, .. } if self.is_given("model.onnx") => onnx,
             DefaultValue::ByModel { builtin, .. } => builtin,

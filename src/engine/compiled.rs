@@ -4,6 +4,8 @@ use super::error::EngineError;
 use super::library::Runtime;
 use super::session::{Cancel, Optimize, Place, open};
 use super::state::{Layout, StateSet};
+use super::step::Evaluates;
+use crate::config::Reduction;
 use crate::data::{HostArray, Values};
 use crate::graph::step::{Feed, LOSS_SUM, LOSS_WEIGHT, MaskFeed, StepGraph};
 use crate::graph::tensor::Dtype;
@@ -38,6 +40,8 @@ pub(super) struct Shared<'a> {
 #[derive(Debug)]
 pub(super) struct Compiled {
     pub(super) batch: usize,
+    /// How the parts of a batch add up.
+    pub(super) reduction: Reduction,
     session: Session,
     place: Place,
     feeds: Vec<(Feed, FeedTensor)>,
@@ -79,6 +83,7 @@ impl Compiled {
         let predictions = OrtTensor::new(&host, kind.dims.as_slice()).map_err(|error| made(&name, &error))?;
         Ok(Self {
             batch,
+            reduction: graph.reduction,
             session,
             place,
             feeds,
@@ -110,10 +115,11 @@ impl Compiled {
         Ok(())
     }
 
-    /// Runs the graph on the parameters of `set`.
+    /// Runs the graph on the parameters of `set`, or on their averages; a graph always takes the same.
     pub(super) fn run(
         &mut self,
         set: &StateSet,
+        values: Evaluates,
         shared: &mut Shared<'_>,
         cancel: &Cancel,
     ) -> Result<(), EngineError> {
@@ -121,7 +127,7 @@ impl Compiled {
         let position = match known {
             Some(position) => position,
             None => {
-                let binding = self.bind(set, shared)?;
+                let binding = self.bind(set, values, shared)?;
                 // Two sets are in use at a time, so an older binding is for a set that is gone.
                 if self.bindings.len() >= 2 {
                     self.bindings.remove(0);
@@ -141,12 +147,21 @@ impl Compiled {
         ran.map(drop).map_err(|error| EngineError::new(work, &error))
     }
 
-    fn bind(&mut self, set: &StateSet, shared: &mut Shared<'_>) -> Result<IoBinding, EngineError> {
+    fn bind(
+        &mut self,
+        set: &StateSet,
+        values: Evaluates,
+        shared: &mut Shared<'_>,
+    ) -> Result<IoBinding, EngineError> {
         let failed = |name: &str, error: &ort::Error| EngineError::new(format!("binding `{name}`"), error);
         let mut binding = self.session.create_binding().map_err(|error| failed("session", &error))?;
         let wanted = |name: &str| self.session.inputs().iter().any(|input| input.name() == name);
+        let values = match values {
+            Evaluates::Parameters => &set.parameters,
+            Evaluates::Averages => &set.averages,
+        };
         for ((name, _), tensor) in
-            shared.layout.parameters.iter().zip(&set.parameters).filter(|((name, _), _)| wanted(name))
+            shared.layout.parameters.iter().zip(values).filter(|((name, _), _)| wanted(name))
         {
             binding.bind_input(name, tensor).map_err(|error| failed(name, &error))?;
         }

@@ -1,7 +1,7 @@
 //! The update of state in host memory: the optimizer's loops over the tensors of a step.
 
 use super::error::{EngineError, ErrorClass};
-use super::optimizer::{Decay, MAX_SLOTS, Optimizer, Source, StepScalars};
+use super::optimizer::{Optimizer, Scratch, Source, StepScalars, Target};
 use super::state::StateSet;
 use ort::value::Tensor as OrtTensor;
 use rayon::prelude::*;
@@ -41,39 +41,44 @@ pub(super) fn update(
     optimizer: &Optimizer,
     pool: &rayon::ThreadPool,
     scalars: &StepScalars,
-    decays: &[Decay],
+    scratch: &mut Scratch,
     gradients: &[OrtTensor<f32>],
     source: Option<&StateSet>,
     target: &mut StateSet,
 ) {
-    let StateSet { parameters, slots, .. } = target;
-    let mut slots = slots.iter_mut().map(|slot| slot.iter_mut());
-    let mut lanes: [Option<std::slice::IterMut<'_, OrtTensor<f32>>>; MAX_SLOTS] =
-        std::array::from_fn(|_| slots.next());
+    let StateSet { parameters, slots, averages, .. } = target;
+    let mut averages = averages.iter_mut();
     let mut updates = Vec::with_capacity(parameters.len());
-    for (index, ((parameter, gradient), decay)) in
-        parameters.iter_mut().zip(gradients).zip(decays).enumerate()
+    for (index, ((parameter, slots), gradient)) in parameters.iter_mut().zip(slots).zip(gradients).enumerate()
     {
-        let lane_slices = lanes.each_mut().map(|lane| match lane.as_mut().and_then(Iterator::next) {
-            Some(tensor) => tensor.extract_tensor_mut().1,
-            None => &mut [],
-        });
-        let (parameter, gradient) = (parameter.extract_tensor_mut().1, gradient.extract_tensor().1);
+        let mut slots = slots.iter_mut();
+        let target = Target {
+            parameter: parameter.extract_tensor_mut().1,
+            slots: std::array::from_fn(|_| written(slots.next())),
+            average: written(averages.next()),
+        };
+        let gradient = gradient.extract_tensor().1;
         let made = match source {
-            None => optimizer.update_in_place(parameter, gradient, lane_slices, *decay),
+            None => optimizer.update_in_place(index, target, gradient),
             Some(set) => {
-                let slot = |slot: usize| {
-                    set.slots
-                        .get(slot)
-                        .and_then(|slot| slot.get(index))
-                        .map_or(&[][..], |tensor| tensor.extract_tensor().1)
+                let slots = set.slots.get(index);
+                let source = Source {
+                    parameter: read(set.parameters.get(index)),
+                    slots: std::array::from_fn(|slot| read(slots.and_then(|slots| slots.get(slot)))),
+                    average: read(set.averages.get(index)),
                 };
-                let from = set.parameters.get(index).map_or(&[][..], |tensor| tensor.extract_tensor().1);
-                let source = Source { parameter: from, slots: std::array::from_fn(slot) };
-                optimizer.update_into(source, parameter, gradient, lane_slices, *decay)
+                optimizer.update_into(index, source, target, gradient)
             }
         };
-        updates.push(made.expect("gradients and slots were allocated with the shape of their parameter"));
+        updates.push(made.expect("gradients and slots were allocated with the shapes the optimizer states"));
     }
-    pool.install(|| optimizer.apply(&mut updates, scalars));
+    pool.install(|| optimizer.apply(&mut updates, scalars, scratch));
+}
+
+fn written(tensor: Option<&mut OrtTensor<f32>>) -> &mut [f32] {
+    tensor.map_or(&mut [], |tensor| tensor.extract_tensor_mut().1)
+}
+
+fn read(tensor: Option<&OrtTensor<f32>>) -> &[f32] {
+    tensor.map_or(&[], |tensor| tensor.extract_tensor().1)
 }

@@ -8,17 +8,21 @@ use super::compiled::{Compiled, Shared};
 use super::error::EngineError;
 use super::host_update::{add_into, pool, update};
 use super::library::Runtime;
-use super::optimizer::{Decay, Optimizer, StepScalars, clip_factor, gradient_norm};
+use super::optimizer::{Optimizer, Scratch, StepScalars, clip_factor, gradient_norm};
 pub use super::outcome::{Clipping, Evaluated, StepOutcome};
 use super::session::{Cancel, Place};
+pub use super::state::Evaluates;
 use super::state::{Layout, StateSet, tensors};
+use super::transfer::fill_all;
 use super::update_session::{StepNumbers, UpdateSession};
-use crate::config::OptimizerPlan;
+use crate::config::{OptimizerPlan, Reduction};
 use crate::data::HostArray;
 use crate::graph::step::{MaskFeed, StepGraph, Trainable};
 use ort::memory::Allocator;
 use ort::value::Tensor as OrtTensor;
 use std::sync::Arc;
+
+mod held;
 
 /// The state of a training and the sessions that change it.
 #[derive(Debug)]
@@ -28,7 +32,9 @@ pub struct Engine {
     layout: Layout,
     cancel: Cancel,
     optimizer: Optimizer,
-    decays: Vec<Decay>,
+    scratch: Scratch,
+    /// Which values evaluation reads.
+    evaluates: Evaluates,
     /// Threads of the optimizer's loops.
     pool: Arc<rayon::ThreadPool>,
     current: Arc<StateSet>,
@@ -74,30 +80,41 @@ impl Engine {
         trainable: &Trainable,
         plan: &OptimizerPlan,
     ) -> Result<Self, EngineError> {
-        let optimizer = Optimizer::new(plan);
         let named = |tensors: &[(String, crate::graph::tensor::Tensor)]| {
             tensors.iter().map(|(name, tensor)| (name.clone(), tensor.dims().to_vec())).collect::<Vec<_>>()
         };
+        let parameters = named(&trainable.parameters);
+        let optimizer = Optimizer::new(plan, &parameters);
         let layout = Layout {
-            parameters: named(&trainable.parameters),
-            slots: optimizer.slots().iter().map(|slot| (*slot).to_owned()).collect(),
+            slots: (0..parameters.len()).map(|index| optimizer.slots(index).to_vec()).collect(),
+            parameters,
+            averages: optimizer.averages(),
             states: named(&trainable.states),
+        };
+        let scratch = match update {
+            UpdateBy::FusedLoop => optimizer.scratch().map_err(|error| EngineError {
+                work: "allocating memory for the optimizer".to_owned(),
+                class: super::error::ErrorClass::OutOfMemory,
+                message: error.to_string(),
+            })?,
+            UpdateBy::Session => Scratch::default(),
         };
         let update_session = match update {
             UpdateBy::FusedLoop => None,
-            UpdateBy::Session => Some(UpdateSession::new(runtime, place, &layout, plan, &optimizer)?),
+            UpdateBy::Session => Some(UpdateSession::new(runtime, place, plan, &optimizer)?),
         };
         let device = update_session.as_ref().map_or(Ok(Allocator::default()), UpdateSession::allocator)?;
         let host = Allocator::default();
         let mut initial = StateSet::allocate(&layout, &device, 0)?;
         let given = trainable.parameters.iter().chain(&trainable.states);
         let given: Vec<Option<Vec<f32>>> = given.map(|(_, tensor)| tensor.to_f32()).collect();
-        super::transfer::fill_all(&mut initial, |index| given.get(index)?.as_deref())?;
+        fill_all(&mut initial, &layout, &|index| given.get(index)?.as_deref())?;
         Ok(Self {
+            evaluates: Evaluates::of(plan),
+            scratch,
             runtime: runtime.clone(),
             place,
             cancel: Cancel::new()?,
-            decays: layout.parameters.iter().map(|(name, _)| optimizer.decay(name)).collect(),
             pool: Arc::new(pool(runtime.threads.count)?),
             current: Arc::new(initial),
             spare: None,
@@ -113,72 +130,6 @@ impl Engine {
             optimizer,
             layout,
         })
-    }
-
-    /// Names and shapes of the state's tensors.
-    #[must_use]
-    pub fn layout(&self) -> &Layout {
-        &self.layout
-    }
-
-    /// A handle that cancels the run in progress.
-    #[must_use]
-    pub fn cancel(&self) -> Cancel {
-        self.cancel.clone()
-    }
-
-    /// Replaces the state: `values` gives the contents of tensor `i` of [`Layout::tensors`], zeros where it gives none.
-    ///
-    /// # Errors
-    /// If a tensor can not be copied to the device. Slices of another length than their tensor are an error, too. What
-    /// the state then is, is not defined.
-    pub fn load<'v>(&mut self, values: impl Fn(usize) -> Option<&'v [f32]>) -> Result<(), EngineError> {
-        if let Some(current) = Arc::get_mut(&mut self.current) {
-            // In place: a second set would take twice the memory that training needs at that moment.
-            return super::transfer::fill_all(current, values);
-        }
-        let mut fresh = self.fresh_set()?;
-        super::transfer::fill_all(&mut fresh, values)?;
-        self.current = Arc::new(fresh);
-        self.spare = None;
-        Ok(())
-    }
-
-    fn fresh_set(&mut self) -> Result<StateSet, EngineError> {
-        let device =
-            self.update_session.as_ref().map_or(Ok(Allocator::default()), UpdateSession::allocator)?;
-        let id = self.next_id;
-        self.next_id += 1;
-        StateSet::allocate(&self.layout, &device, id)
-    }
-
-    /// The committed state. It never changes while it is held; holding it makes later steps use a second set of buffers.
-    ///
-    /// # Errors
-    /// If the state lives on a device and can not be copied from it.
-    pub fn snapshot(&self) -> Result<Arc<StateSet>, EngineError> {
-        if self.place == Place::Cpu {
-            return Ok(Arc::clone(&self.current));
-        }
-        let mut copy = StateSet::allocate(&self.layout, &Allocator::default(), u64::MAX)?;
-        for (to, from) in copy.iter_mut().zip(self.current.iter()) {
-            super::transfer::copy(from, to)?;
-        }
-        Ok(Arc::new(copy))
-    }
-
-    /// Whether somebody holds the state, so that the next update needs a second set of buffers.
-    #[must_use]
-    pub fn is_held(&self) -> bool {
-        Arc::strong_count(&self.current) > 1
-    }
-
-    /// Whether every number of a state in host memory is finite.
-    #[must_use]
-    pub fn is_finite(&self, set: &StateSet) -> bool {
-        let slices: Vec<&[f32]> = set.host_slices().collect();
-        // The sum of squares is taken in f64, where no f32 overflows, and a NaN or an infinity anywhere shows in it.
-        self.pool.install(|| gradient_norm(&slices)).is_finite()
     }
 
     /// Frees all sessions with their arenas, before others are compiled.
@@ -242,11 +193,15 @@ impl Engine {
             states_in: &self.states_in,
             states_out: &mut self.states_out,
         };
-        compiled.run(&self.current, &mut shared, &self.cancel)?;
+        compiled.run(&self.current, Evaluates::Parameters, &mut shared, &self.cancel)?;
         let (sum, weight) = compiled.loss();
         self.pending.parts += 1;
         self.pending.loss_sum += f64::from(sum);
-        self.pending.weight += f64::from(weight);
+        match compiled.reduction {
+            // A sum is divided by 1, in however many parts it is computed.
+            Reduction::Sum => self.pending.weight = 1.0,
+            Reduction::Mean | Reduction::BatchMean => self.pending.weight += f64::from(weight),
+        }
         Ok(())
     }
 
@@ -328,10 +283,11 @@ impl Engine {
         let in_place = Arc::get_mut(&mut self.current).is_some();
         if in_place {
             let set = Arc::get_mut(&mut self.current).expect("asked the line before");
-            update(&self.optimizer, &self.pool, scalars, &self.decays, gradients, None, set);
+            update(&self.optimizer, &self.pool, scalars, &mut self.scratch, gradients, None, set);
         } else {
             let spare = self.spare.as_mut().and_then(Arc::get_mut).expect("a spare set was made above");
-            update(&self.optimizer, &self.pool, scalars, &self.decays, gradients, Some(&self.current), spare);
+            let source = Some(&*self.current);
+            update(&self.optimizer, &self.pool, scalars, &mut self.scratch, gradients, source, spare);
         }
         let target = if in_place { &mut self.current } else { self.spare.as_mut().expect("made above") };
         let target = Arc::get_mut(target).expect("nobody else holds the set that was just written");
@@ -389,7 +345,7 @@ impl Engine {
             states_in: &self.states_in,
             states_out: &mut [],
         };
-        compiled.run(&self.current, &mut shared, &self.cancel)?;
+        compiled.run(&self.current, self.evaluates, &mut shared, &self.cancel)?;
         let (loss_sum, weight) = compiled.loss();
         Ok(Evaluated { loss_sum, weight, predictions: compiled.predictions() })
     }

@@ -1,7 +1,8 @@
 //! Copies between host and device.
 
 use super::error::EngineError;
-use super::state::StateSet;
+use super::state::{Layout, StateSet};
+use crate::graph::update::Averages;
 use ort::memory::Allocator;
 use ort::value::Tensor as OrtTensor;
 
@@ -14,12 +15,19 @@ pub(super) fn copy(from: &OrtTensor<f32>, to: &mut OrtTensor<f32>) -> Result<(),
     from.copy_into(to).map_err(|error| EngineError::new("copying between host and device", &error))
 }
 
-/// Gives tensor `i` of a state what `values` has for it, or zeros.
+/// Gives tensor `i` of a state what `values` has for it. Without that an average is its parameter, the rest zeros.
 pub(super) fn fill_all<'v>(
     set: &mut StateSet,
-    values: impl Fn(usize) -> Option<&'v [f32]>,
+    layout: &Layout,
+    values: &dyn Fn(usize) -> Option<&'v [f32]>,
 ) -> Result<(), EngineError> {
-    set.iter_mut().enumerate().try_for_each(|(index, tensor)| fill(tensor, values(index)))
+    let first_average = layout.parameters.len() + layout.states.len();
+    let count = if layout.averages == Averages::Kept { layout.parameters.len() } else { 0 };
+    let parameter_of = |index: usize| index.checked_sub(first_average).filter(|parameter| *parameter < count);
+    set.iter_mut().enumerate().try_for_each(|(index, tensor)| {
+        let found = values(index).or_else(|| values(parameter_of(index)?));
+        fill(tensor, found)
+    })
 }
 
 /// Gives a tensor these values, or zeros.

@@ -3,13 +3,15 @@
 use super::compiled::bind_output;
 use super::error::EngineError;
 use super::library::Runtime;
-use super::optimizer::Optimizer;
+use super::optimizer::{Optimizer, StepFactors, step_factors};
 use super::session::{Optimize, Place, open};
-use super::state::{Layout, StateSet, tensors};
+use super::state::{StateSet, tensors};
 use super::step::Clipping;
 use super::transfer::copy;
 use crate::config::{OptimizerKind, OptimizerPlan};
-use crate::graph::update::{self, NORM, SCALARS, UpdateSpec, gradient_name, parameter_name, slot_name};
+use crate::graph::update::{
+    self, NORM, ParameterUpdate, SCALARS, average_name, gradient_name, parameter_name, slot_name, updated,
+};
 use ort::memory::{AllocationDevice, Allocator, AllocatorType, MemoryInfo, MemoryType};
 use ort::session::{IoBinding, Session};
 use ort::value::Tensor as OrtTensor;
@@ -20,6 +22,7 @@ pub(super) struct UpdateSession {
     session: Session,
     place: Place,
     kind: OptimizerKind,
+    optimizer: Optimizer,
     scalars: Vec<OrtTensor<f32>>,
     norm: OrtTensor<f32>,
     parameters: Vec<(String, Vec<usize>)>,
@@ -47,32 +50,31 @@ impl UpdateSession {
     pub(super) fn new(
         runtime: &Runtime,
         place: Place,
-        layout: &Layout,
         plan: &OptimizerPlan,
         optimizer: &Optimizer,
     ) -> Result<Self, EngineError> {
-        let decay = |name: &str| match optimizer.decay(name) {
-            super::optimizer::Decay::Apply => plan.weight_decay,
-            super::optimizer::Decay::Skip => 0.0,
-        };
-        let weight_decay: Vec<f64> = layout.parameters.iter().map(|(name, _)| decay(name)).collect();
-        let spec =
-            UpdateSpec { parameters: &layout.parameters, weight_decay: &weight_decay, kind: plan.kind };
-        let session = open(runtime, place, &update::build(&spec), Optimize::Everything)?;
+        let updates: Vec<ParameterUpdate> = optimizer.updates().cloned().collect();
+        let graph = update::build(&updates, optimizer.averages());
+        let session = open(runtime, place, &graph, Optimize::Everything)?;
+        let parameters: Vec<(String, Vec<usize>)> = updates
+            .into_iter()
+            .enumerate()
+            .map(|(index, update)| (parameter_name(index), update.dims))
+            .collect();
         let host = Allocator::default();
         let dims: [usize; 0] = [];
         let scalar =
             || OrtTensor::new(&host, dims).map_err(|error| EngineError::new("allocating a scalar", &error));
-        let accumulation =
-            open(runtime, place, &update::accumulation(&layout.parameters), Optimize::Everything)?;
+        let accumulation = open(runtime, place, &update::accumulation(&parameters), Optimize::Everything)?;
         let accumulation = Accumulation { session: accumulation, sums: Vec::new(), spare: Vec::new() };
         Ok(Self {
             session,
             place,
-            kind: plan.kind,
+            kind: plan.kind.clone(),
+            optimizer: optimizer.clone(),
             scalars: SCALARS.iter().map(|_| scalar()).collect::<Result<_, _>>()?,
             norm: scalar()?,
-            parameters: layout.parameters.clone(),
+            parameters,
             accumulation: Some(accumulation),
         })
     }
@@ -137,7 +139,8 @@ impl UpdateSession {
         numbers: StepNumbers,
     ) -> Result<f64, EngineError> {
         let failed = |error: ort::Error| EngineError::new("updating parameters", &error);
-        for (scalar, value) in self.scalars.iter_mut().zip(scalar_values(self.kind, &numbers)) {
+        let values = self.scalar_values(&numbers);
+        for (scalar, value) in self.scalars.iter_mut().zip(values) {
             scalar.extract_tensor_mut().1.fill(value as f32);
         }
         let mut binding = self.session.create_binding().map_err(failed)?;
@@ -167,29 +170,30 @@ impl UpdateSession {
             binding.bind_input(gradient_name(index), gradient)?;
         }
         for (index, parameter) in target.parameters.iter_mut().enumerate() {
-            binding.bind_output(format!("new/{}", parameter_name(index)), parameter)?;
+            binding.bind_output(updated(&parameter_name(index)), parameter)?;
         }
-        for (slot, (from, to)) in source.slots.iter().zip(&mut target.slots).enumerate() {
-            for (index, (from, to)) in from.iter().zip(to).enumerate() {
-                binding.bind_input(slot_name(slot, index), from)?;
-                binding.bind_output(format!("new/{}", slot_name(slot, index)), to)?;
+        for (index, (from, to)) in source.slots.iter().zip(&mut target.slots).enumerate() {
+            for (slot, (from, to)) in from.iter().zip(to).enumerate() {
+                let name = slot_name(slot, index);
+                binding.bind_output(updated(&name), to)?;
+                binding.bind_input(name, from)?;
             }
+        }
+        for (index, (from, to)) in source.averages.iter().zip(&mut target.averages).enumerate() {
+            let name = average_name(index);
+            binding.bind_output(updated(&name), to)?;
+            binding.bind_input(name, from)?;
         }
         Ok(())
     }
-}
 
-/// The values of [`SCALARS`] for one step.
-fn scalar_values(kind: OptimizerKind, numbers: &StepNumbers) -> [f64; SCALARS.len()] {
-    let (first, second) = match kind {
-        OptimizerKind::Sgd { dampening, .. } => (if numbers.step <= 1 { 1.0 } else { 1.0 - dampening }, 1.0),
-        OptimizerKind::Adam { betas, .. } | OptimizerKind::AdamW { betas, .. } => {
-            let step = numbers.step as f64;
-            (-numbers.lr / (1.0 - betas.0.powf(step)), (1.0 - betas.1.powf(step)).sqrt())
-        }
-    };
-    let unbounded = f64::INFINITY;
-    let (max_norm, max_value) =
-        (numbers.clipping.norm.unwrap_or(unbounded), numbers.clipping.value.unwrap_or(unbounded));
-    [1.0 / numbers.weight, max_norm, max_value, numbers.lr, first, second]
+    /// The values of [`SCALARS`] for one step.
+    fn scalar_values(&self, numbers: &StepNumbers) -> [f64; SCALARS.len()] {
+        let StepFactors { first, second, third } = step_factors(&self.kind, numbers.step);
+        let unbounded = f64::INFINITY;
+        let max_norm = numbers.clipping.norm.unwrap_or(unbounded);
+        let max_value = numbers.clipping.value.unwrap_or(unbounded);
+        let fresh_average = self.optimizer.fresh_average(numbers.step);
+        [1.0 / numbers.weight, max_norm, max_value, numbers.lr, fresh_average, first, second, third]
+    }
 }

@@ -9,9 +9,13 @@ use super::tensor::{Dtype, Tensor, ValueType};
 use std::collections::{HashMap, HashSet};
 
 mod elementwise;
+mod indexing;
 mod ops;
+mod scan;
 
+pub use indexing::Reduction;
 pub use ops::ConvShape;
+pub use scan::Order;
 
 /// A value of the graph under construction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -233,23 +237,26 @@ impl Emit {
         made
     }
 
-    /// Makes an existing node give its second output as well.
-    pub fn second_output(&mut self, node_name: &str, kind: ValueType) -> Value {
+    /// The output of an existing node at this position, which the node is made to give if it did not.
+    pub fn extra_output(&mut self, node_name: &str, position: usize, kind: ValueType) -> Value {
         let node = self
             .nodes
             .iter()
             .position(|node| node.name == node_name)
             .expect("the node is part of this graph");
-        let present =
-            self.nodes.get(node).and_then(|node| node.outputs.get(1)).filter(|name| !name.is_empty());
+        let outputs = self.nodes.get(node).map(|node| node.outputs.as_slice()).unwrap_or_default();
+        let present = outputs.get(position).filter(|name| !name.is_empty());
         if let Some(value) = present.and_then(|name| self.find(name)) {
             return value;
         }
-        let name = format!("trainer/{node_name}.1");
+        let name = format!("trainer/{node_name}.{position}");
         let value = self.declare(&name, kind);
         if let Some(node) = self.nodes.get_mut(node) {
-            node.outputs.truncate(1);
-            node.outputs.push(name);
+            let length = node.outputs.len().max(position + 1);
+            node.outputs.resize(length, String::new());
+            if let Some(slot) = node.outputs.get_mut(position) {
+                *slot = name;
+            }
         }
         value
     }

@@ -4,16 +4,19 @@ use super::autodiff::{Unsupported, backward};
 use super::emit::{Emit, Processor, Value};
 use super::fold::{FoldError, Oracle, lower};
 use super::inference_form;
-use super::loss::{self, Ignored, LossError};
+use super::loss::LossError;
 use super::model::{Dim, Graph, Port};
 use super::tensor::{Dtype, ValueType};
 use super::train_form::{self, TrainFormError};
-use crate::config::{LossKind, LossPlan};
+use crate::config::{LossPlan, Reduction};
 use std::collections::{HashMap, HashSet};
 use thiserror::Error;
 
+mod objective;
 mod trainable;
 
+use objective::Objective;
+pub use objective::{Target, loss_output, loss_outputs, target_input};
 pub use trainable::{Excluded, Trainable, trainable};
 
 /// Why no training or evaluation graph can be built from a model.
@@ -99,22 +102,10 @@ pub struct StepSpec<'a> {
     pub dimensions: &'a std::collections::BTreeMap<String, u64>,
     /// The loss.
     pub loss: &'a LossPlan,
-    /// The target, if the loss has one.
-    pub target: Option<&'a Target>,
-    /// Whether labels that do not count occur.
-    pub ignored: Ignored,
+    /// Targets, weights and masks that the losses take.
+    pub targets: &'a [Target],
     /// Where the graph will run.
     pub processor: Processor,
-}
-
-/// The target of the loss.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Target {
-    /// Name under `[data.targets]`.
-    pub name: String,
-    /// `I64` for class labels, which have one element per example and position; otherwise the type of the data, in the
-    /// shape of the output.
-    pub dtype: Dtype,
 }
 
 /// A value fed with each batch.
@@ -155,8 +146,12 @@ pub struct StepGraph {
     pub states: Vec<String>,
     /// Output holding the predictions that loss and metrics read, and their type.
     pub predictions: (String, ValueType),
-    /// Dimensions of the target, the batch first; `None` if the loss has none.
+    /// Dimensions of the first loss's target, the batch first; `None` if it has none.
     pub target: Option<ValueType>,
+    /// Targets that hold labels, with the number of classes.
+    pub classes: Vec<(String, usize)>,
+    /// How the parts of a batch add up.
+    pub reduction: Reduction,
 }
 
 /// Name of the output with the sum of the loss.
@@ -173,7 +168,7 @@ pub fn training(spec: &StepSpec<'_>, oracle: &dyn Oracle) -> Result<StepGraph, S
     let mut started = start(spec, spec.graph.clone(), oracle)?;
     let emit = &mut started.emit;
     let form = train_form::rewrite(emit)?;
-    let (output, target, parts) = attach_loss(spec, emit, &mut started.feeds)?;
+    let Objective { output, target, parts, classes } = objective::attach(spec, emit, &mut started.feeds)?;
     let parameters: Vec<Value> =
         spec.trainable.parameters.iter().filter_map(|(name, _)| emit.find(name)).collect();
     let gradients = backward(emit, parts.sum, &parameters)?;
@@ -214,6 +209,8 @@ pub fn training(spec: &StepSpec<'_>, oracle: &dyn Oracle) -> Result<StepGraph, S
         states: state_names,
         predictions: (PREDICTIONS.to_owned(), kind),
         target,
+        classes,
+        reduction: spec.loss.reduction,
         graph,
     })
 }
@@ -225,7 +222,7 @@ pub fn training(spec: &StepSpec<'_>, oracle: &dyn Oracle) -> Result<StepGraph, S
 pub fn evaluation(spec: &StepSpec<'_>, oracle: &dyn Oracle) -> Result<StepGraph, StepError> {
     let mut started = start(spec, inference_form::rewrite(spec.graph), oracle)?;
     let emit = &mut started.emit;
-    let (output, target, parts) = attach_loss(spec, emit, &mut started.feeds)?;
+    let Objective { output, target, parts, classes } = objective::attach(spec, emit, &mut started.feeds)?;
     let mut outputs =
         vec![emit.name_output(parts.sum, LOSS_SUM), emit.name_output(parts.weight, LOSS_WEIGHT)];
     let predictions = emit.name_output(output, PREDICTIONS);
@@ -241,6 +238,8 @@ pub fn evaluation(spec: &StepSpec<'_>, oracle: &dyn Oracle) -> Result<StepGraph,
         states: Vec::new(),
         predictions: (PREDICTIONS.to_owned(), kind),
         target,
+        classes,
+        reduction: spec.loss.reduction,
         graph,
     })
 }
@@ -342,47 +341,6 @@ fn shape_text(dims: &[Dim]) -> String {
 fn listing<'a>(names: impl Iterator<Item = &'a String>) -> String {
     let quoted: Vec<String> = names.map(|name| format!("`{name}`")).collect();
     if quoted.is_empty() { "none".to_owned() } else { quoted.join(", ") }
-}
-
-/// The name of the output that the loss reads.
-///
-/// # Errors
-/// If the settings name none and the model has several, or they name one the model does not have.
-pub fn loss_output(graph: &Graph, plan: &LossPlan) -> Result<String, StepError> {
-    let available = || listing(graph.outputs.iter().map(|port| &port.name));
-    match (&plan.output, graph.outputs.as_slice()) {
-        (Some(name), outputs) if outputs.iter().any(|port| port.name == *name) => Ok(name.clone()),
-        (Some(name), _) => Err(StepError::NoSuchName {
-            what: "output",
-            name: name.clone(),
-            available: available(),
-            key: "loss.output".to_owned(),
-        }),
-        (None, [only]) => Ok(only.name.clone()),
-        (None, outputs) => Err(StepError::ChooseOutput { found: outputs.len(), available: available() }),
-    }
-}
-
-fn attach_loss(
-    spec: &StepSpec<'_>,
-    emit: &mut Emit,
-    feeds: &mut Vec<Feed>,
-) -> Result<(Value, Option<Value>, loss::LossParts), StepError> {
-    let name = loss_output(spec.graph, spec.loss)?;
-    let output = emit.find(&name).expect("the reader checked that outputs are produced");
-    let target = spec.target.map(|target| {
-        let mut dims = emit.dims(output).to_vec();
-        if target.dtype == Dtype::I64 && spec.loss.kind == LossKind::CrossEntropy && dims.len() > 1 {
-            dims.remove(1);
-        }
-        let kind = ValueType::new(target.dtype, dims);
-        let input = format!("trainer/target/{}", target.name);
-        let value = emit.declare(&input, kind.clone());
-        feeds.push(Feed { name: target.name.clone(), input, kind });
-        value
-    });
-    let parts = loss::build(emit, spec.loss, output, target, spec.batch, spec.ignored)?;
-    Ok((output, target, parts))
 }
 
 fn all_inputs(spec: &StepSpec<'_>, emit: &Emit, feeds: &[Feed], masks: &[MaskFeed]) -> Vec<Value> {

@@ -24,6 +24,20 @@ fn to_proto(graph: &Graph) -> ModelProto {
     let others = graph.other_opsets.iter();
     let others =
         others.map(|(domain, version)| OperatorSetIdProto { domain: domain.clone(), version: *version });
+    ModelProto {
+        // 8 is the first version of all operator sets that are read here; older readers refuse what they do not know.
+        ir_version: graph.ir_version.max(8),
+        producer_name: env!("CARGO_PKG_NAME").to_owned(),
+        producer_version: env!("CARGO_PKG_VERSION").to_owned(),
+        graph: Some(graph_proto(graph)),
+        opset_import: std::iter::once(default).chain(others).collect(),
+        ..Default::default()
+    }
+}
+
+/// The message of the graph alone, as a model or an attribute holds it.
+#[must_use]
+pub fn graph_proto(graph: &Graph) -> GraphProto {
     let nodes = graph.nodes.iter().map(|node| NodeProto {
         input: node.inputs.clone(),
         output: node.outputs.clone(),
@@ -33,21 +47,12 @@ fn to_proto(graph: &Graph) -> ModelProto {
         domain: node.domain.clone(),
         overload: String::new(),
     });
-    let body = GraphProto {
+    GraphProto {
         node: nodes.collect(),
         name: graph.name.clone(),
         initializer: graph.initializers.iter().map(|(name, tensor)| tensor_proto(name, tensor)).collect(),
         input: graph.inputs.iter().map(value_info).collect(),
         output: graph.outputs.iter().map(value_info).collect(),
-        ..Default::default()
-    };
-    ModelProto {
-        // 8 is the first version of all operator sets that are read here; older readers refuse what they do not know.
-        ir_version: graph.ir_version.max(8),
-        producer_name: env!("CARGO_PKG_NAME").to_owned(),
-        producer_version: env!("CARGO_PKG_VERSION").to_owned(),
-        graph: Some(body),
-        opset_import: std::iter::once(default).chain(others).collect(),
         ..Default::default()
     }
 }

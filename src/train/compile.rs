@@ -12,10 +12,9 @@ use crate::engine::session::Place;
 use crate::engine::step::Engine;
 use crate::graph::emit::Processor;
 use crate::graph::fold::FoldError;
-use crate::graph::loss::Ignored;
 use crate::graph::model::Graph;
 use crate::graph::step::{self, StepError, StepGraph, StepSpec, Target, Trainable};
-use crate::graph::tensor::{Dtype, ValueType};
+use crate::graph::tensor::Dtype;
 use crate::graph::train_form::TrainFormError;
 
 /// Name and shape per example of each input.
@@ -27,14 +26,14 @@ pub(super) struct Recipe {
     runtime: Runtime,
     place: Place,
     inputs: Inputs,
-    target: Option<Target>,
-    ignored: Ignored,
+    targets: Vec<Target>,
 }
 
 /// What the graphs want of the data.
 pub(super) struct Wanted {
     pub(super) feeds: Vec<Feed>,
-    pub(super) predictions: ValueType,
+    /// Targets that hold labels, with the number of classes.
+    pub(super) classes: Vec<(String, usize)>,
 }
 
 /// What a graph is built from.
@@ -45,23 +44,8 @@ pub(super) struct Source<'a> {
 }
 
 impl Recipe {
-    pub(super) fn new(
-        plan: &Plan,
-        dataset: &Dataset,
-        target: Option<&Target>,
-        runtime: &Runtime,
-        place: Place,
-    ) -> Self {
-        let labels = target.filter(|target| target.dtype == Dtype::I64);
-        let ignore_index = plan.loss.ignore_index;
-        let possible = labels.is_some_and(|target| dataset.holds_label(&target.name, ignore_index));
-        Self {
-            runtime: runtime.clone(),
-            place,
-            inputs: inputs(dataset.train()),
-            target: target.cloned(),
-            ignored: if possible { Ignored::Possible } else { Ignored::Never },
-        }
+    pub(super) fn new(dataset: &Dataset, targets: &[Target], runtime: &Runtime, place: Place) -> Self {
+        Self { runtime: runtime.clone(), place, inputs: inputs(dataset.train()), targets: targets.to_vec() }
     }
 
     fn spec<'s>(&'s self, source: &Source<'s>, batch: usize) -> StepSpec<'s> {
@@ -72,8 +56,7 @@ impl Recipe {
             inputs: &self.inputs,
             dimensions: &source.plan.model.dimensions,
             loss: &source.plan.loss,
-            target: self.target.as_ref(),
-            ignored: self.ignored,
+            targets: &self.targets,
             processor: if self.place == Place::Cpu { Processor::Cpu } else { Processor::Gpu },
         }
     }
@@ -91,10 +74,7 @@ impl Recipe {
         for size in part_sizes(&sampler.plan, micro_batch) {
             let built = step::training(&self.spec(source, size), &oracle)?;
             check_output(source, &built)?;
-            wanted = Some(Wanted {
-                feeds: data_feeds(&built, self.target.as_ref()),
-                predictions: built.predictions.1.clone(),
-            });
+            wanted = Some(Wanted { feeds: data_feeds(&built), classes: built.classes.clone() });
             engine.add_training(built, size)?;
         }
         wanted.ok_or(PrepareError::Batches(crate::data::BatchPlanError::NoExamples))
@@ -169,9 +149,8 @@ fn check_output(source: &Source<'_>, built: &StepGraph) -> Result<(), PrepareErr
     Err(PrepareError::OutputType { output, found: kind.clone() })
 }
 
-fn data_feeds(built: &StepGraph, target: Option<&Target>) -> Vec<Feed> {
-    let is_target =
-        |feed: &step::Feed| feed.input != feed.name && target.is_some_and(|target| target.name == feed.name);
+fn data_feeds(built: &StepGraph) -> Vec<Feed> {
+    let is_target = |feed: &step::Feed| feed.input == step::target_input(&feed.name);
     built
         .feeds
         .iter()

@@ -5,7 +5,6 @@
 
 use thiserror::Error;
 use trainer_runtime::codec::{self, Decode, DecodeError, Encode, EncodeError};
-use trainer_runtime::supervisor::{Death, Ended};
 
 /// A record of the journal.
 #[derive(Debug, Clone, PartialEq)]
@@ -317,18 +316,6 @@ record! {
     }
 }
 
-impl WorkerDied {
-    /// A death as the supervisor tells it.
-    #[must_use]
-    pub fn of(death: Death) -> Self {
-        let (signal, exit_code) = match death.ended {
-            Ended::Signal(number) => (Some(number), None),
-            Ended::Code(code) => (None, Some(u32::from(code))),
-        };
-        Self { cause: death.to_string(), signal, exit_code, oom_kills: death.oom_kills }
-    }
-}
-
 impl EpochDone {
     /// The value of a column of `history.csv`: `train_loss`, or one of validation.
     #[must_use]
@@ -423,6 +410,9 @@ impl Event {
 }
 
 #[cfg(test)]
+mod golden;
+
+#[cfg(test)]
 mod tests {
     use super::{Event, EventError, Finished, StepDone};
 
@@ -445,26 +435,6 @@ mod tests {
             assert_eq!(Event::decode(1, kind, &payload).unwrap(), event);
         }
     }
-
-    #[test]
-    fn the_bytes_of_a_step_are_those_of_the_format() {
-        let step =
-            StepDone { step: 1, epoch: 1, batch: 0, loss_bits: 2, lr: 1.0, gradient_norm: 0.5, examples: 64 };
-        let (kind, payload) = Event::StepDone(step).encode().unwrap();
-        let hex: String = payload.iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(kind, 4);
-        assert_eq!(hex, GOLDEN_STEP);
-    }
-
-    const GOLDEN_STEP: &str = concat!(
-        "0100000000000000", // step
-        "0100000000000000", // epoch
-        "0000000000000000", // batch
-        "02000000",         // loss_bits
-        "000000000000f03f", // lr
-        "000000000000e03f", // gradient_norm
-        "4000000000000000", // examples
-    );
 
     #[test]
     fn an_unknown_kind_and_a_short_payload_are_refused() {

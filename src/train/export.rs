@@ -1,6 +1,7 @@
 //! The trained model as an ONNX file for inference.
 
 use crate::engine::state::{StateSet, TensorRole};
+use crate::engine::step::Evaluates;
 use crate::graph::inference_form::with_values;
 use crate::graph::tensor::{Dtype, Tensor, ValueType};
 use crate::graph::write::{MAX_BYTES, to_bytes};
@@ -32,7 +33,7 @@ pub enum ExportError {
     },
 }
 
-/// Writes the model with the parameters and running statistics of `state`: no dropout, running statistics in
+/// Writes the model with the parameters of `state`, or their moving averages by the settings, and its running statistics: no dropout, running statistics in
 /// BatchNormalization, free dimensions free again.
 ///
 /// # Errors
@@ -43,9 +44,15 @@ pub fn export(
     disk: &dyn Disk,
     path: &Path,
 ) -> Result<(), ExportError> {
+    let evaluates = Evaluates::of(&prepared.plan.optimizer);
     let mut values = HashMap::new();
     for ((role, dims), slice) in prepared.engine.layout().tensors().zip(state.host_slices()) {
-        let (TensorRole::Parameter(name) | TensorRole::State(name)) = role else { continue };
+        let name = match (role, evaluates) {
+            (TensorRole::Parameter(name), Evaluates::Parameters)
+            | (TensorRole::Average(name), Evaluates::Averages)
+            | (TensorRole::State(name), _) => name,
+            _ => continue,
+        };
         let bytes: Vec<u8> = slice.iter().flat_map(|value| value.to_le_bytes()).collect();
         if let Some(tensor) = Tensor::new(ValueType::new(Dtype::F32, dims), bytes) {
             values.insert(name.to_owned(), tensor);

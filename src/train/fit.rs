@@ -5,11 +5,12 @@
 
 use super::batching::{Batching, candidates};
 use super::prepare::{PrepareError, Prepared};
+use super::pressure::reserve;
 use crate::data::LoadError;
 use crate::engine::error::{EngineError, ErrorClass};
 use std::path::Path;
 use thiserror::Error;
-use trainer_runtime::memory::{headroom_bytes, resident_bytes};
+use trainer_runtime::memory::{Reserve, headroom_bytes, resident_bytes};
 
 /// The part of what is left that a try may take, by what the one before took.
 const USABLE_SHARE: f64 = 0.8;
@@ -56,6 +57,11 @@ impl Memory {
     }
 }
 
+/// Memory as a run holds it besides its sessions; none where there is not even that.
+fn beside_gradients(state_bytes: usize) -> Option<(Reserve, Option<Reserve>)> {
+    Some((Reserve::new(state_bytes, 0).ok()?, reserve(state_bytes)))
+}
+
 impl Prepared {
     /// Makes the micro-batch as large as memory allows, up to the batch.
     ///
@@ -69,6 +75,9 @@ impl Prepared {
                 continue;
             }
             self.engine.release_sessions();
+            // What a step needs besides its gradients: the second set of the state while a checkpoint is written, and what
+            // is set aside.
+            let _besides = beside_gradients(self.engine.layout().bytes());
             let before = Memory::now();
             if let Some((size, taken_bytes)) = fitting {
                 let expected_bytes = taken_bytes * candidate as f64 / size as f64;

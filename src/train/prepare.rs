@@ -3,7 +3,8 @@
 
 use super::batching::{Batching, Portion, candidates};
 use super::compile::{Recipe, Source, Wanted};
-use crate::config::{DataSource, LossKind, MicroBatch, ModelSource, OnOom, Plan};
+use super::targets;
+use crate::config::{DataSource, MicroBatch, ModelSource, OnOom, Plan};
 use crate::data::{
     BatchPlan, BatchPlanError, BindError, CheckError, DataLock, Dataset, Feed, Loader, OpenError, Role,
     Sampler,
@@ -140,8 +141,8 @@ pub fn prepare(
     recorded: Option<Batching>,
 ) -> Result<Prepared, PrepareError> {
     let dataset = Dataset::open(&plan.data, plan.seed, Path::new("/"))?;
-    let target = choose_target(&plan, &dataset)?;
-    let graph = open_model(&plan, &dataset, target.as_ref())?;
+    let targets = targets::choose(&plan, &dataset)?;
+    let graph = open_model(&plan, &dataset, targets.first())?;
     let matches_none =
         |pattern: &&String| !graph.initializers.iter().any(|(name, _)| matches_pattern(pattern, name));
     if let Some(pattern) = plan.model.freeze.iter().find(matches_none) {
@@ -159,7 +160,7 @@ pub fn prepare(
         plan: BatchPlan::new(dataset.train().len(), plan.train.batch_size, plan.data.drop_last)?,
         shuffle_seed: plan.data.shuffle.then_some(plan.seed),
     };
-    let recipe = Recipe::new(&plan, &dataset, target.as_ref(), runtime, place);
+    let recipe = Recipe::new(&dataset, &targets, runtime, place);
     let update = if place == Place::Cpu { UpdateBy::FusedLoop } else { UpdateBy::Session };
     let mut engine = Engine::new(runtime, place, update, &trainable, &plan.optimizer)?;
     let source = Source { plan: &plan, graph: &graph, trainable: &trainable };
@@ -172,19 +173,12 @@ pub fn prepare(
     };
     for loader in std::iter::once(&train).chain(validation.as_ref().map(|(loader, _)| loader)) {
         loader.check_finite()?;
-        if let (LossKind::BceWithLogits, Some(target)) = (plan.loss.kind, &target) {
-            loader.check_probabilities(&target.name)?;
-        }
-        if let (LossKind::CrossEntropy, Some(target)) =
-            (plan.loss.kind, target.as_ref().filter(|t| t.dtype == Dtype::I64))
-        {
-            let classes = feeds.predictions.dims.get(1).copied().unwrap_or(0);
-            loader.check_labels(&target.name, classes, plan.loss.ignore_index)?;
-        }
+        targets::check(&plan, loader, &targets, &feeds.classes)?;
     }
     let names: Vec<String> = feeds.feeds.iter().map(|feed| feed.name.clone()).collect();
+    let metric_target = targets.first().filter(|_| targets::first_is_compared(&plan));
     let is_target = |feed: &Feed| {
-        feed.role == Role::Target && target.as_ref().is_some_and(|target| target.name == feed.name)
+        feed.role == Role::Target && metric_target.is_some_and(|target| target.name == feed.name)
     };
     let is_to_be_found = recorded.is_none() && plan.train.micro_batch == MicroBatch::Auto;
     let mut prepared = Prepared {
@@ -247,26 +241,6 @@ fn compile(
             Err(error) => return Err(error),
         }
     }
-}
-
-/// Which target the loss takes, and whether it holds class labels.
-fn choose_target(plan: &Plan, dataset: &Dataset) -> Result<Option<Target>, PrepareError> {
-    if plan.loss.kind == LossKind::Output {
-        return Ok(None);
-    }
-    let targets: Vec<_> = dataset.train().arrays().filter(|array| array.role == Role::Target).collect();
-    let chosen = match (&plan.loss.target, targets.as_slice()) {
-        (Some(name), targets) => targets.iter().find(|array| array.name == *name),
-        (None, [only]) => Some(only),
-        (None, _) => None,
-    };
-    let array = chosen.ok_or_else(|| {
-        let names: Vec<String> = targets.iter().map(|array| format!("`{}`", array.name)).collect();
-        let found = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
-        PrepareError::Target { found }
-    })?;
-    let labels = plan.loss.kind == LossKind::CrossEntropy && !array.dtype.is_float();
-    Ok(Some(Target { name: array.name.clone(), dtype: if labels { Dtype::I64 } else { Dtype::F32 } }))
 }
 
 fn open_model(plan: &Plan, dataset: &Dataset, target: Option<&Target>) -> Result<Graph, PrepareError> {

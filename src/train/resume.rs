@@ -137,6 +137,10 @@ pub fn load(engine: &mut Engine, name: Name, checkpoint: &Checkpoint) -> Result<
                 notices.push(format!("`{wanted}` is not in {name}: it starts at zero"));
                 values.push(None);
             }
+            None if matches!(role, TensorRole::Average(_)) && checkpoint.tensor(&wanted).is_none() => {
+                notices.push(format!("`{wanted}` is not in {name}: it starts as its parameter"));
+                values.push(None);
+            }
             None => return Err(ResumeError::Tensor { name, tensor: wanted, shape: dims.to_vec() }),
         }
     }

@@ -85,6 +85,7 @@ pub fn tensor_name(role: &TensorRole<'_>) -> String {
     match role {
         TensorRole::Parameter(name) => (*name).to_owned(),
         TensorRole::Slot(slot, name) => format!("optimizer/{slot}/{name}"),
+        TensorRole::Average(name) => format!("ema/{name}"),
         TensorRole::State(name) => format!("state/{name}"),
     }
 }

@@ -1,5 +1,6 @@
 //! A control group with a memory limit, where this process may make one.
 
+use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -55,6 +56,11 @@ impl ControlGroup {
 impl Drop for ControlGroup {
     fn drop(&mut self) {
         for _ in 0..100 {
+            // Whatever is left of the test is in the way.
+            let left = fs::read_to_string(self.0.join("cgroup.procs")).unwrap_or_default();
+            for pid in left.lines().filter_map(|line| Pid::from_raw(line.parse().ok()?)) {
+                let _ = kill_process(pid, Signal::KILL);
+            }
             if fs::remove_dir(&self.0).is_ok() {
                 return;
             }

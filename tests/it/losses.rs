@@ -5,7 +5,7 @@ use crate::runtime_library::Compiled;
 use trainer::config::{LossKind, LossPlan};
 use trainer::graph::autodiff::backward;
 use trainer::graph::emit::Emit;
-use trainer::graph::loss::{Ignored, LossError, build};
+use trainer::graph::loss::{Ignored, LossError, Operands, build};
 use trainer::graph::tensor::{Dtype, Tensor, ValueType};
 
 const STEP: f64 = 1e-4;
@@ -41,7 +41,8 @@ impl Case {
         let output = emit.declare("output", ValueType::new(dtype, self.dims.clone()));
         let target_kind = self.target_in(dtype).kind().clone();
         let target = emit.declare("target", target_kind);
-        let parts = build(&mut emit, &self.plan, output, Some(target), self.dims[0], self.ignored)?;
+        let operands = Operands { ignored: self.ignored, ..Operands::new(output, Some(target)) };
+        let parts = build(&mut emit, &self.plan, &operands, self.dims[0])?;
         let gradient =
             backward(&mut emit, parts.sum, &[output]).unwrap()[0].expect("a loss depends on the output");
         let outputs = [("sum", parts.sum), ("weight", parts.weight), ("gradient", gradient)]
@@ -113,6 +114,7 @@ fn formula(case: &Case, output: &[f64]) -> (f64, f64) {
         LossKind::BceWithLogits => per_element(|o, t| o.max(0.0) - o * t + (-o.abs()).exp().ln_1p()),
         LossKind::CrossEntropy => cross_entropy_formula(case, output),
         LossKind::Output => (output[0] * case.dims[0] as f64, case.dims[0] as f64),
+        ref other => panic!("{other:?} is held against PyTorch in `loss_reference`"),
     }
 }
 
@@ -248,7 +250,7 @@ fn losses_per_element_are_those_of_pytorch() {
 fn an_output_that_is_the_loss_counts_once_per_example() {
     let mut emit = Emit::new(18, Vec::new());
     let output = emit.declare("output", ValueType::new(Dtype::F32, vec![1, 1]));
-    let parts = build(&mut emit, &plan(LossKind::Output), output, None, 8, Ignored::Never).unwrap();
+    let parts = build(&mut emit, &plan(LossKind::Output), &Operands::new(output, None), 8).unwrap();
     let gradient = backward(&mut emit, parts.sum, &[output]).unwrap()[0].unwrap();
     let outputs = [("sum", parts.sum), ("weight", parts.weight), ("gradient", gradient)]
         .map(|(name, value)| emit.name_output(value, name));
@@ -307,6 +309,6 @@ fn operands_that_do_not_fit_are_refused_with_both_shapes() {
 fn a_loss_without_its_target_is_refused() {
     let mut emit = Emit::new(18, Vec::new());
     let output = emit.declare("output", ValueType::new(Dtype::F32, vec![2, 3]));
-    let error = build(&mut emit, &cross_entropy(), output, None, 2, Ignored::Never).unwrap_err();
+    let error = build(&mut emit, &cross_entropy(), &Operands::new(output, None), 2).unwrap_err();
     assert!(matches!(error, LossError::NoTarget { loss: "cross_entropy" }));
 }

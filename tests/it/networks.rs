@@ -60,3 +60,20 @@ pub fn one_node(op: &str, inputs: usize, bias: &[f32]) -> Vec<u8> {
         nodes: vec![Node::new("only", op, names(&["x", "weight", "bias"]), names(&["y"]))],
     })
 }
+
+/// `p = Gemm(x, weight_p, bias_p)` and `q = Gemm(x, weight_q, bias_q)`, one value each, for examples of two values; each
+/// weight begins as 0.1, the biases as 0 and 1.
+pub fn two_heads() -> Vec<u8> {
+    let mut graph = read_bytes(Path::new("linear.onnx"), linear(2, &[0.0]).into()).unwrap();
+    let (input, output) = (graph.inputs[0].clone(), graph.outputs[0].clone());
+    graph = Graph { inputs: vec![input], outputs: vec![], initializers: vec![], nodes: vec![], ..graph };
+    for (head, bias) in [("p", 0.0), ("q", 1.0)] {
+        let named = |what: &str| format!("{what}_{head}");
+        graph.initializers.push((named("weight"), Tensor::from_f32([2, 1], &[0.1, 0.1])));
+        graph.initializers.push((named("bias"), Tensor::from_f32([1], &[bias])));
+        let inputs = vec!["x".to_owned(), named("weight"), named("bias")];
+        graph.nodes.push(Node::new(head, "Gemm", inputs, vec![head.to_owned()]));
+        graph.outputs.push(Port { name: head.to_owned(), ..output.clone() });
+    }
+    to_bytes(&graph)
+}

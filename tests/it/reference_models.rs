@@ -9,10 +9,9 @@ use trainer::data::{Dataset, Dtype as DataDtype, Feed, HostArray, Loader, Role};
 use trainer::engine::session::Place;
 use trainer::engine::step::{Engine, UpdateBy};
 use trainer::graph::emit::Processor;
-use trainer::graph::loss::Ignored;
 use trainer::graph::model::Graph;
 use trainer::graph::read::read_file;
-use trainer::graph::step::{StepGraph, StepSpec, Target, Trainable, trainable, training};
+use trainer::graph::step::{StepGraph, StepSpec, Target, Trainable, evaluation, trainable, training};
 use trainer::graph::tensor::Dtype;
 
 pub const NAMES: [&str; 4] = ["mlp-dynamo", "mlp-script", "cnn-dynamo", "cnn-script"];
@@ -34,14 +33,7 @@ pub fn folder() -> PathBuf {
 
 /// Cross entropy with PyTorch's defaults.
 pub fn cross_entropy() -> LossPlan {
-    LossPlan {
-        kind: LossKind::CrossEntropy,
-        output: None,
-        target: None,
-        label_smoothing: 0.0,
-        class_weights: Vec::new(),
-        ignore_index: -100,
-    }
+    LossPlan::new(LossKind::CrossEntropy)
 }
 
 /// An optimizer of the reference runs, by its name there.
@@ -53,7 +45,7 @@ pub fn optimizer(name: &str) -> (OptimizerPlan, f64) {
         "adamw" => (OptimizerKind::AdamW { betas, eps }, 1e-3, 0.01),
         other => panic!("the reference has no optimizer {other}"),
     };
-    (OptimizerPlan { kind, lr, weight_decay, no_decay: Vec::new() }, lr)
+    (OptimizerPlan { weight_decay, ..OptimizerPlan::new(kind, lr) }, lr)
 }
 
 impl ReferenceModel {
@@ -73,8 +65,16 @@ impl ReferenceModel {
     }
 
     pub fn training_graph(&self, batch: usize) -> StepGraph {
+        self.with_spec(batch, |spec| training(spec, &oracle()).unwrap())
+    }
+
+    pub fn evaluation_graph(&self, batch: usize) -> StepGraph {
+        self.with_spec(batch, |spec| evaluation(spec, &oracle()).unwrap())
+    }
+
+    fn with_spec<T>(&self, batch: usize, build: impl FnOnce(&StepSpec<'_>) -> T) -> T {
         let inputs = [("x".to_owned(), self.example.clone())];
-        let target = Target { name: "y".to_owned(), dtype: Dtype::I64 };
+        let target = Target::new("y", Dtype::I64);
         let spec = StepSpec {
             graph: &self.graph,
             trainable: &self.trainable,
@@ -82,11 +82,10 @@ impl ReferenceModel {
             inputs: &inputs,
             dimensions: &BTreeMap::new(),
             loss: &self.loss,
-            target: Some(&target),
-            ignored: Ignored::Never,
+            targets: std::slice::from_ref(&target),
             processor: Processor::Cpu,
         };
-        training(&spec, &oracle()).unwrap()
+        build(&spec)
     }
 
     pub fn engine(&self, update: UpdateBy, plan: &OptimizerPlan, batches: &[usize]) -> Engine {

@@ -1,7 +1,8 @@
 //! Updates of the state: the optimizer as a session against the fused loop, batches in parts, and what a held state sees.
 
 use crate::reference_models::{BATCH, ReferenceModel, array_names};
-use trainer::config::{OptimizerKind, OptimizerPlan};
+use std::collections::BTreeMap;
+use trainer::config::{AdjustLr, EmaPlan, OptimizerKind, OptimizerPlan, ParameterGroup};
 use trainer::data::{HostArray, Values};
 use trainer::engine::step::{Clipping, Engine, StepOutcome, UpdateBy};
 
@@ -57,12 +58,19 @@ fn assert_same_state(found: &[Vec<f32>], expected: &[Vec<f32>], tolerance: f32) 
 }
 
 fn plan(kind: OptimizerKind, weight_decay: f64) -> OptimizerPlan {
-    OptimizerPlan { kind, lr: LR, weight_decay, no_decay: vec!["*.bias".to_owned()] }
+    let no_decay = vec!["*.bias".to_owned()];
+    OptimizerPlan { weight_decay, no_decay, ..OptimizerPlan::new(kind, LR) }
 }
 
 /// Trains both ways and compares the states and norms after each step.
 #[track_caller]
 fn check_session(model: &'static str, plan: &OptimizerPlan, clipping: Clipping) {
+    // Rounding: the norm that clips is a sum in f32 there and in f64 here, and the second moment has its square.
+    check_session_within(model, plan, clipping, 2e-6);
+}
+
+#[track_caller]
+fn check_session_within(model: &'static str, plan: &OptimizerPlan, clipping: Clipping, tolerance: f32) {
     let model = ReferenceModel::load(model);
     let mut fused = model.engine(UpdateBy::FusedLoop, plan, &[BATCH]);
     let mut session = model.engine(UpdateBy::Session, plan, &[BATCH]);
@@ -74,7 +82,7 @@ fn check_session(model: &'static str, plan: &OptimizerPlan, clipping: Clipping) 
         let off = (found.gradient_norm - expected.gradient_norm).abs() / expected.gradient_norm;
         assert!(off < 1e-5, "step {number}: norms {found:?} and {expected:?}");
     }
-    assert_same_state(&state(&session), &state(&fused), 1e-6);
+    assert_same_state(&state(&session), &state(&fused), tolerance);
 }
 
 fn sgd(momentum: f64, dampening: f64, nesterov: bool) -> OptimizerKind {
@@ -88,7 +96,7 @@ const UNBOUNDED: Clipping = Clipping { norm: None, value: None };
 #[test]
 fn the_session_equals_the_fused_loop_for_every_form_of_sgd() {
     for kind in [sgd(0.0, 0.0, false), sgd(0.9, 0.0, false), sgd(0.9, 0.3, false), sgd(0.9, 0.0, true)] {
-        check_session("mlp-script", &plan(kind, 0.0), UNBOUNDED);
+        check_session("mlp-script", &plan(kind.clone(), 0.0), UNBOUNDED);
         check_session("mlp-script", &plan(kind, 0.01), UNBOUNDED);
     }
 }
@@ -96,9 +104,101 @@ fn the_session_equals_the_fused_loop_for_every_form_of_sgd() {
 #[test]
 fn the_session_equals_the_fused_loop_for_adam_and_adamw() {
     for kind in [ADAM, ADAMW] {
-        check_session("mlp-script", &plan(kind, 0.0), UNBOUNDED);
+        check_session("mlp-script", &plan(kind.clone(), 0.0), UNBOUNDED);
         check_session("mlp-script", &plan(kind, 0.05), UNBOUNDED);
     }
+}
+
+/// The algorithms beyond SGD, Adam and AdamW, in each of their forms. `eps` is large because the first steps of a network
+/// whose gradients are nearly zero are otherwise made of rounding errors.
+fn further_kinds() -> Vec<OptimizerKind> {
+    let (betas, eps) = ((0.9, 0.95), 1e-3);
+    let rms_prop = |momentum, centered| OptimizerKind::RmsProp { alpha: 0.9, eps, momentum, centered };
+    vec![
+        rms_prop(0.0, false),
+        rms_prop(0.9, false),
+        rms_prop(0.0, true),
+        rms_prop(0.9, true),
+        OptimizerKind::Adagrad { lr_decay: 0.1, eps },
+        OptimizerKind::Adadelta { rho: 0.9, eps },
+        OptimizerKind::NAdam { betas, eps, momentum_decay: 4e-3, decoupled_weight_decay: false },
+        OptimizerKind::NAdam { betas, eps, momentum_decay: 4e-3, decoupled_weight_decay: true },
+        OptimizerKind::RAdam { betas: (0.9, 0.8), eps, decoupled_weight_decay: false },
+        OptimizerKind::RAdam { betas: (0.9, 0.8), eps, decoupled_weight_decay: true },
+        OptimizerKind::Lamb { betas, eps },
+        OptimizerKind::Adafactor { beta2_decay: -0.8, eps, relative_eps: 1e-3, clip_threshold: 1.0 },
+    ]
+}
+
+fn muon(nesterov: bool, adjust_lr: AdjustLr) -> OptimizerKind {
+    let (betas, eps, adamw_patterns) = ((0.9, 0.95), 1e-3, Vec::new());
+    OptimizerKind::Muon { momentum: 0.95, nesterov, ns_steps: 5, adjust_lr, betas, eps, adamw_patterns }
+}
+
+#[test]
+fn the_session_equals_the_fused_loop_for_every_further_optimizer() {
+    for kind in further_kinds() {
+        check_session_within("mlp-script", &plan(kind, 0.05), UNBOUNDED, 1e-5);
+    }
+    let factored =
+        OptimizerKind::Adafactor { beta2_decay: -0.8, eps: 1e-3, relative_eps: 1e-3, clip_threshold: 1.0 };
+    check_session_within("cnn-script", &plan(factored, 0.05), UNBOUNDED, 1e-5);
+}
+
+#[test]
+fn the_session_equals_the_fused_loop_for_muon() {
+    for kind in [muon(true, AdjustLr::Original), muon(false, AdjustLr::MatchRmsAdamw)] {
+        check_session_within("mlp-script", &plan(kind, 0.05), UNBOUNDED, 1e-4);
+    }
+}
+
+/// Lion's step is the sign of the momentum, which rounding turns where the momentum is next to 0. So only one step is
+/// compared, after which no element may differ by more than the two signs do, and only a few at all.
+#[test]
+fn the_session_equals_the_fused_loop_for_lion() {
+    let model = ReferenceModel::load("mlp-script");
+    let plan = plan(OptimizerKind::Lion { betas: (0.9, 0.99) }, 0.05);
+    let [mut fused, mut session] =
+        [UpdateBy::FusedLoop, UpdateBy::Session].map(|update| model.engine(update, &plan, &[BATCH]));
+    let batch = model.batches(BATCH).next().unwrap();
+    step(&mut fused, 1, &batch, &[BATCH], UNBOUNDED);
+    step(&mut session, 1, &batch, &[BATCH], UNBOUNDED);
+    assert_same_state(&state(&session), &state(&fused), 1e-6);
+}
+
+#[test]
+fn groups_and_the_moving_average_are_the_same_in_session_and_fused_loop() {
+    let parameters = vec!["*weight".to_owned()];
+    let group = ParameterGroup { parameters, lr: Some(LR / 4.0), weight_decay: Some(0.2) };
+    let ema = Some(EmaPlan { decay: 0.9, is_used: true });
+    for kind in [sgd(0.9, 0.3, false), ADAMW, muon(true, AdjustLr::Original)] {
+        let groups = BTreeMap::from([("slow".to_owned(), group.clone())]);
+        let plan = OptimizerPlan { groups, ema, ..plan(kind, 0.01) };
+        check_session_within("mlp-script", &plan, UNBOUNDED, 1e-4);
+    }
+}
+
+#[test]
+fn the_moving_average_is_what_is_evaluated_where_it_is_used() {
+    let model = ReferenceModel::load("cnn-script");
+    let with = |is_used| {
+        let ema = Some(EmaPlan { decay: 0.5, is_used });
+        let mut engine =
+            model.engine(UpdateBy::FusedLoop, &OptimizerPlan { ema, ..plan(ADAMW, 0.01) }, &[BATCH]);
+        engine.add_evaluation(model.evaluation_graph(BATCH), BATCH).unwrap();
+        let batch = model.batches(BATCH).next().unwrap();
+        let mut losses = Vec::new();
+        for number in 1..=3 {
+            step(&mut engine, number, &batch, &[BATCH], UNBOUNDED);
+            losses.push(engine.evaluate(&array_names(), &batch).unwrap().loss_sum);
+        }
+        (losses, state(&engine))
+    };
+    let (averaged, state_of_averaged) = with(true);
+    let (plain, state_of_plain) = with(false);
+    assert_eq!(state_of_averaged, state_of_plain, "what is evaluated changes no training");
+    assert_eq!(averaged[0], plain[0], "after the first step the average is the parameter");
+    assert_ne!(averaged[1..], plain[1..]);
 }
 
 #[test]

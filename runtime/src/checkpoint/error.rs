@@ -1,6 +1,6 @@
 //! What can go wrong with a checkpoint.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use safetensors::Dtype;
 
@@ -98,9 +98,34 @@ pub enum LoadError {
         /// What is wrong with it.
         fault: LoadFault,
     },
+    /// The file verifies, and is of a format that this version does not read. It is not damaged.
+    #[error(
+        "{path} has checkpoint format version {found}, and this program reads version {supported}; use the version of the \
+         program that wrote it",
+        path = path.display()
+    )]
+    Version {
+        /// The file.
+        path: PathBuf,
+        /// The version it has.
+        found: u32,
+        /// The version that is read.
+        supported: u32,
+    },
     /// The file could not be read.
     #[error(transparent)]
     Disk(#[from] DiskError),
+}
+
+impl LoadError {
+    /// A file with this fault.
+    pub(super) fn of(path: &Path, fault: LoadFault) -> LoadError {
+        let path = path.to_path_buf();
+        match fault {
+            LoadFault::Version { found } => LoadError::Version { path, found, supported: FORMAT_VERSION },
+            fault => LoadError::Fault { path, fault },
+        }
+    }
 }
 
 /// A file that was passed over because it did not verify.

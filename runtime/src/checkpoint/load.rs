@@ -55,17 +55,27 @@ impl Checkpoint {
     /// # Errors
     /// If the file can not be read, or does not verify; the fault names the tensor.
     pub fn load(disk: &dyn Disk, path: &Path) -> Result<Checkpoint, LoadError> {
-        Checkpoint::verify(disk.map(path)?)
-            .map_err(|fault| LoadError::Fault { path: path.to_path_buf(), fault })
+        Checkpoint::verify(disk.map(path)?).map_err(|fault| LoadError::of(path, fault))
     }
 
     /// The checkpoint in the bytes of a file, verified.
     pub(super) fn verify(bytes: Bytes) -> Result<Checkpoint, LoadFault> {
+        Checkpoint::verify_with(bytes, crc32fast::hash)
+    }
+
+    /// The checkpoint in the bytes of a file, verified. `checksum` sees all bytes in their order, those before the data
+    /// of the tensors and then the data of each tensor, and gives the checksum of what it sees.
+    pub(super) fn verify_with(
+        bytes: Bytes,
+        mut checksum: impl FnMut(&[u8]) -> u32,
+    ) -> Result<Checkpoint, LoadFault> {
         let Header { meta, tensors, data_start } = header::parse(&bytes)?;
         let index = tensors.iter().enumerate().map(|(at, tensor)| (tensor.name.clone(), at)).collect();
         let checkpoint = Checkpoint { meta, bytes, data_start, tensors, index };
+        // The header has verified already.
+        let _ = checksum(checkpoint.bytes.get(..data_start).unwrap_or_default());
         for (entry, tensor) in checkpoint.tensors.iter().zip(checkpoint.iter()) {
-            let expected = crc32fast::hash(tensor.bytes);
+            let expected = checksum(tensor.bytes);
             if entry.crc != expected {
                 return Err(LoadFault::TensorCrc { tensor: entry.name.clone(), found: entry.crc, expected });
             }
@@ -98,9 +108,9 @@ impl Checkpoint {
         self.tensors.iter().map(|entry| self.view(entry))
     }
 
-    /// All bytes of the file.
-    pub(super) fn file_bytes(&self) -> &[u8] {
-        &self.bytes
+    /// The size of the file.
+    pub(super) fn len_bytes(&self) -> u64 {
+        self.bytes.len() as u64
     }
 
     fn view<'a>(&'a self, entry: &'a TensorEntry) -> LoadedTensor<'a> {

@@ -19,6 +19,7 @@ mod names;
 mod retire;
 mod store;
 mod tensor;
+mod write;
 
 pub use error::{LoadError, LoadFault, PublishError, Rejected};
 pub(crate) use header::most_bytes;
@@ -30,5 +31,7 @@ pub use safetensors::Dtype;
 pub use store::{Entry, LinkedBy, Receipt, Request, Search, Store};
 pub use tensor::{Element, ElementError, Snapshot, TensorView};
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 #[cfg(test)]
 mod tests;

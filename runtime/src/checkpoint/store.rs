@@ -4,16 +4,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use xxhash_rust::xxh3::xxh3_128;
-
 use super::error::{LoadError, LoadFault, PublishError, Rejected};
 use super::header::{self, Meta};
 use super::load::Checkpoint;
 use super::names::{DAMAGED_SUFFIX, Kind, Link, Name, STATE_TENSOR, TEMPORARY_SUFFIX};
 use super::retire::{self, Retention};
 use super::tensor::{Snapshot, TensorView};
+use super::write;
 use crate::RunId;
-use crate::disk::{Disk, DiskError, remove_if_present};
+use crate::disk::{Disk, DiskError, free_name, remove_if_present};
 
 /// A directory of checkpoints. One writer at a time: the caller holds the work directory's [lock](crate::lock).
 #[derive(Debug, Clone)]
@@ -172,17 +171,21 @@ impl Store {
 
             remove_if_present(&*self.disk, temporary).map_err(fail)?;
             let file = self.disk.create_new(temporary).map_err(fail)?;
-            file.write_all(&head).map_err(fail)?;
-            for tensor in &tensors {
-                file.write_all(&tensor.bytes).map_err(fail)?;
-            }
+            write::write(&*file, &head, &tensors).map_err(fail)?;
             // The snapshot is let go here, before the slow part.
             file
         };
         file.sync_data().map_err(fail)?;
-        let read_back = self.load_written(name, temporary)?;
-        let bytes = read_back.file_bytes();
-        Ok((bytes.len() as u64, xxh3_128(bytes).to_be_bytes()))
+        let (read_back, digest) = self
+            .disk
+            .map(temporary)
+            .map_err(LoadError::Disk)
+            .and_then(|bytes| {
+                let path = temporary.to_path_buf();
+                write::verify_with_digest(bytes).map_err(|fault| LoadError::Fault { path, fault })
+            })
+            .map_err(|source| PublishError::Verify { name, source })?;
+        Ok((read_back.len_bytes(), digest))
     }
 
     fn load_written(&self, name: Name, path: &Path) -> Result<Checkpoint, PublishError> {
@@ -300,7 +303,8 @@ impl Store {
         Checkpoint::load(&*self.disk, &self.link_path(link))
     }
 
-    /// Loads the newest checkpoint that verifies, and says which newer ones did not, and why.
+    /// Loads the newest checkpoint that verifies, and says which newer ones did not, and why. One of another format
+    /// version ends the search: it is good, and going on from an older one would be to give it up.
     ///
     /// # Errors
     /// Only if the directory can not be read: a file that can not be read is rejected.
@@ -309,7 +313,13 @@ impl Store {
         for Entry { name, .. } in self.list()?.into_iter().rev() {
             match self.load(name) {
                 Ok(checkpoint) => return Ok(Search { newest: Some(checkpoint), rejected }),
-                Err(error) => rejected.push(Rejected { name, error }),
+                Err(error) => {
+                    let is_end = matches!(error, LoadError::Version { .. });
+                    rejected.push(Rejected { name, error });
+                    if is_end {
+                        break;
+                    }
+                }
             }
         }
         Ok(Search { newest: None, rejected })
@@ -320,8 +330,21 @@ impl Store {
     /// # Errors
     /// If a storage operation fails.
     pub fn set_aside(&self, name: Name) -> Result<PathBuf, DiskError> {
-        let aside = self.dir.join(format!("{name}{DAMAGED_SUFFIX}"));
-        self.disk.rename(&self.path(name), &aside)?;
+        self.rename_damaged(&name.to_string())
+    }
+
+    /// Renames a link to a checkpoint that does not verify, as [`set_aside`](Store::set_aside) does the checkpoint.
+    ///
+    /// # Errors
+    /// If a storage operation fails.
+    pub fn set_aside_link(&self, link: Link) -> Result<PathBuf, DiskError> {
+        self.rename_damaged(&link.to_string())
+    }
+
+    fn rename_damaged(&self, name: &str) -> Result<PathBuf, DiskError> {
+        let aside = free_name(&self.disk.list(&self.dir)?, &format!("{name}{DAMAGED_SUFFIX}"));
+        let aside = self.dir.join(aside);
+        self.disk.rename(&self.dir.join(name), &aside)?;
         self.disk.sync_dir(&self.dir)?;
         Ok(aside)
     }

@@ -104,13 +104,25 @@ impl fmt::Display for Operation {
     }
 }
 
+/// The answer to reading a file that is longer than the reader allows.
+pub(super) fn longer_than(limit_bytes: u64) -> io::Error {
+    let message = format!("it is longer than the {limit_bytes} bytes that such a file may have");
+    io::Error::new(io::ErrorKind::FileTooLarge, message)
+}
+
 fn is_full(kind: io::ErrorKind) -> bool {
     matches!(kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 fn remedy(source: &io::Error) -> &'static str {
+    use rustix::io::Errno;
+    // Errors of one process or of the whole system that have no kind.
+    if [Errno::MFILE, Errno::NFILE].iter().any(|errno| source.raw_os_error() == Some(errno.raw_os_error())) {
+        return "raise the limit on open files (`ulimit -n`) and run again";
+    }
     match source.kind() {
         kind if is_full(kind) => "free some space on this file system and run again",
+        io::ErrorKind::FileTooLarge => "raise the limit on the size of files (`ulimit -f`) and run again",
         io::ErrorKind::ReadOnlyFilesystem => "mount the file system writable, or choose another directory",
         io::ErrorKind::PermissionDenied => "give this user access to it, or choose another directory",
         io::ErrorKind::NotFound => "check the path",

@@ -4,6 +4,7 @@ use std::fmt;
 use std::fs::File;
 use std::io;
 use std::ops::Deref;
+use std::sync::Arc;
 
 use memmap2::Mmap;
 
@@ -22,6 +23,7 @@ pub struct Bytes(Inner);
 enum Inner {
     Mapped(Mmap),
     Read(Vec<u8>),
+    Shared(Arc<Vec<u8>>),
 }
 
 impl Bytes {
@@ -44,6 +46,13 @@ impl From<Vec<u8>> for Bytes {
     }
 }
 
+/// Bytes that others hold too, not copied.
+impl From<Arc<Vec<u8>>> for Bytes {
+    fn from(bytes: Arc<Vec<u8>>) -> Bytes {
+        Bytes(Inner::Shared(bytes))
+    }
+}
+
 impl Deref for Bytes {
     type Target = [u8];
 
@@ -51,6 +60,7 @@ impl Deref for Bytes {
         match &self.0 {
             Inner::Mapped(mapped) => mapped,
             Inner::Read(bytes) => bytes,
+            Inner::Shared(bytes) => bytes,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The one seam through which everything is stored.
 //!
-//! Here: the [`Disk`] trait, its implementation on the real file system, and the error that every storage operation
-//! gives. Not here: what the bytes mean. No other module of this crate touches a file that holds results, so that a
+//! Here: the [`Disk`] trait, its implementation on the real file system, one in memory for tests that loses its power
+//! and fails ([`simulated`]), and the error that every storage operation gives. Not here: what the bytes mean. No other module of this crate touches a file that holds results, so that a
 //! test can put a disk here which loses, tears or refuses what it is given.
 
 mod error;
@@ -9,6 +9,7 @@ mod error;
 pub(crate) mod fault;
 mod mapped;
 mod real;
+pub mod simulated;
 
 use std::fmt::Debug;
 use std::path::Path;
@@ -138,7 +139,7 @@ pub trait DiskFile: Debug + Send + Sync {
     /// # Errors
     /// If a write failed; a part may have been appended.
     fn write_zeros(&self, len_bytes: u64) -> Result<(), DiskError> {
-        const ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+        static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
         let mut left_bytes = len_bytes;
         while left_bytes > 0 {
             let count = left_bytes.min(ZEROS.len() as u64);
@@ -147,6 +148,11 @@ pub trait DiskFile: Debug + Send + Sync {
         }
         Ok(())
     }
+
+    /// Lets the system begin to write what was appended, without waiting: what is written when
+    /// [`sync_data`](DiskFile::sync_data) is called need not be waited for then. Nothing is durable by this, and what goes
+    /// wrong the sync reports.
+    fn begin_writeback(&self) {}
 
     /// Shortens the file. Not for a file that is mapped.
     ///
@@ -184,10 +190,18 @@ pub(crate) fn remove_if_present(disk: &dyn Disk, path: &Path) -> Result<(), Disk
     }
 }
 
-/// Creates a file with these bytes and makes bytes and name durable.
-pub(crate) fn store_new(disk: &dyn Disk, dir: &Path, name: &str, bytes: &[u8]) -> Result<(), DiskError> {
-    let file = disk.create_new(&dir.join(name))?;
+/// Creates a file in this directory with these bytes and makes bytes and name durable.
+pub(crate) fn store_new(disk: &dyn Disk, dir: &Path, path: &Path, bytes: &[u8]) -> Result<(), DiskError> {
+    let file = disk.create_new(path)?;
     file.write_all(bytes)?;
     file.sync_data()?;
     disk.sync_dir(dir)
+}
+
+/// A name that no file in a listing has: this one, or with a number behind it.
+pub(crate) fn free_name(taken: &[DirEntry], stem: &str) -> String {
+    let is_free = |name: &String| taken.iter().all(|entry| entry.name != *name);
+    let numbered = (2_u64..).map(|count| format!("{stem}-{count}"));
+    let mut names = std::iter::once(stem.to_owned()).chain(numbered);
+    names.find(is_free).expect("a listing has fewer names than there are numbers")
 }

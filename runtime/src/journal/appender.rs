@@ -4,7 +4,7 @@
 //! for good: the journal goes on in a new one, with those frames written again.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::format::{FRAME_HEAD_BYTES, FrameHead, HEADER_BYTES, SegmentHeader, peek_frame, push_frame};
@@ -27,6 +27,11 @@ pub(super) struct Link {
     /// The checksum of its frame, or of the header of its segment where that begins behind it: what the next frame, or
     /// the next segment, names as its predecessor.
     pub(super) crc: u32,
+}
+
+impl Link {
+    /// What the first segment names as its predecessor.
+    pub(super) const START: Link = Link { sequence: 0, crc: 0 };
 }
 
 /// The segment that is appended to.
@@ -132,43 +137,54 @@ impl Appender {
     /// Goes on in a new segment, which holds every record that is not known to be durable and continues behind the last
     /// one that is. It is durable, all of it, before it gets its name. Returns how many records were written again.
     pub(super) fn start_segment(&mut self) -> Result<u64, StartError> {
-        let salt = random_bytes().map(u64::from_le_bytes).map_err(StartError::Random)?;
-        let frames = || frames(&self.pending.bytes);
-        let header = SegmentHeader {
-            run_id: self.run_id,
-            number: self.segment.number + 1,
-            first_sequence: self.durable.sequence + 1,
-            salt,
-            previous_crc: self.durable.crc,
-            // A frame has 32 bytes at least, and 128 GiB of them are not kept in memory.
-            born_records: u32::try_from(frames().count()).unwrap_or(u32::MAX),
-        };
-        let mut bytes = header.encode();
-        let mut end = Link { sequence: self.durable.sequence, crc: header.crc() };
-        for (head, payload) in frames() {
-            let watermark = self.durable.sequence;
-            let crc =
-                push_frame(&mut bytes, salt, FrameHead { watermark, previous_crc: end.crc, ..head }, payload);
-            end = Link { sequence: head.sequence, crc };
-        }
-        self.segment = create(&*self.disk, self.dir.clone(), &header, &bytes).map_err(StartError::Disk)?;
-        self.end = end;
+        let born = Born::new(self.run_id, self.segment.number + 1, self.durable, &self.pending.bytes)
+            .map_err(StartError::Random)?;
+        self.segment = born.create(&*self.disk, &self.dir).map_err(StartError::Disk)?;
+        self.end = born.end;
         self.note_durable(self.mark());
-        Ok(u64::from(header.born_records))
+        Ok(u64::from(born.header.born_records))
     }
 }
 
-/// Creates a segment of these bytes, durably, and opens it for appending.
-pub(super) fn create(
-    disk: &dyn Disk,
-    dir: PathBuf,
-    header: &SegmentHeader,
-    bytes: &[u8],
-) -> Result<OpenSegment, DiskError> {
-    let (path, file) = segment::create(disk, &dir, header.number, bytes)?;
-    let len_bytes = bytes.len() as u64;
-    let SegmentHeader { number, salt, .. } = *header;
-    Ok(OpenSegment { file, path, number, salt, len_bytes, reserved_bytes: len_bytes })
+/// A segment before it is there: its header and the records that it is born with.
+#[derive(Debug)]
+pub(super) struct Born {
+    header: SegmentHeader,
+    bytes: Vec<u8>,
+    /// The last record.
+    pub(super) end: Link,
+}
+
+impl Born {
+    /// The segment that continues behind `after` with the records of these frames, which are whole, under a salt of its
+    /// own.
+    pub(super) fn new(run_id: RunId, number: u64, after: Link, old_frames: &[u8]) -> io::Result<Born> {
+        let salt = random_bytes().map(u64::from_le_bytes)?;
+        let header = SegmentHeader {
+            run_id,
+            number,
+            first_sequence: after.sequence + 1,
+            salt,
+            previous_crc: after.crc,
+            // A frame has 32 bytes at least, and 128 GiB of them are not kept in memory.
+            born_records: u32::try_from(frames(old_frames).count()).unwrap_or(u32::MAX),
+        };
+        let mut bytes = header.encode();
+        let mut end = Link { sequence: after.sequence, crc: header.crc() };
+        for (head, payload) in frames(old_frames) {
+            let head = FrameHead { watermark: after.sequence, previous_crc: end.crc, ..head };
+            end = Link { sequence: head.sequence, crc: push_frame(&mut bytes, salt, head, payload) };
+        }
+        Ok(Born { header, bytes, end })
+    }
+
+    /// Creates the segment, durably, and opens it for appending.
+    pub(super) fn create(&self, disk: &dyn Disk, dir: &Path) -> Result<OpenSegment, DiskError> {
+        let SegmentHeader { number, salt, .. } = self.header;
+        let (path, file) = segment::create(disk, dir, number, &self.bytes)?;
+        let len_bytes = self.bytes.len() as u64;
+        Ok(OpenSegment { file, path, number, salt, len_bytes, reserved_bytes: len_bytes })
+    }
 }
 
 /// The frames in a row of whole ones.

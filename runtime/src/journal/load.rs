@@ -27,6 +27,21 @@ impl Contents {
     pub(super) fn empty() -> Contents {
         Contents { run_id: None, records: Vec::new(), tail: Tail::Clean, last: None }
     }
+
+    /// Adds what counts of the next segment.
+    pub(super) fn add(&mut self, path: PathBuf, bytes: &Arc<Bytes>, segment: ReadSegment) {
+        let ReadSegment { scan, tail } = segment;
+        self.run_id = Some(scan.header.run_id);
+        self.tail = tail;
+        self.last = Some(last_segment(path, bytes, &scan));
+        self.records.extend(scan.frames.into_iter().zip(scan.header.first_sequence..).map(
+            |(frame, sequence)| Record {
+                sequence,
+                kind: frame.kind,
+                payload: Payload { segment: bytes.clone(), range: frame.payload },
+            },
+        ));
+    }
 }
 
 /// Where appending goes on.
@@ -100,17 +115,7 @@ pub(super) fn load(
             Some(((_, next), _)) => Successor::of(next),
         };
         let segment = read_segment(&path, &bytes, number, successor, contents.last.as_ref())?;
-        contents.run_id = Some(segment.scan.header.run_id);
-        contents.tail = segment.tail;
-        contents.last = Some(last_segment(path, &bytes, &segment.scan));
-        let first_sequence = segment.scan.header.first_sequence;
-        contents.records.extend(segment.scan.frames.into_iter().zip(first_sequence..).map(
-            |(frame, sequence)| Record {
-                sequence,
-                kind: frame.kind,
-                payload: Payload { segment: bytes.clone(), range: frame.payload },
-            },
-        ));
+        contents.add(path, &bytes, segment);
     }
     Ok(contents)
 }
@@ -120,13 +125,13 @@ pub(super) fn load(
 pub(super) enum Successor {
     /// None: its end may be torn.
     None,
-    /// One that begins with this record, or, if its header does not verify, with nobody knows which.
-    From(Option<u64>),
+    /// One that goes on behind this record, or, if its header does not verify, behind nobody knows which.
+    Behind(Option<Link>),
 }
 
 impl Successor {
     pub(super) fn of(segment: &[u8]) -> Successor {
-        Successor::From(SegmentHeader::decode(segment).ok().map(|(header, _)| header.first_sequence))
+        Successor::Behind(header_of(segment).map(|header| follows(&header)))
     }
 }
 
@@ -145,20 +150,20 @@ pub(super) fn read_segment(
     successor: Successor,
     before: Option<&LastSegment>,
 ) -> Result<ReadSegment, OpenError> {
-    let superseded_from = match successor {
-        Successor::From(sequence) => sequence,
+    let end = match successor {
+        Successor::Behind(end) => end,
         Successor::None => None,
     };
-    let scanned = scan(bytes, superseded_from)
+    let scanned = scan(bytes, end)
         .and_then(|scanned| check_continues(&scanned, number, before).map(|()| scanned))
         .map_err(|fault| OpenError::header(path, fault))?;
     let tail = judge(path, bytes, &scanned, successor)?;
     Ok(ReadSegment { scan: scanned, tail })
 }
 
-pub(super) fn last_segment(path: PathBuf, bytes: &Arc<Bytes>, scan: &Scan) -> LastSegment {
+fn last_segment(path: PathBuf, bytes: &Arc<Bytes>, scan: &Scan) -> LastSegment {
     let header = &scan.header;
-    let end = Link { sequence: scan.next_sequence().saturating_sub(1), crc: scan.crc };
+    let end = scan.end();
     // A record behind the end that was promised is damage, which is refused.
     let sequence = scan.promised().min(end.sequence);
     let proven_frames = sequence.saturating_sub(header.first_sequence.saturating_sub(1));
@@ -178,7 +183,7 @@ pub(super) fn last_segment(path: PathBuf, bytes: &Arc<Bytes>, scan: &Scan) -> La
     }
 }
 
-fn segment_numbers(disk: &dyn Disk, dir: &Path) -> Result<Vec<u64>, OpenError> {
+pub(super) fn segment_numbers(disk: &dyn Disk, dir: &Path) -> Result<Vec<u64>, OpenError> {
     let entries = match disk.list(dir) {
         Err(error) if error.is_not_found() => Vec::new(),
         other => other?,
@@ -187,6 +192,24 @@ fn segment_numbers(disk: &dyn Disk, dir: &Path) -> Result<Vec<u64>, OpenError> {
         entries.iter().filter_map(|entry| segment::parse_file_name(&entry.name)).collect();
     numbers.sort_unstable();
     Ok(numbers)
+}
+
+/// Refuses a segment of another format version.
+pub(super) fn check_version(path: &Path, segment: &[u8]) -> Result<(), OpenError> {
+    match SegmentHeader::decode(segment) {
+        Err(fault @ HeaderFault::Version { .. }) => Err(OpenError::header(path, fault)),
+        _ => Ok(()),
+    }
+}
+
+/// What a segment says of itself, if its header verifies.
+pub(super) fn header_of(segment: &[u8]) -> Option<SegmentHeader> {
+    SegmentHeader::decode(segment).ok().map(|(header, _)| header)
+}
+
+/// The record that a segment says it goes on behind.
+fn follows(header: &SegmentHeader) -> Link {
+    Link { sequence: header.first_sequence.wrapping_sub(1), crc: header.previous_crc }
 }
 
 /// Holds a segment's header against its name and against the segment before it.
@@ -198,8 +221,7 @@ fn check_continues(scanned: &Scan, number: u64, before: Option<&LastSegment>) ->
     if let Some(expected) = before.map(|before| before.run_id).filter(|expected| *expected != header.run_id) {
         return Err(HeaderFault::RunId { found: header.run_id, expected });
     }
-    let expected = before.map_or(Link { sequence: 0, crc: 0 }, |before| before.end);
-    let found = Link { sequence: header.first_sequence.wrapping_sub(1), crc: header.previous_crc };
+    let (expected, found) = (before.map_or(Link::START, |before| before.end), follows(header));
     if found != expected {
         return Err(HeaderFault::Continuation {
             found_sequence: found.sequence,
@@ -232,7 +254,7 @@ fn judge(path: &Path, bytes: &[u8], scanned: &Scan, successor: Successor) -> Res
     };
     match &scanned.fault {
         None if promised < sequence && !beyond.gave_up => Ok(Tail::Clean),
-        None if successor == Successor::From(Some(sequence)) => Err(damage(FrameFault::Superseded {
+        None if successor == Successor::Behind(Some(scanned.end())) => Err(damage(FrameFault::Superseded {
             continued_after: sequence.saturating_sub(1),
             found: promised,
         })),

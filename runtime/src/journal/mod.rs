@@ -20,6 +20,7 @@ mod error;
 mod failover;
 mod format;
 mod load;
+pub mod repair;
 mod torn;
 mod scan;
 mod segment;
@@ -72,5 +73,7 @@ impl fmt::Debug for Payload {
     }
 }
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 #[cfg(test)]
 mod tests;

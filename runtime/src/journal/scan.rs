@@ -1,7 +1,8 @@
 //! What the bytes of one segment hold. Pure: nothing is written, and nothing is read but the bytes given.
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
+use super::appender::Link;
 use super::format::{
     FRAME_HEAD_BYTES, Frame, FrameCheck, FrameFault, HEADER_BYTES, HeaderFault, SegmentHeader,
     frame_crc_before, peek_frame,
@@ -43,6 +44,11 @@ impl Scan {
         self.header.first_sequence.saturating_add(self.frames.len() as u64)
     }
 
+    /// The last intact record.
+    pub(super) fn end(&self) -> Link {
+        Link { sequence: self.next_sequence().saturating_sub(1), crc: self.crc }
+    }
+
     /// The last record that the segment says was durable. It need not be among the intact ones.
     pub(super) fn promised(&self) -> u64 {
         let before = self.header.first_sequence.saturating_sub(1);
@@ -50,9 +56,9 @@ impl Scan {
     }
 }
 
-/// Reads the frames of a segment up to the first that does not verify, or to the record in whose place another segment
-/// has one.
-pub(super) fn scan(segment: &[u8], superseded_from: Option<u64>) -> Result<Scan, HeaderFault> {
+/// Reads the frames of a segment up to the first that does not verify, or to the record behind which another segment
+/// goes on.
+pub(super) fn scan(segment: &[u8], end: Option<Link>) -> Result<Scan, HeaderFault> {
     let (header, header_crc) = SegmentHeader::decode(segment)?;
     let mut scan = Scan {
         // The records before this segment were durable before it was created.
@@ -66,7 +72,7 @@ pub(super) fn scan(segment: &[u8], superseded_from: Option<u64>) -> Result<Scan,
     let check = FrameCheck::new(scan.header.salt);
     let mut next_sequence = scan.header.first_sequence;
     while let Some(rest) = segment.get(scan.valid_bytes..).filter(|rest| !rest.is_empty()) {
-        if superseded_from == Some(next_sequence) {
+        if end.is_some_and(|end| end.crc == scan.crc && end.sequence.checked_add(1) == Some(next_sequence)) {
             break;
         }
         let frame = match check.decode(rest).and_then(|frame| check_follows(frame, &scan, next_sequence)) {
@@ -117,18 +123,47 @@ pub(super) struct Beyond {
     pub(super) gave_up: bool,
 }
 
+/// Where to search for intact frames, and which.
+struct Search {
+    salt: u64,
+    from: usize,
+    /// The numbers that a record there can have.
+    sequences: RangeInclusive<u64>,
+    least_watermark: u64,
+}
+
 /// Searches for intact frames behind the part of a segment that counts.
-///
+pub(super) fn search_beyond(segment: &[u8], scan: &Scan) -> Beyond {
+    let most_frames = (segment.len().saturating_sub(scan.valid_bytes) / FRAME_HEAD_BYTES) as u64 + 1;
+    let next = scan.next_sequence();
+    let sequences = next..=next.saturating_add(most_frames);
+    search(
+        segment,
+        &Search {
+            salt: scan.header.salt,
+            from: scan.valid_bytes,
+            sequences,
+            least_watermark: scan.watermark,
+        },
+    )
+}
+
+/// Searches for intact frames in a segment of which nothing is known to be good, not even the header: if only its salt
+/// is, they are found.
+pub(super) fn search_any(segment: &[u8]) -> Beyond {
+    let Some(salt) = SegmentHeader::salt_of(segment) else { return Beyond::default() };
+    search(segment, &Search { salt, from: HEADER_BYTES, sequences: 1..=u64::MAX, least_watermark: 0 })
+}
+
 /// What has the looks of a frame and is none costs its checksum; on bytes made up of such looks the search is given up
 /// after checksumming 16 times what there is to search.
-pub(super) fn search_beyond(segment: &[u8], scan: &Scan) -> Beyond {
+fn search(segment: &[u8], search: &Search) -> Beyond {
     let mut found = Beyond::default();
-    let searched_bytes = segment.len().saturating_sub(scan.valid_bytes);
-    let mut budget_bytes = searched_bytes.saturating_mul(16);
-    let check = FrameCheck::new(scan.header.salt);
-    let mut at = scan.valid_bytes;
+    let mut budget_bytes = segment.len().saturating_sub(search.from).saturating_mul(16);
+    let check = FrameCheck::new(search.salt);
+    let mut at = search.from;
     while let Some(rest) = segment.get(at..).filter(|rest| rest.len() >= FRAME_HEAD_BYTES) {
-        let Some(claimed_bytes) = looks_like_later_frame(rest, scan, searched_bytes) else {
+        let Some(claimed_bytes) = looks_like_frame(rest, search) else {
             at += 1;
             continue;
         };
@@ -149,15 +184,12 @@ pub(super) fn search_beyond(segment: &[u8], scan: &Scan) -> Beyond {
     found
 }
 
-/// The size of the frame that the fixed fields claim, if they can be those of one behind the part that counts: cheap,
-/// and `None` for nearly every offset.
-fn looks_like_later_frame(rest: &[u8], scan: &Scan, searched_bytes: usize) -> Option<usize> {
-    let most_frames = (searched_bytes / FRAME_HEAD_BYTES) as u64 + 1;
-    let next = scan.next_sequence();
+/// The size of the frame that the fixed fields claim, if they can be those of one that is searched: cheap, and `None`
+/// for nearly every offset.
+fn looks_like_frame(rest: &[u8], search: &Search) -> Option<usize> {
     let head = peek_frame(rest).ok()?;
-    let can_follow = head.sequence >= next
-        && head.sequence <= next.saturating_add(most_frames)
+    let fits = search.sequences.contains(&head.sequence)
         && head.watermark < head.sequence
-        && head.watermark >= scan.watermark;
-    can_follow.then_some(FRAME_HEAD_BYTES + head.payload_bytes)
+        && head.watermark >= search.least_watermark;
+    fits.then_some(FRAME_HEAD_BYTES + head.payload_bytes)
 }

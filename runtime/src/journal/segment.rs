@@ -18,6 +18,16 @@ pub(super) fn parse_file_name(name: &str) -> Option<u64> {
     (file_name(number) == name && number > 0).then_some(number)
 }
 
+/// Whether a file is a segment, or was one, or a part of one, before it got this name.
+pub(super) fn is_or_was_segment(name: &str) -> bool {
+    name.split_once(SUFFIX).is_some_and(|(number, _)| parse_file_name(&format!("{number}{SUFFIX}")).is_some())
+}
+
+/// The name in the path of a segment.
+pub(super) fn name_of(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
 /// Creates a segment of these bytes, durably, and opens it for appending.
 ///
 /// It is written under another name first, so that a segment's name never shows less than these bytes. A segment of this

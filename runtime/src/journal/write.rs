@@ -7,16 +7,15 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::Record;
-use super::appender::{self, Appender, EMPTY_SEGMENT_BYTES, Link, OpenSegment, Pending};
+use super::appender::{Appender, Born, EMPTY_SEGMENT_BYTES, Link, OpenSegment, Pending};
 use super::error::{AppendError, OpenError, SyncError};
 use super::failover::Failover;
-use super::format::{FRAME_HEAD_BYTES, MAX_PAYLOAD_BYTES, SegmentHeader};
+use super::format::{FRAME_HEAD_BYTES, MAX_PAYLOAD_BYTES};
 use super::load::{self, LastSegment, Tail};
 use super::sync::{self, Shared, State, SyncHandle};
 use super::torn::{self, SetAside};
 use crate::RunId;
 use crate::disk::Disk;
-use crate::run_id::random_bytes;
 
 /// When a segment is full and the next one begins, unless the options say otherwise: 64 MiB.
 const SEGMENT_LIMIT_BYTES: u64 = 64 << 20;
@@ -86,8 +85,8 @@ pub struct Journal {
 impl Journal {
     /// Opens the journal in a directory, or starts one there, and brings back every record.
     ///
-    /// A torn tail is copied to a file of its own and cut off. Records that no other record says were durable are
-    /// written again, in a new segment: the process that appended them may have failed to sync them, and then the system
+    /// A torn tail is copied to a file of its own and cut off. Appending goes on in a new segment, in which records that
+    /// no other record says were durable are written again: the process that appended them may have failed to sync them, and then the system
     /// shows them and a power loss takes them. So all records that are returned are durable.
     ///
     /// # Errors
@@ -105,7 +104,7 @@ impl Journal {
             contents = load::load(&*disk, dir, map)?;
         }
         let appender = match contents.last {
-            Some(last) => take_up(disk, dir, last, set_aside.is_some())?,
+            Some(last) => take_up(disk, dir, last)?,
             None => begin(disk, dir, options.run_id)?,
         };
         let run_id = appender.run_id;
@@ -279,29 +278,22 @@ impl fmt::Debug for Journal {
 }
 
 /// Starts the first segment of a journal.
-fn begin(disk: Arc<dyn Disk>, dir: &Path, run_id: Option<RunId>) -> Result<Appender, OpenError> {
+pub(super) fn begin(disk: Arc<dyn Disk>, dir: &Path, run_id: Option<RunId>) -> Result<Appender, OpenError> {
     let run_id = run_id.map_or_else(RunId::random, Ok).map_err(OpenError::Random)?;
-    let salt = random_bytes().map(u64::from_le_bytes).map_err(OpenError::Random)?;
-    let header =
-        SegmentHeader { run_id, number: 1, first_sequence: 1, salt, previous_crc: 0, born_records: 0 };
-    let dir = dir.to_path_buf();
-    let segment = appender::create(&*disk, dir.clone(), &header, &header.encode())?;
-    let end = Link { sequence: 0, crc: header.crc() };
+    let born = Born::new(run_id, 1, Link::START, &[]).map_err(OpenError::Random)?;
+    let segment = born.create(&*disk, dir)?;
+    let (dir, end) = (dir.to_path_buf(), born.end);
     Ok(Appender { disk, dir, run_id, segment, end, durable: end, pending: Pending::default() })
 }
 
-/// Goes on behind the last record of a journal that was there.
+/// Goes on behind the last record of a journal that was there, in a new segment: a process appends only to segments that
+/// it made itself.
 ///
-/// Only where every record is known to be durable, in the segment that was the last. Otherwise in a new one, with the
-/// records that are not, because of what `sync_data` may have answered the process before this one. Behind a torn tail
-/// too: the bytes that were cut may still lie on the disk, where a power loss can bring them back behind new records;
-/// under the salt of a new segment they never verify.
-fn take_up(
-    disk: Arc<dyn Disk>,
-    dir: &Path,
-    last: LastSegment,
-    was_torn: bool,
-) -> Result<Appender, OpenError> {
+/// What the processes before appended and lost may still lie on the disk, behind a tail that was cut or a size that a
+/// power loss took back, and another power loss can bring it back behind new records. Under the salt of a new segment it
+/// never verifies. Records that are not known to be durable are written again, because of what `sync_data` may have
+/// answered the process before this one.
+fn take_up(disk: Arc<dyn Disk>, dir: &Path, last: LastSegment) -> Result<Appender, OpenError> {
     let LastSegment { path, run_id, number, salt, valid_bytes, end, durable, unproven } = last;
     let file = disk.open_append(&path)?;
     // Its name may only be in the memory of the system, left there by a process that died.
@@ -310,9 +302,7 @@ fn take_up(
         OpenSegment { file, path, number, salt, len_bytes: valid_bytes, reserved_bytes: valid_bytes };
     let dir = dir.to_path_buf();
     let mut appender = Appender { disk, dir, run_id, segment, end, durable, pending: Pending::of(&unproven) };
-    if was_torn || !unproven.is_empty() {
-        appender.start_segment()?;
-    }
+    appender.start_segment()?;
     Ok(appender)
 }
 

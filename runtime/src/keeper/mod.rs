@@ -220,6 +220,11 @@ impl Keeper {
         self.protocol.append(kind, payload)
     }
 
+    /// The last record that is known to be durable; 0 when none is.
+    pub fn durable_sequence(&self) -> u64 {
+        self.protocol.records().durable_sequence()
+    }
+
     /// Makes every record appended so far durable.
     ///
     /// # Errors

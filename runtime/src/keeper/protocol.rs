@@ -115,12 +115,13 @@ impl Protocol {
         let (kind, payload) = self.announce.durable(&receipt)?;
         self.append(kind, &payload)?;
         self.sync_records()?;
-        self.set_durable(name);
         self.link(Link::Last, name)?;
         if rank == Rank::Best {
             self.link(Link::Best, name)?;
             self.state().durable_best = Some(name);
         }
+        // Only now is all of it done: whoever tries again after an error starts from what is said here.
+        self.set_durable(name);
         self.retire(name)?;
         Ok(receipt)
     }

@@ -23,6 +23,10 @@ impl Records {
         self.journal.run_id()
     }
 
+    pub(super) fn durable_sequence(&self) -> u64 {
+        self.journal.durable_sequence()
+    }
+
     /// Appends a record. Where the disk is full it waits here, and the error says so.
     pub(super) fn append(&mut self, kind: u16, payload: &[u8]) -> Result<(), KeepError> {
         if self.unwritten.is_empty() {

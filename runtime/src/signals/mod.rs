@@ -17,6 +17,9 @@
 //! that a shell started in the background. As process 1 of a container, for which the system has no default actions,
 //! the signals mean the same.
 //!
+//! SIGXFSZ, with which the system ends a process that writes beyond a limit on the size of files, is caught: the write
+//! fails instead, with an error that can name the file.
+//!
 //! Here: installing handlers, and what they do. Not here: what saving means.
 
 mod companion;
@@ -32,7 +35,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use signal_hook::consts::signal::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
+use signal_hook::consts::signal::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2, SIGXFSZ};
 
 pub use companion::Companion;
 pub(crate) use ignored::ignored_at_start;
@@ -161,6 +164,8 @@ impl Signals {
             trap::set(*number, shared.trap.clone())?;
         }
         let mut arrivals = signal_hook::iterator::Signals::new(&handled)?;
+        // With a handler, a write beyond a limit on the size of files fails, and does not end the process.
+        signal_hook::flag::register(SIGXFSZ, Arc::default())?;
         let for_thread = shared.clone();
         thread::Builder::new().name("signals".to_owned()).spawn(move || {
             for number in arrivals.forever() {

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::Reader;
-use super::learning::texts;
+use super::schedule::texts;
 use super::{float_of, text_of};
 use crate::config::plan::{
-    ArrayMap, Builtin, DataPlan, DataSource, LossKind, LossPlan, ModelPlan, ModelSource,
+    ArrayMap, Builtin, DataPlan, DataSource, LossPlan, ModelPlan, ModelSource, TargetUse,
 };
 use crate::config::value::{KeyPath, Value};
 
@@ -255,28 +255,42 @@ fn check_files(reader: &mut Reader<'_>, plan: &DataPlan) {
     }
 }
 
-/// The target that the loss takes exists and is the only possible one.
+/// The targets, weights and masks that the losses take exist, and where none is named only one is possible.
 pub(super) fn check_targets(reader: &mut Reader<'_>, data: &DataPlan, loss: &LossPlan) {
-    if loss.kind == LossKind::Output || reader.settings.is_spoiled_table("data.targets") {
+    if reader.settings.is_spoiled_table("data.targets") {
         return;
     }
+    let further =
+        loss.auxiliary.iter().map(|(name, further)| (KeyPath::of(["loss", "auxiliary", name]), further));
+    let terms: Vec<_> = std::iter::once((KeyPath::dotted("loss"), loss)).chain(further).collect();
     let names: Vec<String> = data.targets.keys().map(|name| format!("\"{name}\"")).collect();
-    match &loss.target {
-        _ if names.is_empty() => {
+    for (at, term) in terms {
+        let named =
+            [("target", &term.target), ("sample_weights", &term.sample_weights), ("mask", &term.mask)];
+        for (leaf, name) in named {
+            let Some(name) = name.as_ref().filter(|name| !data.targets.contains_key(*name)) else { continue };
+            if names.is_empty() {
+                continue;
+            }
+            let expected = format!("a target of [data]: {}", names.join(", "));
+            let found = Value::Text(name.clone()).short();
+            let remedy = "correct the name, or add the target to data.targets";
+            reader.wrong(&at.child(leaf), &found, &expected, remedy);
+        }
+        if term.kind.target() != TargetUse::Always {
+            continue;
+        }
+        if names.is_empty() {
             let reason = "the loss compares with a target";
             let remedy = "add `targets.y = { array = \"y\" }` to [data], with the name of the array";
             reader.missing("data.targets", reason, remedy);
+            return;
         }
-        None if names.len() > 1 => {
+        if term.target.is_none() && data.only_target(loss).is_none() {
             let reason = format!("there are {} targets: {}", names.len(), names.join(", "));
-            reader.missing("loss.target", reason, "add `target` with one of them to [loss]");
+            let table = at.to_string();
+            let remedy = format!("add `target` with one of them to [{table}]");
+            reader.missing(&at.child("target").to_string(), reason, remedy);
         }
-        Some(target) if !data.targets.contains_key(target) => {
-            let path = KeyPath::dotted("loss.target");
-            let expected = format!("a target of [data]: {}", names.join(", "));
-            let found = Value::Text(target.clone()).short();
-            reader.wrong(&path, &found, &expected, "correct the name, or add the target to data.targets");
-        }
-        _ => {}
     }
 }

@@ -6,8 +6,12 @@
 //! A check between settings is left out where one of them is wrong already, so that one mistake is reported once.
 
 mod data;
-mod learning;
+mod loss;
+mod schedule;
+mod optimizer;
 mod run;
+
+pub(super) use loss::takes as loss_takes;
 
 use super::error::{Origin, Problem};
 use super::key::{DefaultValue, Key};
@@ -22,9 +26,9 @@ pub(super) fn build(settings: &mut Settings, cores: usize) -> Option<Plan> {
     let mut reader = Reader { settings };
     let model = data::model(&mut reader);
     let data = data::data(&mut reader);
-    let loss = learning::loss(&mut reader);
-    let optimizer = learning::optimizer(&mut reader);
-    let schedule = learning::schedule(&mut reader);
+    let loss = loss::loss(&mut reader);
+    let optimizer = optimizer::optimizer(&mut reader);
+    let schedule = schedule::schedule(&mut reader);
     let metrics = run::metrics(&mut reader);
     let top = run::top(&mut reader, cores);
     let train = run::train(&mut reader, data.as_ref());

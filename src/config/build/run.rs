@@ -4,7 +4,7 @@ use super::Reader;
 use super::text_of;
 use crate::config::interruption::{MemoryPlan, MicroBatch, OnOom, StopPlan, Usr1};
 use crate::config::plan::{
-    CheckpointPlan, DataPlan, Device, Durability, EarlyStopping, LossKind, LossPlan, Metric, TrainPlan,
+    CheckpointPlan, DataPlan, Device, Durability, EarlyStopping, LossPlan, Metric, TargetUse, TrainPlan,
 };
 use crate::config::value::{KeyPath, Value};
 
@@ -31,10 +31,16 @@ pub(super) fn metrics(reader: &mut Reader<'_>) -> Option<Vec<Metric>> {
 
 /// Every metric compares the model's output with the target; a loss that the model computes has neither.
 pub(super) fn check_metrics(reader: &mut Reader<'_>, metrics: Option<&[Metric]>, loss: &LossPlan) {
-    if loss.kind == LossKind::Output && metrics.is_some_and(|metrics| !metrics.is_empty()) {
+    let has_target = match loss.kind.target() {
+        TargetUse::Always => true,
+        TargetUse::IfNamed => loss.target.is_some(),
+        TargetUse::Never => false,
+    };
+    if !has_target && metrics.is_some_and(|metrics| !metrics.is_empty()) {
         let path = KeyPath::dotted("metrics");
         let found = reader.settings.given(&path).map(Value::short).unwrap_or_default();
-        reader.wrong(&path, &found, "[] with loss.kind = \"output\", which has no target", "remove it");
+        let expected = format!("[] with loss.kind = \"{}\", which has no target", loss.kind.name());
+        reader.wrong(&path, &found, &expected, "remove it");
     }
 }
 

@@ -4,8 +4,10 @@
 //! checks between settings (see `build`). A new setting is a row here, a field of the plan, and a line each in `build`
 //! and `effective`; the tests fail if one of them is forgotten.
 
-mod learning;
+mod schedule;
+mod loss;
 mod model_and_data;
+mod optimizer;
 mod running;
 
 use super::key::Key;
@@ -26,9 +28,10 @@ pub fn keys() -> impl Iterator<Item = &'static Key> {
         .iter()
         .chain(model_and_data::MODEL)
         .chain(model_and_data::DATA)
-        .chain(learning::LOSS)
-        .chain(learning::OPTIMIZER)
-        .chain(learning::SCHEDULE)
+        .chain(loss::LOSS)
+        .chain(optimizer::OPTIMIZER)
+        .chain(optimizer::EMA)
+        .chain(schedule::SCHEDULE)
         .chain(running::TRAIN)
         .chain(running::CHECKPOINT)
         .chain(running::STOP)

@@ -1,8 +1,8 @@
 //! What holds when little or nothing is given, against what PyTorch documents.
 
 use super::super::{
-    ArrayMap, Builtin, DataSource, Device, Durability, EarlyStopping, LossKind, Metric, ModelSource,
-    OptimizerKind, ScheduleKind, ScheduleUnit,
+    AdjustLr, ArrayMap, Builtin, DataSource, Device, Durability, EarlyStopping, LossKind, Metric,
+    ModelSource, OptimizerKind, ScheduleKind, ScheduleUnit,
 };
 use super::*;
 
@@ -50,6 +50,42 @@ fn optimizers_have_the_defaults_of_pytorch() {
     assert_eq!((adam.kind, adam.lr, adam.weight_decay), (OptimizerKind::Adam { betas, eps }, 1e-3, 0.0));
     let adamw = of("adamw");
     assert_eq!((adamw.kind, adamw.lr, adamw.weight_decay), (OptimizerKind::AdamW { betas, eps }, 1e-3, 1e-2));
+}
+
+#[test]
+fn further_optimizers_have_the_defaults_of_pytorch_or_of_their_papers() {
+    let of = |kind: &str| plan_of_user(&format!("optimizer.kind = \"{kind}\"")).optimizer;
+    let (betas, eps, decoupled_weight_decay) = ((0.9, 0.999), 1e-8, false);
+    let check = |kind: &str, expected: OptimizerKind, lr: f64, weight_decay: f64| {
+        let found = of(kind);
+        assert_eq!((found.kind, found.lr, found.weight_decay), (expected, lr, weight_decay));
+    };
+    let rms_prop = OptimizerKind::RmsProp { alpha: 0.99, eps, momentum: 0.0, centered: false };
+    check("rmsprop", rms_prop, 1e-2, 0.0);
+    check("adagrad", OptimizerKind::Adagrad { lr_decay: 0.0, eps: 1e-10 }, 1e-2, 0.0);
+    check("adadelta", OptimizerKind::Adadelta { rho: 0.9, eps: 1e-6 }, 1.0, 0.0);
+    let nadam = OptimizerKind::NAdam { betas, eps, momentum_decay: 4e-3, decoupled_weight_decay };
+    check("nadam", nadam, 2e-3, 0.0);
+    check("radam", OptimizerKind::RAdam { betas, eps, decoupled_weight_decay }, 1e-3, 0.0);
+    check("lion", OptimizerKind::Lion { betas: (0.9, 0.99) }, 1e-4, 0.0);
+    check("lamb", OptimizerKind::Lamb { betas, eps: 1e-6 }, 1e-3, 0.01);
+    let (beta2_decay, eps, relative_eps, clip_threshold) = (-0.8, 1.192_092_9e-7, 1e-3, 1.0);
+    assert_eq!(eps as f32, f32::EPSILON);
+    let adafactor = OptimizerKind::Adafactor { beta2_decay, eps, relative_eps, clip_threshold };
+    check("adafactor", adafactor, 1e-2, 0.0);
+    let eps = 1e-8;
+    let muon = OptimizerKind::Muon {
+        momentum: 0.95,
+        nesterov: true,
+        ns_steps: 5,
+        adjust_lr: AdjustLr::Original,
+        betas,
+        eps,
+        adamw_patterns: Vec::new(),
+    };
+    check("muon", muon, 1e-3, 0.1);
+    assert_eq!(plan_of_sets(&["optimizer.kind=adadelta"]).optimizer.lr, 1.0);
+    assert_eq!(plan_of_sets(&["optimizer.kind=radam"]).optimizer.lr, 3e-3);
 }
 
 #[test]

@@ -105,16 +105,16 @@ fn a_value_out_of_range_is_shown_with_the_range() {
 fn a_misspelled_choice_is_answered_with_the_nearest_one() {
     check_file_message(
         "[optimizer]\nkind = \"sdg\"\n",
-        "my.toml:2: `optimizer.kind` is \"sdg\" (a string), expected one of \"sgd\", \"adam\", \"adamw\"; did you \
-         mean \"sgd\"?",
+        "my.toml:2: `optimizer.kind` is \"sdg\" (a string), expected one of \"sgd\", \"adam\", \"adamw\", \"rmsprop\", \
+         \"adagrad\", \"adadelta\", \"nadam\", \"radam\", \"lion\", \"lamb\", \"adafactor\", \"muon\"; did you mean \"sgd\"?",
     );
 }
 
 #[test]
 fn a_setting_of_another_kind_is_refused_with_the_kinds_that_take_it() {
     check_file_message(
-        "[optimizer]\nmomentum = 0.9\n",
-        "my.toml:2: `optimizer.momentum` does not apply: it goes with optimizer.kind = \"sgd\", but \
+        "[optimizer]\ndampening = 0.9\n",
+        "my.toml:2: `optimizer.dampening` does not apply: it goes with optimizer.kind = \"sgd\", but \
          optimizer.kind is \"adamw\" (default); remove it or choose another `optimizer.kind`",
     );
     check_set_message(
@@ -128,6 +128,28 @@ fn a_setting_of_another_kind_is_refused_with_the_kinds_that_take_it() {
         "my.toml:2: `train.early_stopping.min_delta` does not apply: it goes with train.early_stopping.patience, \
          but train.early_stopping.patience is not set (default); remove it or choose another \
          `train.early_stopping.patience`",
+    );
+}
+
+#[test]
+fn a_group_that_names_no_parameters_is_refused() {
+    check_file_message(
+        "[optimizer.groups.slow]\nlr = 0.1\n",
+        "`optimizer.groups.slow.parameters` is missing: the group names no parameters; add `parameters = \
+         [\"backbone.*\"]`, with patterns of names",
+    );
+}
+
+#[test]
+fn a_further_loss_refuses_what_it_does_not_take() {
+    check_file_message(
+        &format!("{USER}\n[loss.auxiliary.a]\nkind = \"mse\"\ntemperature = 0.1\n"),
+        "my.toml:9: `loss.auxiliary.a.temperature` is 0.1, expected nothing, because mse does not take it; remove it",
+    );
+    check_file_message(
+        &format!("{USER}\n[loss]\nreduction = \"sum\"\n[loss.auxiliary.a]\nkind = \"mse\"\n"),
+        "my.toml:8: `loss.reduction` is \"sum\", expected \"mean\" or \"batchmean\", because there are several losses; \
+         choose one, and set `weight` to the factor wanted",
     );
 }
 
@@ -308,8 +330,9 @@ fn one_mistake_is_reported_once() {
     );
     check_set_message(
         &["loss.kind=msee", "train.early_stopping.patience=3", "train.early_stopping.monitor=val_mae"],
-        "--set loss.kind=msee: `loss.kind` is \"msee\" (a string), expected one of \"cross_entropy\", \"mse\", \
-         \"l1\", \"bce_with_logits\", \"output\"; did you mean \"mse\"?",
+        "--set loss.kind=msee: `loss.kind` is \"msee\" (a string), expected one of \"cross_entropy\", \"nll\", \
+         \"mse\", \"l1\", \"huber\", \"smooth_l1\", \"bce\", \"bce_with_logits\", \"kl_div\", \"cosine\", \"contrastive\", \
+         \"output\"; did you mean \"mse\"?",
     );
     check_set_message(
         &["schedule.kind=step", "schedule.step_sise=3"],

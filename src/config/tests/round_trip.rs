@@ -53,11 +53,46 @@ fn plans() -> Vec<Plan> {
     for durability in ["step", "checkpoint", "interval"] {
         plans.push(plan_of_sets(&[&format!("checkpoint.durability={durability}")]));
     }
-    for kind in ["mse", "l1", "bce_with_logits", "output", "cross_entropy"] {
+    for kind in [
+        "mse",
+        "l1",
+        "huber",
+        "smooth_l1",
+        "nll",
+        "bce",
+        "bce_with_logits",
+        "kl_div",
+        "cosine",
+        "output",
+        "cross_entropy",
+    ] {
         plans.push(plan_of_user(&format!("loss.kind = \"{kind}\"")));
     }
-    for lines in ["kind = \"adam\"", "kind = \"sgd\"\nmomentum = 0.9\nnesterov = true", "betas = [0.0, 0.5]"]
-    {
+    for lines in [
+        "kind = \"contrastive\"\nother_output = \"b\"\ntemperature = 0.5\nsymmetric = true",
+        "kind = \"huber\"\ndelta = 0.5\nreduction = \"sum\"",
+        "target = \"y\"\nweight = 0.5\n[loss.auxiliary.a]\nkind = \"kl_div\"\nreduction = \"batchmean\"\n\
+         [loss.auxiliary.\"b c\"]\nkind = \"bce_with_logits\"\npos_weight = [1, 2]\noutput = \"o\"",
+        "target = \"y\"\nmask = \"m\"\nsample_weights = \"w\"\n[data.targets.m]\n[data.targets.w]",
+    ] {
+        plans.push(plan_of_user(&format!("[loss]\n{lines}")));
+    }
+    for lines in [
+        "kind = \"adam\"",
+        "kind = \"sgd\"\nmomentum = 0.9\nnesterov = true",
+        "betas = [0.0, 0.5]",
+        "kind = \"rmsprop\"\ncentered = true\nmomentum = 0.5",
+        "kind = \"adagrad\"\nlr_decay = 0.1",
+        "kind = \"adadelta\"",
+        "kind = \"nadam\"\ndecoupled_weight_decay = true",
+        "kind = \"radam\"",
+        "kind = \"lion\"",
+        "kind = \"lamb\"",
+        "kind = \"adafactor\"\nbeta2_decay = -0.5",
+        "kind = \"muon\"\nadjust_lr = \"match_rms_adamw\"\nadamw_patterns = [\"head.*\"]",
+        "groups.a = { parameters = [\"x.*\"], lr = 0.0 }\ngroups.\"b c\" = { parameters = [\"y\"], weight_decay = 0.5 }",
+        "lr = 0.1\n[ema]\ndecay = 0.99\nuse = false",
+    ] {
         plans.push(plan_of_user(&format!("[optimizer]\n{lines}")));
     }
     for lines in [
@@ -108,7 +143,10 @@ fn every_setting_is_documented_in_the_text_of_every_plan() {
 
 /// A value of the setting other than its default and its example.
 fn other_value(key: &Key) -> String {
-    let number = |range: &FloatRange| if range.contains(0.5) { "0.5" } else { "7.5" };
+    let number = |range: &FloatRange| {
+        let candidates = [(0.5, "0.5"), (7.5, "7.5"), (-0.5, "-0.5")];
+        candidates.iter().find(|(number, _)| range.contains(*number)).expect("one is in every range").1
+    };
     match key.takes {
         Takes::Bool => (key.example() != "true").to_string(),
         Takes::Integer { min, .. } => (min.max(0) + 7).to_string(),
@@ -116,6 +154,7 @@ fn other_value(key: &Key) -> String {
         Takes::Float(range) | Takes::Single(range) => number(&range).to_owned(),
         Takes::FloatPair(_) | Takes::Floats(_) | Takes::Singles(_) => "[0.5, 0.25]".to_owned(),
         Takes::Text if key.path.ends_with("monitor") => "\"train_loss\"".to_owned(),
+        Takes::Text if key.leaf().starts_with("other") => "\"second\"".to_owned(),
         Takes::Text => "\"y\"".to_owned(),
         Takes::Path => "\"/d/other\"".to_owned(),
         Takes::Choice(choices) => {
@@ -143,11 +182,35 @@ fn company(key: &Key) -> Vec<&'static str> {
         ],
         path if path.starts_with("data.targets") => vec!["loss.target=y"],
         "optimizer.nesterov" => vec!["optimizer.momentum=0.9"],
+        path if path.starts_with("optimizer.groups") => vec!["optimizer.groups.x.parameters=[\"w\"]"],
+        "ema.use" => vec!["ema.decay=0.9"],
+        "loss.sample_weights" | "loss.mask" => vec!["data.targets.z={}", "loss.target=z"],
+        "loss.reduction" => vec!["loss.kind=kl_div"],
+        path if path.starts_with("loss.auxiliary") => company_of_further_loss(key),
         "train.early_stopping.monitor" => vec!["train.early_stopping.patience=2"],
         _ => Vec::new(),
     };
     match key.only_with.map(|only_with| (only_with.key, only_with.values)) {
-        Some(("optimizer.kind", ["sgd"])) => sets.push("optimizer.kind=sgd"),
+        Some(("optimizer.kind", [first, ..])) => sets.push(match *first {
+            "sgd" => "optimizer.kind=sgd",
+            "adam" => "optimizer.kind=adam",
+            "rmsprop" => "optimizer.kind=rmsprop",
+            "adagrad" => "optimizer.kind=adagrad",
+            "adadelta" => "optimizer.kind=adadelta",
+            "nadam" => "optimizer.kind=nadam",
+            "adafactor" => "optimizer.kind=adafactor",
+            "muon" => "optimizer.kind=muon",
+            other => panic!("settings of {other} are not covered"),
+        }),
+        Some(("loss.kind", [first, ..])) if key.leaf() != "reduction" => match *first {
+            "bce_with_logits" => sets.push("loss.kind=bce_with_logits"),
+            "huber" => sets.push("loss.kind=huber"),
+            "smooth_l1" => sets.push("loss.kind=smooth_l1"),
+            "kl_div" => sets.push("loss.kind=kl_div"),
+            "cosine" => sets.push("loss.kind=cosine"),
+            "contrastive" => sets.extend(["loss.kind=contrastive", "loss.other_output=z"]),
+            _ => {}
+        },
         Some(("schedule.kind", [first, ..])) => match *first {
             "step" => sets.extend(["schedule.kind=step", "schedule.step_size=2"]),
             "multistep" => sets.push("schedule.kind=multistep"),
@@ -161,6 +224,32 @@ fn company(key: &Key) -> Vec<&'static str> {
         _ => {}
     }
     sets
+}
+
+/// A further loss of a kind that takes the setting.
+fn company_of_further_loss(key: &Key) -> Vec<&'static str> {
+    let kind = match key.leaf() {
+        "kind" => return Vec::new(),
+        "label_smoothing" | "class_weights" | "ignore_index" => "loss.auxiliary.x.kind=cross_entropy",
+        "pos_weight" => "loss.auxiliary.x.kind=bce_with_logits",
+        "delta" => "loss.auxiliary.x.kind=huber",
+        "beta" => "loss.auxiliary.x.kind=smooth_l1",
+        "log_target" | "reduction" => "loss.auxiliary.x.kind=kl_div",
+        "other_output" | "margin" => "loss.auxiliary.x.kind=cosine",
+        "temperature" | "symmetric" => {
+            return vec!["loss.auxiliary.x.kind=contrastive", "loss.auxiliary.x.other_output=z"];
+        }
+        "sample_weights" | "mask" => {
+            return vec![
+                "loss.auxiliary.x.kind=mse",
+                "data.targets.z={}",
+                "loss.target=z",
+                "loss.auxiliary.x.target=z",
+            ];
+        }
+        _ => "loss.auxiliary.x.kind=mse",
+    };
+    vec![kind]
 }
 
 #[test]

@@ -1,10 +1,7 @@
 //! The global norm of a model's gradients, and the factor that clips it.
 
-use super::kernel;
+use super::sums::{self, TASK_ELEMENTS};
 use rayon::join;
-
-/// Elements one task adds up.
-const TASK_ELEMENTS: usize = 16 * 1024;
 
 /// The L2 norm of all `gradients` taken as one vector.
 ///
@@ -28,9 +25,9 @@ pub fn clip_factor(norm: f64, max_norm: f64) -> f64 {
 fn sum_of_squares(gradients: &[&[f32]]) -> f64 {
     let elements: usize = gradients.iter().map(|gradient| gradient.len()).sum();
     match gradients {
-        [only] => sum_of_slice(only),
+        [only] => sums::sum_of_tensor(only),
         several if several.is_empty() || elements <= TASK_ELEMENTS => {
-            several.iter().map(|gradient| kernel::sum_of_squares(gradient)).sum()
+            several.iter().map(|gradient| sums::sum_of_squares(gradient)).sum()
         }
         several => {
             let (front, back) = several.split_at(halfway(several, elements));
@@ -50,19 +47,9 @@ fn halfway(gradients: &[&[f32]], elements: usize) -> usize {
     reaching_half.count().clamp(1, gradients.len() - 1)
 }
 
-fn sum_of_slice(gradient: &[f32]) -> f64 {
-    if gradient.len() <= TASK_ELEMENTS {
-        return kernel::sum_of_squares(gradient);
-    }
-    let tasks = gradient.len().div_ceil(TASK_ELEMENTS);
-    let (front, back) = gradient.split_at(tasks / 2 * TASK_ELEMENTS);
-    let (front, back) = join(|| sum_of_slice(front), || sum_of_slice(back));
-    front + back
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{clip_factor, gradient_norm, kernel};
+    use super::{clip_factor, gradient_norm, sums};
 
     fn ramp(elements: usize) -> Vec<f32> {
         (0..elements).map(|index| ((index * 7919 % 1013) as f32 - 500.0) * 1e-3).collect()
@@ -95,8 +82,8 @@ mod tests {
     fn vector_instructions_change_no_bit_of_the_norm() {
         for elements in [0, 1, 15, 16, 17, 1000, 16_384] {
             let block = ramp(elements);
-            let portable = kernel::sum_of_squares_portable(&block);
-            assert_eq!(kernel::sum_of_squares(&block).to_bits(), portable.to_bits(), "{elements} elements");
+            let portable = sums::sum_of_squares_portable(&block);
+            assert_eq!(sums::sum_of_squares(&block).to_bits(), portable.to_bits(), "{elements} elements");
         }
     }
 

@@ -1,5 +1,6 @@
 //! The walk backwards through the graph.
 
+use super::compose::compose;
 use super::rules::{Gradient, InputGrads, find};
 use super::view::NodeView;
 use crate::graph::emit::{Emit, Value};
@@ -45,6 +46,7 @@ fn listing(nodes: &[UnsupportedNode]) -> String {
 /// All nodes on the way whose operator has no rule for this version, is refused, or is used in a way that its rule does
 /// not cover, at once.
 pub fn backward(emit: &mut Emit, loss: Value, wanted: &[Value]) -> Result<Vec<Option<Value>>, Unsupported> {
+    let not_composed = compose(emit, loss, wanted);
     let forward: Vec<Node> = emit.nodes().to_vec();
     let dependent = dependents(emit, &forward, wanted);
     let path = path_to_loss(emit, &forward, &dependent, loss);
@@ -52,7 +54,7 @@ pub fn backward(emit: &mut Emit, loss: Value, wanted: &[Value]) -> Result<Vec<Op
         .iter()
         .zip(&path)
         .filter(|(_, on_path)| **on_path)
-        .filter_map(|(node, _)| refusal(node, emit.opset()))
+        .filter_map(|(node, _)| refusal(node, emit.opset(), &not_composed))
         .collect();
     let mut walk = Walk { emit, dependent, pending: HashMap::new() };
     if refused.is_empty() {
@@ -74,7 +76,7 @@ pub fn backward(emit: &mut Emit, loss: Value, wanted: &[Value]) -> Result<Vec<Op
 }
 
 /// Values that depend on one of `wanted` in a differentiable way.
-fn dependents(emit: &Emit, forward: &[Node], wanted: &[Value]) -> HashSet<Value> {
+pub(super) fn dependents(emit: &Emit, forward: &[Node], wanted: &[Value]) -> HashSet<Value> {
     let mut dependent: HashSet<Value> = wanted.iter().copied().collect();
     for node in forward {
         let flows = !matches!(find(node, emit.opset()).map(|rule| &rule.gradient), Some(Gradient::Zero(_)));
@@ -88,7 +90,12 @@ fn dependents(emit: &Emit, forward: &[Node], wanted: &[Value]) -> HashSet<Value>
 }
 
 /// For each node, whether a gradient has to pass through it.
-fn path_to_loss(emit: &Emit, forward: &[Node], dependent: &HashSet<Value>, loss: Value) -> Vec<bool> {
+pub(super) fn path_to_loss(
+    emit: &Emit,
+    forward: &[Node],
+    dependent: &HashSet<Value>,
+    loss: Value,
+) -> Vec<bool> {
     let mut reached: HashSet<Value> = HashSet::from([loss]);
     let mut path = vec![false; forward.len()];
     for (node, on_path) in forward.iter().zip(&mut path).rev() {
@@ -101,8 +108,9 @@ fn path_to_loss(emit: &Emit, forward: &[Node], dependent: &HashSet<Value>, loss:
     path
 }
 
-fn refusal(node: &Node, opset: i64) -> Option<UnsupportedNode> {
+fn refusal(node: &Node, opset: i64, not_composed: &HashMap<String, String>) -> Option<UnsupportedNode> {
     let reason = match find(node, opset).map(|rule| &rule.gradient) {
+        Some(Gradient::Composed(_)) => not_composed.get(&node.name)?.clone(),
         None => format!("no gradient rule for this operator in opset {opset}"),
         Some(Gradient::Refused(reason)) => (*reason).to_owned(),
         Some(_) => return None,
@@ -127,12 +135,9 @@ impl Walk<'_> {
     }
 
     fn step(&mut self, node: &Node) -> Result<(), String> {
-        let find_all =
-            |emit: &Emit, names: &[String]| names.iter().map(|name| emit.find(name)).collect::<Vec<_>>();
-        let inputs = find_all(self.emit, &node.inputs);
-        let outputs = find_all(self.emit, &node.outputs);
+        let mut view = NodeView::new(node, self.emit, &self.dependent);
         let output_grads: Vec<Option<Value>> =
-            outputs.iter().map(|output| output.and_then(|output| self.total(output))).collect();
+            view.outputs.iter().map(|output| output.and_then(|output| self.total(output))).collect();
         if output_grads.iter().all(Option::is_none) {
             return Ok(());
         }
@@ -143,9 +148,7 @@ impl Walk<'_> {
                 "only the first output has a gradient rule, but the loss depends on another one".to_owned()
             );
         }
-        let needed =
-            inputs.iter().map(|input| input.is_some_and(|input| self.dependent.contains(&input))).collect();
-        let view = NodeView { node: node.clone(), inputs, outputs, output_grads, needed };
+        view.output_grads = output_grads;
         let grads: InputGrads = derive(&view, self.emit).map_err(|refusal| refusal.0)?;
         for (position, (input, grad)) in view.inputs.iter().zip(grads).enumerate() {
             let (Some(input), Some(grad), true) = (input, grad, view.needs(position)) else { continue };

@@ -6,10 +6,11 @@
 //!
 //! To add an operator, write one function and one row in a file of [`rules`], and one case in `tests/it/gradients/`.
 
+mod compose;
 mod driver;
 pub mod rules;
 mod view;
 
 pub use driver::{Unsupported, UnsupportedNode, backward};
-pub use rules::{Gradient, InputGrads, Refusal, Rule, Ruled, find, table};
+pub use rules::{Composition, Gradient, InputGrads, Refusal, Rule, Ruled, find, table};
 pub use view::NodeView;

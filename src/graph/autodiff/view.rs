@@ -3,6 +3,7 @@
 use crate::graph::emit::{Emit, Value};
 use crate::graph::model::Node;
 use crate::graph::tensor::Tensor;
+use std::collections::HashSet;
 
 /// A node, its values, the gradients of its outputs, and which inputs need a gradient.
 #[derive(Debug)]
@@ -16,6 +17,15 @@ pub struct NodeView {
 }
 
 impl NodeView {
+    /// The view of `node` in the graph under construction.
+    pub(super) fn new(node: &Node, emit: &Emit, dependent: &HashSet<Value>) -> Self {
+        let find = |names: &[String]| names.iter().map(|name| emit.find(name)).collect::<Vec<_>>();
+        let (inputs, outputs) = (find(&node.inputs), find(&node.outputs));
+        let needed =
+            inputs.iter().map(|input| input.is_some_and(|input| dependent.contains(&input))).collect();
+        Self { node: node.clone(), inputs, output_grads: vec![None; outputs.len()], outputs, needed }
+    }
+
     /// The gradient of the first output.
     ///
     /// The driver calls a rule only when it is there, unless the rule differentiates all outputs.
@@ -60,6 +70,12 @@ impl NodeView {
             .copied()
             .flatten()
             .expect("ONNX Runtime refused models without the required outputs")
+    }
+
+    /// An optional output that the node has and somebody may read.
+    #[must_use]
+    pub fn optional_output(&self, position: usize) -> Option<Value> {
+        self.outputs.get(position).copied().flatten()
     }
 
     /// Whether the gradient of this input is used.

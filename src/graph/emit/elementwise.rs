@@ -59,6 +59,26 @@ impl Emit {
     pub fn tanh(&mut self, x: Value) -> Value {
         self.same("Tanh", x)
     }
+    /// Sine
+    pub fn sin(&mut self, x: Value) -> Value {
+        self.same("Sin", x)
+    }
+    /// Cosine
+    pub fn cos(&mut self, x: Value) -> Value {
+        self.same("Cos", x)
+    }
+    /// Hyperbolic sine
+    pub fn sinh(&mut self, x: Value) -> Value {
+        self.same("Sinh", x)
+    }
+    /// Hyperbolic cosine
+    pub fn cosh(&mut self, x: Value) -> Value {
+        self.same("Cosh", x)
+    }
+    /// The nearest whole number, ties to even
+    pub fn round(&mut self, x: Value) -> Value {
+        self.same("Round", x)
+    }
     /// Gauss error function
     pub fn erf(&mut self, x: Value) -> Value {
         self.same("Erf", x)
@@ -90,6 +110,18 @@ impl Emit {
     /// `a ^ b`
     pub fn pow(&mut self, a: Value, b: Value) -> Value {
         self.binary("Pow", a, b)
+    }
+    /// The larger of `a` and `b`
+    pub fn max(&mut self, a: Value, b: Value) -> Value {
+        self.binary("Max", a, b)
+    }
+    /// The smaller of `a` and `b`
+    pub fn min(&mut self, a: Value, b: Value) -> Value {
+        self.binary("Min", a, b)
+    }
+    /// `a` modulo `b` for integers, with the sign of `b`
+    pub fn modulo(&mut self, a: Value, b: Value) -> Value {
+        self.binary("Mod", a, b)
     }
     /// `x * number`
     pub fn scale(&mut self, x: Value, number: f64) -> Value {

@@ -25,15 +25,16 @@ impl Emit {
         if self.dims(x) == dims {
             return x;
         }
+        // Without `allowzero` a 0 means "as in the input", which is wrong for an empty tensor.
+        let is_empty = dims.contains(&0);
+        if is_empty && self.opset() < 14 {
+            let zero = self.scalar(0.0, x);
+            return self.expand(zero, dims);
+        }
         let list: Vec<i64> = dims.iter().map(|dim| *dim as i64).collect();
         let target = self.list(&list);
         let kind = ValueType::new(self.dtype(x), dims);
-        // Without `allowzero` a 0 would mean "as in the input", which is wrong for an empty tensor.
-        let attributes = if dims.contains(&0) && self.opset() >= 14 {
-            vec![attribute::int("allowzero", 1)]
-        } else {
-            vec![]
-        };
+        let attributes = if is_empty { vec![attribute::int("allowzero", 1)] } else { vec![] };
         self.op("Reshape", &[x, target], attributes, kind)
     }
 
@@ -67,17 +68,28 @@ impl Emit {
         self.transpose(x, &perm)
     }
 
-    /// Sum over axes, kept as size 1; nothing if there are none
-    pub fn reduce_sum(&mut self, x: Value, axes: &[usize]) -> Value {
+    /// Any reduction over axes, kept as size 1; nothing if there are none
+    ///
+    /// All but `ReduceSum` take the axes as an attribute before opset 18.
+    pub fn reduce(&mut self, op: &str, x: Value, axes: &[usize]) -> Value {
         if axes.is_empty() {
             return x;
         }
         let dims = self.dims(x).iter().enumerate();
         let dims: Vec<usize> = dims.map(|(axis, dim)| if axes.contains(&axis) { 1 } else { *dim }).collect();
+        let kind = ValueType::new(self.dtype(x), dims);
+        let keep = attribute::int("keepdims", 1);
+        if self.opset() < 18 && op != "ReduceSum" {
+            return self.op(op, &[x], vec![ints("axes", axes), keep], kind);
+        }
         let list: Vec<i64> = axes.iter().map(|axis| *axis as i64).collect();
         let list = self.list(&list);
-        let kind = ValueType::new(self.dtype(x), dims);
-        self.op("ReduceSum", &[x, list], vec![attribute::int("keepdims", 1)], kind)
+        self.op(op, &[x, list], vec![keep], kind)
+    }
+
+    /// Sum over axes, kept as size 1; nothing if there are none
+    pub fn reduce_sum(&mut self, x: Value, axes: &[usize]) -> Value {
+        self.reduce("ReduceSum", x, axes)
     }
 
     /// Mean over axes, kept as size 1
@@ -236,19 +248,18 @@ impl Emit {
         self.op("ConvTranspose", &[x, w], attributes, kind)
     }
 
-    /// Elements of `x` along `axis` at the given positions, known now
-    pub fn take(&mut self, x: Value, axis: usize, positions: &[i64]) -> Value {
-        let indices = self.list(positions);
-        let mut kind = self.kind(x).clone();
-        *kind.dims.get_mut(axis).expect("an axis of x") = positions.len();
-        self.op("Gather", &[x, indices], vec![attribute::int("axis", axis as i64)], kind)
-    }
-
     /// Zeros of the type and shape of `like`
     pub fn zeros_like(&mut self, like: Value) -> Value {
         let dims = self.dims(like).to_vec();
         let zero = self.scalar(0.0, like);
         self.expand(zero, &dims)
+    }
+
+    /// Ones of the type and shape of `like`
+    pub fn ones_like(&mut self, like: Value) -> Value {
+        let dims = self.dims(like).to_vec();
+        let one = self.scalar(1.0, like);
+        self.expand(one, &dims)
     }
 
     /// `x` flattened to one axis

@@ -1,6 +1,6 @@
 //! Which initializers of a model are trained, which are state, and which stay as they are.
 
-use super::{StepError, loss_output};
+use super::{StepError, loss_outputs};
 use crate::config::LossPlan;
 use crate::graph::model::Graph;
 use crate::graph::tensor::{Dtype, Tensor};
@@ -60,8 +60,8 @@ pub fn trainable(
     loss: &LossPlan,
     is_frozen: impl Fn(&str) -> bool,
 ) -> Result<Trainable, StepError> {
-    let output = loss_output(graph, loss)?;
-    let relevant = ancestors(graph, &output);
+    let outputs = loss_outputs(graph, loss)?;
+    let relevant = ancestors(graph, &outputs);
     let mut sorted = Trainable::default();
     for (name, tensor) in &graph.initializers {
         if !tensor.dtype().is_float() {
@@ -91,9 +91,9 @@ pub fn trainable(
     Ok(sorted)
 }
 
-/// All values that `output` depends on.
-fn ancestors<'a>(graph: &'a Graph, output: &'a str) -> HashSet<&'a str> {
-    let mut found = HashSet::from([output]);
+/// All values that `outputs` depend on.
+fn ancestors<'a>(graph: &'a Graph, outputs: &'a [String]) -> HashSet<&'a str> {
+    let mut found: HashSet<&str> = outputs.iter().map(String::as_str).collect();
     for node in graph.nodes.iter().rev() {
         if node.outputs.iter().any(|name| found.contains(name.as_str())) {
             found.extend(node.reads());

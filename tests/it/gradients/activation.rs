@@ -1,6 +1,53 @@
 use super::case::{Case, NEWEST, case};
 
 pub fn cases() -> Vec<Case> {
+    [smooth(), units(), steps()].concat()
+}
+
+/// Both sides of every bend, none of them.
+const BOTH_SIDES: [f64; 8] = [-4.0, -2.0, -0.75, -0.25, 0.25, 0.75, 2.0, 4.0];
+
+fn units() -> Vec<Case> {
+    let unit = |op, about| case(op, about).x_of(&[2, 4], &BOTH_SIDES).single_curved();
+    vec![
+        unit("Elu", "default slope"),
+        unit("Elu", "given slope").float("alpha", 0.5),
+        unit("Elu", "negative slope").float("alpha", -0.5),
+        unit("Elu", "saturated").with_x(&[-1e4, -100.0, -90.0, -30.0, 30.0, 1e4, 2e4, 3e4]),
+        unit("Selu", "default slopes"),
+        unit("Selu", "given slopes").float("alpha", 0.5).float("gamma", 2.0),
+        unit("Selu", "negative scale").float("gamma", -1.5),
+        unit("Celu", "default slope"),
+        unit("Celu", "given slope").float("alpha", 0.5),
+        unit("PRelu", "a slope for each column").x(&[4]).opsets(&[13, 16, NEWEST]),
+        unit("PRelu", "one slope").x(&[1]),
+        unit("PRelu", "a slope for each element").x(&[2, 4]),
+        unit("PRelu", "a fixed slope").fixed(&[1], &[0.25]),
+        case("PRelu", "a slope for each channel").x(&[2, 3, 2]).x(&[3, 1]).single_curved(),
+        case("PRelu", "a fixed value").fixed(&[2], &[-1.5, 1.0]).x(&[2]).single_curved(),
+    ]
+}
+
+fn steps() -> Vec<Case> {
+    let unit = |op, about| case(op, about).x_of(&[2, 4], &BOTH_SIDES).single_curved();
+    vec![
+        unit("ThresholdedRelu", "default threshold"),
+        unit("ThresholdedRelu", "given threshold").float("alpha", -0.5),
+        unit("Shrink", "soft").float("lambd", 0.5).float("bias", 0.5),
+        unit("Shrink", "hard").float("lambd", 1.0),
+        unit("HardSigmoid", "default slope"),
+        unit("HardSigmoid", "PyTorch's slope").float("alpha", 1.0 / 6.0).float("beta", 0.5),
+        unit("HardSwish", "both sides").opsets(&[14, 22, NEWEST]),
+        unit("Mish", "both sides").opsets(&[18, 22, NEWEST]),
+        unit("Mish", "saturated")
+            .with_x(&[-200.0, -100.0, -50.0, -20.0, 20.0, 50.0, 100.0, 200.0])
+            .opsets(&[18, NEWEST]),
+        unit("Softsign", "both sides"),
+        unit("Softsign", "large").with_x(&[-1e4, -100.0, -50.0, -20.0, 20.0, 50.0, 100.0, 1e4]),
+    ]
+}
+
+fn smooth() -> Vec<Case> {
     vec![
         case("Relu", "both signs").x(&[2, 5]),
         case("Relu", "scalar").x_of(&[], &[0.7]),

@@ -1,7 +1,7 @@
 use super::case::{Case, NEWEST, case};
 
 pub fn cases() -> Vec<Case> {
-    [sums(), products(), powers(), selections(), single_operand()].concat()
+    [sums(), products(), powers(), selections(), extremes(), single_operand()].concat()
 }
 
 fn sums() -> Vec<Case> {
@@ -78,6 +78,32 @@ fn selections() -> Vec<Case> {
             .gives(&[0.0]),
         case("Clip", "bounds that are trained").x(&[3]).x(&[]).refused("bounds depend on parameters"),
     ]
+}
+
+fn extremes() -> Vec<Case> {
+    let extreme = |op| {
+        vec![
+            case(op, "of two").x(&[2, 3]).x(&[2, 3]),
+            case(op, "of three, broadcast").x(&[2, 3]).x(&[3]).x(&[2, 1]),
+            case(op, "with a constant").x(&[2, 3]).fixed(&[], &[0.25]),
+            case(op, "of one").x(&[3]),
+            case(op, "tied").x(&[3]).again(0),
+            case(op, "equal operands share, as in PyTorch")
+                .x_of(&[2], &[1.0, -2.0])
+                .fixed(&[2], &[1.0, -2.0])
+                .gives(&[0.5, 0.5]),
+        ]
+    };
+    let others = vec![
+        case("Mean", "of three, broadcast").x(&[2, 3]).x(&[3]).x(&[2, 1]).single_linear(),
+        case("Mean", "of one").x(&[2, 3]).single_linear(),
+        case("Mod", "of floats, both signs")
+            .x_of(&[4], &[7.5, -7.25, 5.25, -3.125])
+            .x_of(&[4], &[2.0, 2.0, -1.5, 0.75])
+            .int("fmod", 1),
+        case("Mod", "by a constant").x_of(&[3], &[0.5, 2.5, -1.5]).fixed(&[], &[1.0]).int("fmod", 1),
+    ];
+    [extreme("Max"), extreme("Min"), others].concat()
 }
 
 fn single_operand() -> Vec<Case> {

@@ -3,8 +3,8 @@
 use trainer::graph::model::attribute;
 use trainer::graph::proto::{AttributeProto, GraphProto, attribute_type};
 
-/// The newest version of the default operator set that the tests use.
-pub const NEWEST: i64 = 23;
+/// The newest version of the default operator set that ONNX Runtime 1.31 runs.
+pub const NEWEST: i64 = 26;
 
 /// One operator with operands, and what its gradient should be.
 #[derive(Debug, Clone)]
@@ -68,6 +68,8 @@ pub enum Input {
     Ints { dims: Vec<usize>, values: Vec<i64> },
     /// A constant of type bool.
     Bools { dims: Vec<usize>, values: Vec<bool> },
+    /// A constant list of type int32.
+    SmallInts { values: Vec<i64> },
     /// An int64 input of the graph, whose contents are not known when the gradient is built.
     FedInts { dims: Vec<usize>, values: Vec<i64> },
     /// Not given.
@@ -152,6 +154,11 @@ impl Case {
         self.input(Input::Ints { dims: dims.to_vec(), values: values.to_vec() })
     }
 
+    /// A constant list of 32-bit integers, as lengths of sequences are.
+    pub fn small_ints(self, values: &[i64]) -> Self {
+        self.input(Input::SmallInts { values: values.to_vec() })
+    }
+
     pub fn int_scalar(self, value: i64) -> Self {
         self.input(Input::Ints { dims: vec![], values: vec![value] })
     }
@@ -161,7 +168,11 @@ impl Case {
     }
 
     pub fn fed_ints(self, values: &[i64]) -> Self {
-        self.input(Input::FedInts { dims: vec![values.len()], values: values.to_vec() })
+        self.fed_ints_of(&[values.len()], values)
+    }
+
+    pub fn fed_ints_of(self, dims: &[usize], values: &[i64]) -> Self {
+        self.input(Input::FedInts { dims: dims.to_vec(), values: values.to_vec() })
     }
 
     pub fn absent(self) -> Self {
@@ -185,6 +196,16 @@ impl Case {
 
     pub fn text(mut self, name: &str, value: &str) -> Self {
         self.attributes.push(attribute::string(name, value));
+        self
+    }
+
+    pub fn texts(mut self, name: &str, values: &[&str]) -> Self {
+        self.attributes.push(AttributeProto {
+            name: name.to_owned(),
+            strings: values.iter().map(|value| value.as_bytes().to_vec().into()).collect(),
+            r#type: attribute_type::STRINGS,
+            ..Default::default()
+        });
         self
     }
 

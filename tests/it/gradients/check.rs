@@ -17,7 +17,7 @@ const DOUBLE_TOLERANCE: f64 = 1e-6;
 /// How far the gradient graph may be off in float32 from what it gives in float64.
 const SINGLE_TOLERANCE: f64 = 1e-4;
 /// Every element costs two runs, so cases are kept small.
-const MAX_ELEMENTS: usize = 400;
+const MAX_ELEMENTS: usize = 600;
 
 /// Checks every case in each of its opsets and reports all that fail.
 #[track_caller]
@@ -282,6 +282,10 @@ impl Operands {
                 }
                 Input::Ints { dims, values } => {
                     constants.push((name.clone(), Tensor::from_i64(dims.clone(), values)));
+                }
+                Input::SmallInts { values } => {
+                    let values: Vec<f64> = values.iter().map(|value| *value as f64).collect();
+                    constants.push((name.clone(), Tensor::from_f64(Dtype::I32, vec![values.len()], &values)));
                 }
                 Input::Bools { dims, values } => {
                     let values: Vec<u8> = values.iter().map(|value| u8::from(*value)).collect();

@@ -1,7 +1,8 @@
 use super::case::{Case, NEWEST, case};
 
 pub fn cases() -> Vec<Case> {
-    let mut all = [planes(), groups(), other_ranks(), automatic_pads()].concat();
+    let mut all =
+        [planes(), groups(), other_ranks(), automatic_pads(), transposed(), transposed_to_a_shape()].concat();
     for case in &mut all {
         *case = case.clone().single_linear();
     }
@@ -95,4 +96,65 @@ fn automatic_pads() -> Vec<Case> {
             .text("auto_pad", "NOTSET")
             .list("pads", &[1, 0, 0, 1])])
         .collect()
+}
+
+/// A transposed convolution of `x` by `w` with a bias.
+fn transposed_conv(about: &'static str, x: &[usize], w: &[usize], group: usize) -> Case {
+    case("ConvTranspose", about).x(x).x(w).x(&[w[1] * group]).int("group", group as i64)
+}
+
+fn transposed() -> Vec<Case> {
+    let plain = |about, x: &[usize], w: &[usize]| transposed_conv(about, x, w, 1);
+    vec![
+        plain("plain", &[2, 2, 3, 3], &[2, 3, 3, 3]).opsets(&[13, 22, NEWEST]),
+        case("ConvTranspose", "without bias").x(&[1, 2, 3, 2]).x(&[2, 2, 2, 2]).list("kernel_shape", &[2, 2]),
+        plain("padded", &[1, 2, 3, 4], &[2, 2, 3, 3]).list("pads", &[1, 1, 1, 1]),
+        plain("padded on each side differently", &[1, 1, 4, 4], &[1, 2, 3, 2]).list("pads", &[0, 1, 2, 0]),
+        plain("strided, which doubles", &[1, 2, 3, 3], &[2, 2, 2, 2]).list("strides", &[2, 2]),
+        plain("strided and padded", &[2, 1, 3, 2], &[1, 2, 3, 3])
+            .list("strides", &[2, 3])
+            .list("pads", &[1, 1, 1, 1]),
+        plain("strided with output padding", &[1, 2, 3, 3], &[2, 1, 3, 3])
+            .list("strides", &[2, 2])
+            .list("pads", &[1, 1, 1, 1])
+            .list("output_padding", &[1, 1]),
+        plain("dilated", &[1, 2, 3, 3], &[2, 2, 2, 2]).list("dilations", &[2, 2]),
+        plain("dilated, padded, strided", &[1, 1, 3, 3], &[1, 2, 3, 2])
+            .list("dilations", &[2, 3])
+            .list("pads", &[1, 2, 0, 1])
+            .list("strides", &[2, 1]),
+        plain("a kernel of one element", &[2, 3, 2, 2], &[3, 2, 1, 1]),
+        plain("one pixel", &[1, 1, 1, 1], &[1, 1, 3, 3]),
+        transposed_conv("two groups", &[1, 4, 2, 2], &[4, 2, 2, 2], 2).list("strides", &[2, 2]),
+        transposed_conv("a group for each channel", &[2, 3, 3, 2], &[3, 1, 3, 3], 3)
+            .list("pads", &[1, 1, 1, 1]),
+        plain("one axis", &[2, 2, 4], &[2, 3, 3]).list("strides", &[2]).list("output_padding", &[1]),
+        plain("three axes", &[1, 2, 2, 2, 1], &[2, 1, 2, 2, 2]).list("strides", &[2, 1, 2]),
+        transposed_conv("three axes in groups", &[1, 2, 2, 1, 2], &[2, 1, 2, 2, 1], 2)
+            .list("pads", &[1, 0, 0, 0, 1, 0]),
+        case("ConvTranspose", "tied").x(&[2, 2, 2]).again(0),
+    ]
+}
+
+fn transposed_to_a_shape() -> Vec<Case> {
+    let plain = |about, x: &[usize], w: &[usize]| transposed_conv(about, x, w, 1);
+    vec![
+        plain("a given shape", &[1, 1, 3, 3], &[1, 2, 3, 3])
+            .list("strides", &[2, 2])
+            .list("output_shape", &[6, 5]),
+        plain("a given shape, larger half at the end", &[1, 1, 3, 3], &[1, 2, 3, 4])
+            .list("strides", &[2, 2])
+            .list("output_shape", &[6, 5])
+            .text("auto_pad", "SAME_UPPER"),
+        plain("a given shape with room at the end", &[1, 1, 3, 3], &[1, 2, 2, 2])
+            .list("strides", &[2, 2])
+            .list("output_shape", &[7, 6]),
+        plain("automatic pads above", &[1, 1, 3, 3], &[1, 1, 3, 3])
+            .list("strides", &[2, 2])
+            .text("auto_pad", "SAME_UPPER"),
+        plain("automatic pads below", &[1, 1, 3, 2], &[1, 1, 4, 3])
+            .list("strides", &[2, 2])
+            .text("auto_pad", "SAME_LOWER"),
+        plain("no automatic pads", &[1, 1, 2, 2], &[1, 1, 3, 3]).text("auto_pad", "VALID"),
+    ]
 }

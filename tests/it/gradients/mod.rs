@@ -8,14 +8,23 @@ mod check;
 
 mod activation;
 mod arithmetic;
+mod attention;
+mod batch_normalization;
 mod conv;
+mod einsum;
 mod exponential;
+mod indexing;
+mod loss;
 mod matrix;
 mod normalization;
+mod pad;
 mod pool;
+mod recurrent;
 mod reduction;
+mod resize;
 mod shape;
 mod structural;
+mod trigonometric;
 mod zero;
 
 use case::{Case, Expected};
@@ -26,14 +35,23 @@ fn all_cases() -> Vec<Case> {
     [
         activation::cases(),
         arithmetic::cases(),
+        attention::cases(),
+        batch_normalization::cases(),
         conv::cases(),
+        einsum::cases(),
         exponential::cases(),
+        indexing::cases(),
         matrix::cases(),
         normalization::cases(),
+        loss::cases(),
+        pad::cases(),
+        resize::cases(),
         pool::cases(),
+        recurrent::cases(),
         reduction::cases(),
         shape::cases(),
         structural::cases(),
+        trigonometric::cases(),
         zero::cases(),
     ]
     .concat()
@@ -42,7 +60,7 @@ fn all_cases() -> Vec<Case> {
 /// Whether a case shows what a row of the table says.
 fn shows(case: &Case, rule: &Rule) -> bool {
     let shown = match (&rule.gradient, &case.expected) {
-        (Gradient::Rule(_), Expected::Differences) => true,
+        (Gradient::Rule(_) | Gradient::Composed(_), Expected::Differences) => true,
         (Gradient::Zero(_), Expected::Absent) => true,
         (Gradient::Refused(reason), Expected::Refused(text)) => reason.contains(text),
         _ => false,
@@ -96,13 +114,22 @@ macro_rules! families {
 families! {
     activations_match_central_differences: activation,
     arithmetic_matches_central_differences: arithmetic,
+    attention_matches_central_differences: attention,
+    batch_normalization_matches_central_differences: batch_normalization,
     convolutions_match_central_differences: conv,
+    sums_of_products_match_central_differences: einsum,
     exponentials_match_central_differences: exponential,
+    reads_and_writes_at_positions_match_central_differences: indexing,
     matrix_products_match_central_differences: matrix,
     normalizations_match_central_differences: normalization,
+    losses_match_central_differences: loss,
+    pads_match_central_differences: pad,
     pools_match_central_differences: pool,
+    resizing_matches_central_differences: resize,
+    recurrent_layers_match_central_differences: recurrent,
     reductions_match_central_differences: reduction,
     shape_operators_match_central_differences: shape,
     structural_operators_match_central_differences: structural,
+    trigonometry_matches_central_differences: trigonometric,
     piecewise_constant_operators_give_no_gradient: zero,
 }

@@ -1,7 +1,7 @@
 use super::case::{Case, NEWEST, case};
 
 pub fn cases() -> Vec<Case> {
-    [maxima(), ties(), means(), whole_planes()].concat()
+    [maxima(), ties(), means(), means_rounded_up(), norms(), neighbours(), whole_planes()].concat()
 }
 
 fn max_pool(about: &'static str, x: &[usize], window: &[i64]) -> Case {
@@ -109,14 +109,69 @@ fn means() -> Vec<Case> {
             .text("auto_pad", "SAME_UPPER"),
         mean("automatic pads below", &[1, 1, 4, 5], &[2, 3]).text("auto_pad", "SAME_LOWER"),
         mean("rounded up without need", &[1, 1, 4, 4], &[2, 2]).list("strides", &[2, 2]).int("ceil_mode", 1),
-        mean("rounded up", &[1, 1, 5, 5], &[2, 2])
-            .list("strides", &[2, 2])
-            .int("ceil_mode", 1)
-            .refused("expected ceil_mode=0"),
         mean("one axis", &[2, 2, 7], &[3]).list("strides", &[2]).list("pads", &[1, 0]),
         mean("three axes", &[1, 1, 3, 4, 3], &[2, 2, 2]),
         mean("three axes in tiles", &[1, 2, 2, 4, 2], &[2, 2, 2]).list("strides", &[2, 2, 2]),
         mean("one element", &[1, 1, 1, 1], &[1, 1]),
+    ]
+}
+
+fn means_rounded_up() -> Vec<Case> {
+    let mean = |about, x: &[usize], window: &[i64]| {
+        case("AveragePool", about)
+            .x(x)
+            .list("kernel_shape", window)
+            .int("ceil_mode", 1)
+            .opsets(&[13, 19, NEWEST])
+            .single_linear()
+    };
+    vec![
+        mean("rounded up", &[1, 2, 5, 5], &[2, 2]).list("strides", &[2, 2]),
+        mean("rounded up along one axis", &[1, 1, 5, 4], &[2, 2]).list("strides", &[2, 2]),
+        mean("rounded up, overlapping and padded", &[1, 1, 6, 6], &[3, 3])
+            .list("strides", &[2, 2])
+            .list("pads", &[1, 1, 1, 1]),
+        mean("rounded up, padding counted", &[1, 1, 6, 5], &[3, 3])
+            .list("strides", &[2, 2])
+            .list("pads", &[1, 1, 1, 1])
+            .int("count_include_pad", 1),
+        mean("rounded up, one axis", &[2, 1, 7], &[3]).list("strides", &[3]),
+    ]
+}
+
+fn norms() -> Vec<Case> {
+    let norm = |about, x: &[usize], window: &[i64]| {
+        case("LpPool", about).x(x).list("kernel_shape", window).opsets(&[13, 18, 22, NEWEST]).single_curved()
+    };
+    vec![
+        norm("roots of squares", &[1, 2, 4, 4], &[2, 2]).list("strides", &[2, 2]),
+        norm("overlapping", &[1, 1, 4, 5], &[3, 3]).list("pads", &[1, 1, 1, 1]),
+        norm("absolute values", &[1, 1, 4, 4], &[2, 2]).int("p", 1),
+        norm("cubes", &[1, 1, 4, 3], &[2, 2]).int("p", 3),
+        norm("one axis", &[2, 1, 5], &[2]),
+        norm("dilated", &[1, 1, 5, 5], &[2, 2]).list("dilations", &[2, 3]).opsets(&[18, NEWEST]),
+        norm("rounded up", &[1, 1, 5, 5], &[2, 2])
+            .list("strides", &[2, 2])
+            .int("ceil_mode", 1)
+            .opsets(&[18, NEWEST]),
+        case("LpPool", "nothing from a window of zeros")
+            .x_of(&[1, 1, 2], &[0.0, 0.0])
+            .list("kernel_shape", &[2])
+            .single_curved()
+            .gives(&[0.0, 0.0]),
+        case("GlobalLpPool", "roots of squares").x(&[2, 2, 2, 2]).opsets(&[13, 21]).single_curved(),
+        case("GlobalLpPool", "cubes").x(&[1, 2, 3]).int("p", 3).opsets(&[13, 21]).single_curved(),
+        case("GlobalLpPool", "absolute values").x(&[1, 2, 3]).int("p", 1).opsets(&[13, 21]).single_curved(),
+    ]
+}
+
+fn neighbours() -> Vec<Case> {
+    let normalized = |about, size: i64| case("LRN", about).x(&[2, 5, 2, 2]).int("size", size).single_curved();
+    vec![
+        normalized("three channels", 3).float("alpha", 0.5),
+        normalized("given factors", 3).float("alpha", 2.0).float("beta", 0.5).float("bias", 2.0),
+        normalized("one channel", 1).float("alpha", 1.0),
+        normalized("default factors", 5),
     ]
 }
 

@@ -1,7 +1,7 @@
 use super::case::{Case, NEWEST, case};
 
 pub fn cases() -> Vec<Case> {
-    [other_dimensions(), permutations(), joins(), parts(), repetitions()].concat()
+    [other_dimensions(), permutations(), joins(), parts(), repetitions(), blocks()].concat()
 }
 
 fn other_dimensions() -> Vec<Case> {
@@ -88,5 +88,29 @@ fn repetitions() -> Vec<Case> {
         case("Expand", "to fewer axes").x(&[2, 3]).ints(&[1]),
         case("Expand", "a scalar").x(&[]).ints(&[2, 2]),
         case("Expand", "to nothing").x(&[1, 2]).ints(&[0, 2]),
+    ]
+}
+
+fn blocks() -> Vec<Case> {
+    vec![
+        case("Tile", "both axes").x(&[2, 3]).ints(&[2, 2]),
+        case("Tile", "the last axis").x(&[2, 3]).ints(&[1, 3]),
+        case("Tile", "once").x(&[3]).ints(&[1]),
+        case("Tile", "not at all").x(&[3]).ints(&[0]),
+        case("Trilu", "upper").x(&[3, 4]).opsets(&[14, NEWEST]),
+        case("Trilu", "lower, of a batch").x(&[2, 3, 3]).int_scalar(-1).int("upper", 0).opsets(&[14, NEWEST]),
+        case("Trilu", "above the diagonal").x(&[3, 3]).int_scalar(1).opsets(&[14, NEWEST]),
+        case("ReverseSequence", "time first").x(&[4, 2, 2]).ints(&[3, 1]),
+        case("ReverseSequence", "batch first")
+            .x(&[2, 3])
+            .ints(&[2, 3])
+            .int("batch_axis", 0)
+            .int("time_axis", 1),
+        case("DepthToSpace", "depth first").x(&[1, 8, 2, 3]).int("blocksize", 2),
+        case("DepthToSpace", "columns and rows first")
+            .x(&[1, 8, 2, 3])
+            .int("blocksize", 2)
+            .text("mode", "CRD"),
+        case("SpaceToDepth", "blocks of four").x(&[2, 2, 4, 2]).int("blocksize", 2),
     ]
 }

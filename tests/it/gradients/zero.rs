@@ -5,6 +5,12 @@ pub fn cases() -> Vec<Case> {
         .map(|op| case(op, "of a variable").x(&[2, 3]).gives_none());
     let two = ["Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual"]
         .map(|op| case(op, "of two variables").x(&[2, 3]).x(&[3]).gives_none());
-    let infinite = case("IsInf", "of a variable").x(&[2, 3]).gives_none();
-    one.into_iter().chain(two).chain([infinite]).collect()
+    let others = [
+        case("IsInf", "of a variable").x(&[2, 3]).gives_none(),
+        case("Hardmax", "of a variable").x(&[2, 3]).single_linear().gives_none(),
+        case("EyeLike", "of a variable").x(&[2, 3]).int("dtype", 1).gives_none(),
+        case("RandomNormalLike", "of a variable").x(&[2, 3]).opsets(&[13, 21]).gives_none(),
+        case("RandomUniformLike", "of a variable").x(&[2, 3]).opsets(&[13, 21]).gives_none(),
+    ];
+    one.into_iter().chain(two).chain(others).collect()
 }

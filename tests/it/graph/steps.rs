@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use trainer::config::{Builtin, LossKind, LossPlan};
 use trainer::graph::builtin;
 use trainer::graph::emit::Processor;
-use trainer::graph::loss::Ignored;
 use trainer::graph::model::{Dim, Graph, Node, Port, attribute};
 use trainer::graph::step::{
     Excluded, LOSS_SUM, StepError, StepGraph, StepSpec, Target, Trainable, evaluation, trainable, training,
@@ -30,12 +29,12 @@ impl Setup {
             inputs: vec![("x".to_owned(), example.to_vec())],
             dimensions: BTreeMap::new(),
             loss: LossPlan { kind: LossKind::Mse, ..cross_entropy() },
-            target: Target { name: "t".to_owned(), dtype: Dtype::F32 },
+            target: Target::new("t", Dtype::F32),
         }
     }
 
     pub fn classifier(graph: Graph, batch: usize, example: &[usize]) -> Self {
-        let target = Target { name: "t".to_owned(), dtype: Dtype::I64 };
+        let target = Target::new("t", Dtype::I64);
         Self { loss: cross_entropy(), target, ..Self::new(graph, batch, example) }
     }
 
@@ -51,8 +50,7 @@ impl Setup {
             inputs: &self.inputs,
             dimensions: &self.dimensions,
             loss: &self.loss,
-            target: Some(&self.target),
-            ignored: Ignored::Never,
+            targets: std::slice::from_ref(&self.target),
             processor: Processor::Cpu,
         }
     }

@@ -38,6 +38,26 @@ fn a_run_killed_before_its_first_checkpoint_ends_as_an_undisturbed_one() {
 }
 
 #[test]
+fn every_optimizer_survives_a_kill() {
+    for kind in [
+        &["optimizer.kind=rmsprop", "optimizer.centered=true", "optimizer.momentum=0.9"][..],
+        &["optimizer.kind=adagrad", "optimizer.lr_decay=0.01"],
+        &["optimizer.kind=adadelta"],
+        &["optimizer.kind=nadam"],
+        &["optimizer.kind=radam"],
+        &["optimizer.kind=lion"],
+        &["optimizer.kind=lamb"],
+        &["optimizer.kind=adafactor"],
+        &["optimizer.kind=muon", "optimizer.adamw_patterns=[\"head.*\"]", "--threads", "2"],
+    ] {
+        // A group of its own and the moving average have to be taken up as well.
+        let group = "optimizer.groups.head={parameters=[\"head.*\"],lr=0.0005,weight_decay=0.1}";
+        let more = [kind, &["model.builtin=mlp", "train.epochs=2", "ema.decay=0.9", group]].concat();
+        check_killed(&[50], &more);
+    }
+}
+
+#[test]
 fn a_run_killed_four_times_ends_as_an_undisturbed_one() {
     check_killed(&[20, 46, 47, 100], &["optimizer.kind=sgd", "optimizer.momentum=0.9", "--lr", "0.05"]);
 }

@@ -148,6 +148,33 @@ fn bytes_cut_from_a_torn_tail_do_not_verify_when_they_come_back() {
 }
 
 #[test]
+fn bytes_behind_a_size_that_was_lost_do_not_verify_when_they_come_back() {
+    let dir = with_segment(&segment_bytes(0, 1));
+    let before = {
+        let mut journal = open(dir.path()).journal;
+        journal.append(1, b"lost 2").unwrap();
+        journal.append(1, b"lost 3").unwrap();
+        drop(journal);
+        std::fs::read(segment(dir.path(), 2)).unwrap()
+    };
+    let ends = [HEADER_BYTES + 33, HEADER_BYTES + 33 + 38];
+    // A power loss leaves the size as it was when the segment was durable: nothing is torn.
+    std::fs::write(segment(dir.path(), 2), &before[..ends[0]]).unwrap();
+    let mut opened = open(dir.path());
+    check_records(&opened.records, 1);
+    assert!(opened.set_aside.is_none());
+    opened.journal.append(1, b"other2").unwrap();
+    opened.journal.close().unwrap();
+    // Another one brings the old bytes back, behind a record that is durable and has the size of the one before.
+    let last =
+        [segment(dir.path(), 3), segment(dir.path(), 2)].into_iter().find(|path| path.exists()).unwrap();
+    let bytes = std::fs::read(&last).unwrap();
+    std::fs::write(&last, [&bytes, &before[ends[1]..]].concat()).unwrap();
+    let opened = open(dir.path());
+    assert_eq!((opened.records.len(), &*opened.records[1].payload), (2, &b"other2"[..]));
+}
+
+#[test]
 fn a_durable_record_lost_with_its_whole_sector_is_damage_even_if_one_record_follows() {
     let mut bytes = segment_bytes(4, 5);
     let ends = frame_ends(5);

@@ -10,7 +10,17 @@ pub(super) const RULES: &[Rule] = &[
     rule("Sigmoid", sigmoid),
     rule("Tanh", tanh),
     rule("Softplus", softplus),
+    rule("Softsign", softsign),
     rule("Gelu", gelu).since(20),
+    rule("Elu", elu),
+    rule("Selu", selu),
+    rule("Celu", celu),
+    rule("PRelu", prelu),
+    rule("ThresholdedRelu", thresholded_relu),
+    rule("Shrink", shrink),
+    rule("HardSigmoid", hard_sigmoid),
+    rule("HardSwish", hard_swish).since(14),
+    rule("Mish", mish).since(18),
 ];
 
 /// y = max(x, 0)   gives   dx = dy * (y > 0), so 0 at 0, as in PyTorch
@@ -97,4 +107,135 @@ fn gelu_tanh(dy: Value, x: Value, emit: &mut Emit) -> Value {
     let sum = emit.add(sum, tail);
     let slope = emit.scale(sum, 0.5);
     emit.mul(dy, slope)
+}
+
+/// y = x / (1 + |x|)   gives   dx = dy / (1 + |x|)^2
+fn softsign(node: &NodeView, emit: &mut Emit) -> Ruled {
+    let size = emit.abs(node.input(0));
+    let divisor = emit.shift(size, 1.0);
+    let inverse = emit.reciprocal(divisor);
+    let slope = emit.mul(inverse, inverse);
+    one(emit.mul(node.dy(), slope))
+}
+
+/// y = x > 0 ? x : alpha (e^x - 1)   gives   dx = dy * (x > 0 ? 1 : y + alpha)
+fn elu(node: &NodeView, emit: &mut Emit) -> Ruled {
+    let alpha = f64::from(node.node.float("alpha").unwrap_or(1.0));
+    one(exponential_unit(node, 1.0, alpha, emit))
+}
+
+/// y = gamma (x > 0 ? x : alpha (e^x - 1))   gives   dx = dy * (x > 0 ? gamma : y + alpha gamma)
+fn selu(node: &NodeView, emit: &mut Emit) -> Ruled {
+    let alpha = f64::from(node.node.float("alpha").unwrap_or(1.673_263_2));
+    let gamma = f64::from(node.node.float("gamma").unwrap_or(1.050_701));
+    one(exponential_unit(node, gamma, alpha, emit))
+}
+
+/// dx = dy * (x > 0 ? gamma : y + alpha gamma)
+///
+/// For positive factors `min(y, 0)` is the exponential part, which spares a `Where`.
+fn exponential_unit(node: &NodeView, gamma: f64, alpha: f64, emit: &mut Emit) -> Value {
+    let (dy, x, y) = (node.dy(), node.input(0), node.output(0));
+    let zero = emit.scalar(0.0, x);
+    let slope = if gamma > 0.0 && alpha >= 0.0 {
+        let bent = emit.min(y, zero);
+        let bent = emit.shift(bent, alpha * gamma);
+        let positive = emit.unit_step(x);
+        let rest = emit.scale(positive, gamma - alpha * gamma);
+        emit.add(bent, rest)
+    } else {
+        let positive = emit.greater(x, zero);
+        let straight = emit.scalar(gamma, x);
+        let bent = emit.shift(y, alpha * gamma);
+        emit.select(positive, straight, bent)
+    };
+    emit.mul(dy, slope)
+}
+
+/// y = max(x, 0) + min(alpha (e^(x / alpha) - 1), 0)   gives   dx = dy * (min(y, 0) / alpha + 1)
+fn celu(node: &NodeView, emit: &mut Emit) -> Ruled {
+    let alpha = f64::from(node.node.float("alpha").unwrap_or(1.0));
+    let y = node.output(0);
+    let zero = emit.scalar(0.0, y);
+    let bent = emit.min(y, zero);
+    let bent = emit.scale(bent, 1.0 / alpha);
+    let slope = emit.shift(bent, 1.0);
+    one(emit.mul(node.dy(), slope))
+}
+
+/// y = x > 0 ? x : slope x   gives   dx = dy * (x > 0 ? 1 : slope),   dslope = dy * min(x, 0)
+fn prelu(node: &NodeView, emit: &mut Emit) -> Ruled {
+    let (dy, x, slope) = (node.dy(), node.input(0), node.input(1));
+    let dx = node.needs(0).then(|| {
+        let positive = emit.unit_step(x);
+        let one = emit.scalar(1.0, slope);
+        let rest = emit.sub(one, slope);
+        let rise = emit.mul(positive, rest);
+        let factor = emit.add(rise, slope);
+        emit.mul(dy, factor)
+    });
+    let dslope = node.needs(1).then(|| {
+        let zero = emit.scalar(0.0, x);
+        let negative = emit.min(x, zero);
+        emit.mul(dy, negative)
+    });
+    Ok(vec![dx, dslope])
+}
+
+/// y = x > alpha ? x : 0   gives   dx = dy where x > alpha, else 0
+fn thresholded_relu(node: &NodeView, emit: &mut Emit) -> Ruled {
+    let alpha = f64::from(node.node.float("alpha").unwrap_or(1.0));
+    let above = emit.shift(node.input(0), -alpha);
+    let active = emit.unit_step(above);
+    one(emit.mul(node.dy(), active))
+}
+
+/// y = x moved by the bias towards 0 where |x| > lambd, else 0   gives   dx = dy where |x| > lambd, else 0
+fn shrink(node: &NodeView, emit: &mut Emit) -> Ruled {
+    let lambda = f64::from(node.node.float("lambd").unwrap_or(0.5));
+    let size = emit.abs(node.input(0));
+    let beyond = emit.shift(size, -lambda);
+    let active = emit.unit_step(beyond);
+    one(emit.mul(node.dy(), active))
+}
+
+/// y = min(max(alpha x + beta, 0), 1)   gives   dx = dy * alpha where 0 < y < 1, else 0
+fn hard_sigmoid(node: &NodeView, emit: &mut Emit) -> Ruled {
+    let alpha = f64::from(node.node.float("alpha").unwrap_or(0.2));
+    let within = strictly_within_unit(node.output(0), emit);
+    let slope = emit.scale(within, alpha);
+    one(emit.mul(node.dy(), slope))
+}
+
+/// 1 where 0 < y < 1, else 0, for y in [0, 1]
+fn strictly_within_unit(y: Value, emit: &mut Emit) -> Value {
+    let square = emit.mul(y, y);
+    let below = emit.sub(y, square);
+    emit.unit_step(below)
+}
+
+/// y = x * h, h = min(max(x / 6 + 1/2, 0), 1)   gives   dx = dy * (h + x / 6 where 0 < h < 1)
+fn hard_swish(node: &NodeView, emit: &mut Emit) -> Ruled {
+    let x = node.input(0);
+    let sixth = emit.scale(x, 1.0 / 6.0);
+    let h = emit.shift(sixth, 0.5);
+    let (zero, full) = (emit.scalar(0.0, x), emit.scalar(1.0, x));
+    let h = emit.max(h, zero);
+    let h = emit.min(h, full);
+    let within = strictly_within_unit(h, emit);
+    let rise = emit.mul(sixth, within);
+    let slope = emit.add(h, rise);
+    one(emit.mul(node.dy(), slope))
+}
+
+/// y = x * t, t = tanh(log(1 + e^x))   gives   dx = dy * (t + x * sigmoid(x) * (1 - t^2))
+fn mish(node: &NodeView, emit: &mut Emit) -> Ruled {
+    let x = node.input(0);
+    let softplus = emit.softplus(x);
+    let t = emit.tanh(softplus);
+    let sigmoid = emit.sigmoid(x);
+    let inner = emit.mul(x, sigmoid);
+    let rise = tanh_grad(inner, t, emit);
+    let slope = emit.add(t, rise);
+    one(emit.mul(node.dy(), slope))
 }

@@ -14,6 +14,10 @@ pub(super) const RULES: &[Rule] = &[
     rule("Sqrt", sqrt),
     rule("Pow", pow),
     rule("Sum", sum),
+    rule("Mean", mean),
+    rule("Max", extreme),
+    rule("Min", extreme),
+    rule("Mod", modulo),
     rule("Where", select),
     rule("Clip", clip),
 ];
@@ -123,9 +127,61 @@ fn sum(node: &NodeView, _: &mut Emit) -> Ruled {
     Ok(node.inputs().iter().map(|_| Some(node.dy())).collect())
 }
 
+/// y = (a + b + ...) / n   gives   dy / n for each
+fn mean(node: &NodeView, emit: &mut Emit) -> Ruled {
+    let share = emit.scale(node.dy(), 1.0 / node.inputs().len().max(1) as f64);
+    Ok(node.inputs().iter().map(|_| Some(share)).collect())
+}
+
+/// y = max(a, b, ...) or min(a, b, ...)   gives   dy to those that equal y, in equal parts, as in PyTorch
+fn extreme(node: &NodeView, emit: &mut Emit) -> Ruled {
+    let (dy, y) = (node.dy(), node.output(0));
+    let operands: Vec<Value> = node.inputs().iter().copied().flatten().collect();
+    if operands.len() == 1 {
+        return one(dy);
+    }
+    let mut wins = Vec::with_capacity(operands.len());
+    for operand in &operands {
+        let equal = emit.equal(*operand, y);
+        wins.push(emit.cast(equal, emit.dtype(y)));
+    }
+    let winners = wins.iter().copied().reduce(|sum, win| emit.add(sum, win)).unwrap_or(y);
+    let share = emit.div(dy, winners);
+    let grads = wins.iter().enumerate();
+    Ok(grads.map(|(position, win)| node.needs(position).then(|| emit.mul(share, *win))).collect())
+}
+
+/// y = a - b * q, q = a / b rounded towards 0   gives   da = dy,   db = -dy * q
+///
+/// For floats ONNX has no other form of the remainder.
+fn modulo(node: &NodeView, emit: &mut Emit) -> Ruled {
+    let (dy, a, b, y) = (node.dy(), node.input(0), node.input(1), node.output(0));
+    let db = node.needs(1).then(|| {
+        let whole = emit.sub(a, y);
+        let quotient = emit.div(whole, b);
+        let quotient = emit.round(quotient);
+        let product = emit.mul(dy, quotient);
+        emit.neg(product)
+    });
+    Ok(vec![Some(dy), db])
+}
+
 /// y = c ? a : b   gives   da = c ? dy : 0,   db = c ? 0 : dy
+///
+/// A condition that is broadcast, as a mask of attention is, becomes a factor: that is a small conversion and a fast
+/// product, where `Where` on the CPU goes element by element on one thread.
 fn select(node: &NodeView, emit: &mut Emit) -> Ruled {
     let (dy, condition) = (node.dy(), node.input(0));
+    if emit.kind(condition).elements() < emit.kind(dy).elements() {
+        let chosen = emit.cast(condition, emit.dtype(dy));
+        let da = node.needs(1).then(|| emit.mul(dy, chosen));
+        let db = node.needs(2).then(|| {
+            let full = emit.scalar(1.0, dy);
+            let other = emit.sub(full, chosen);
+            emit.mul(dy, other)
+        });
+        return Ok(vec![None, da, db]);
+    }
     let zero = emit.scalar(0.0, dy);
     let da = node.needs(1).then(|| emit.select(condition, dy, zero));
     let db = node.needs(2).then(|| emit.select(condition, zero, dy));

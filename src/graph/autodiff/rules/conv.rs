@@ -11,7 +11,7 @@ use crate::graph::emit::{ConvShape, Emit, Processor, Value};
 use crate::graph::model::Node;
 use crate::graph::tensor::elements;
 
-pub(super) const RULES: &[Rule] = &[rule("Conv", conv)];
+pub(super) const RULES: &[Rule] = &[rule("Conv", conv), rule("ConvTranspose", conv_transpose)];
 
 /// Y = W * X + b   gives   dX = flipped W * dY,   dW[m, c, k] = sum dY[n, m, o] X[n, c, s o + d k],   db = sum dY
 fn conv(node: &NodeView, emit: &mut Emit) -> Ruled {
@@ -26,6 +26,51 @@ fn conv(node: &NodeView, emit: &mut Emit) -> Ruled {
         emit.flatten(sum)
     });
     Ok(vec![dx, dw, db])
+}
+
+/// Y = W *' X + b, *' the transpose of a convolution   gives   dX = W * dY,   dW as that of this convolution, for which dY
+/// is the input and X the gradient of the output,   db = sum dY
+fn conv_transpose(node: &NodeView, emit: &mut Emit) -> Ruled {
+    let (dy, x, w) = (node.dy(), node.input(0), node.input(1));
+    let window = emit.dims(w).get(2..).unwrap_or_default().to_vec();
+    let shape = transposed_shape(&node.node, emit.dims(x), emit.dims(dy), &window)?;
+    let dx = node.needs(0).then(|| emit.conv(dy, w, &shape));
+    let dw = node.needs(1).then(|| weight_grad(dy, w, x, &shape, emit));
+    let db = node.needs(2).then(|| {
+        let axes: Vec<usize> = (0..emit.rank(dy)).filter(|axis| *axis != 1).collect();
+        let sum = emit.reduce_sum(dy, &axes);
+        emit.flatten(sum)
+    });
+    Ok(vec![dx, dw, db])
+}
+
+/// The attributes of the convolution that a transposed one undoes: from its output, of shape `y`, to its input `x`.
+///
+/// Pads that follow from the shape of the output are halved; the larger half comes last for `SAME_UPPER` alone.
+fn transposed_shape(node: &Node, x: &[usize], y: &[usize], window: &[usize]) -> Result<ConvShape, Refusal> {
+    let computed = node.ints("output_shape").is_some()
+        || node.string("auto_pad").is_some_and(|mode| mode.starts_with("SAME"));
+    let mut plain = node.clone();
+    if computed {
+        plain.attributes.retain(|attribute| !["auto_pad", "pads"].contains(&attribute.name.as_str()));
+    }
+    let mut shape = window_shape(&plain, x, y, window)?;
+    if !computed {
+        return Ok(shape);
+    }
+    let output_padding = node.ints("output_padding").unwrap_or_default();
+    let at = |list: &[usize], i: usize| list.get(i).copied().unwrap_or(1);
+    let total = (0..window.len()).map(|axis| {
+        let span = at(&shape.dilations, axis) * (at(window, axis) - 1) + 1;
+        let more = output_padding.get(axis).and_then(|more| usize::try_from(*more).ok()).unwrap_or(0);
+        ((at(x, axis + 2) - 1) * at(&shape.strides, axis) + span + more).saturating_sub(at(y, axis + 2))
+    });
+    let total: Vec<usize> = total.collect();
+    let end_is_larger = node.string("auto_pad") == Some("SAME_UPPER");
+    let half = |total: &usize, round_up: bool| if round_up { total.div_ceil(2) } else { total / 2 };
+    let begins = total.iter().map(|total| half(total, !end_is_larger));
+    shape.pads = begins.chain(total.iter().map(|total| half(total, end_is_larger))).collect();
+    Ok(shape)
 }
 
 /// The attributes of a convolution or pool with every default filled in.

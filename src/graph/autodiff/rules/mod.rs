@@ -1,18 +1,29 @@
 //! The table of gradient rules: one file per family of operators, one row per operator and range of opsets.
 //!
 //! A rule is a plain function under a one-line formula. It returns one slot per input of the node; the driver sums a
-//! gradient that was broadcast down to the shape of its input, so rules do not care about broadcasting.
+//! gradient that was broadcast down to the shape of its input, so rules do not care about broadcasting. An operator that
+//! is a formula over others is not given a gradient but written out: a composition returns one slot per output, and the
+//! operators in it have the rules.
 
 mod activation;
 mod arithmetic;
+mod attention;
+mod batch_normalization;
 mod conv;
+mod einsum;
 mod exponential;
+mod indexing;
+mod loss;
 mod matrix;
 mod normalization;
+mod pad;
 mod pool;
+mod recurrent;
 mod reduction;
+mod resize;
 mod shape;
 mod structural;
+mod trigonometric;
 mod zero;
 
 use super::view::{NodeView, from_front};
@@ -29,11 +40,16 @@ pub struct Refusal(pub String);
 /// What a rule gives.
 pub type Ruled = Result<InputGrads, Refusal>;
 
+/// What a composition gives: one value per output of the node, `None` for an output that the node does not have.
+pub type Composition = Result<Vec<Option<Value>>, Refusal>;
+
 /// How an operator is differentiated.
 #[derive(Debug, Clone, Copy)]
 pub enum Gradient {
     /// By this function.
     Rule(fn(&NodeView, &mut Emit) -> Ruled),
+    /// By the operators that this function puts in its place.
+    Composed(fn(&NodeView, &mut Emit) -> Composition),
     /// No gradient flows through it, for this reason.
     Zero(&'static str),
     /// It is deliberately not differentiated, for this reason.
@@ -59,6 +75,10 @@ const fn rule(op: &'static str, derive: fn(&NodeView, &mut Emit) -> Ruled) -> Ru
     Rule { op, since: 13, until: None, all_outputs: false, gradient: Gradient::Rule(derive) }
 }
 
+const fn composed(op: &'static str, build: fn(&NodeView, &mut Emit) -> Composition) -> Rule {
+    Rule { op, since: 13, until: None, all_outputs: true, gradient: Gradient::Composed(build) }
+}
+
 const fn zero(op: &'static str, reason: &'static str) -> Rule {
     Rule { op, since: 13, until: None, all_outputs: false, gradient: Gradient::Zero(reason) }
 }
@@ -70,6 +90,11 @@ const fn refused(op: &'static str, reason: &'static str) -> Rule {
 impl Rule {
     const fn since(mut self, opset: i64) -> Self {
         self.since = opset;
+        self
+    }
+
+    const fn until(mut self, opset: i64) -> Self {
+        self.until = Some(opset);
         self
     }
 
@@ -88,13 +113,22 @@ impl Rule {
 const FAMILIES: &[&[Rule]] = &[
     arithmetic::RULES,
     exponential::RULES,
+    trigonometric::RULES,
     activation::RULES,
     matrix::RULES,
+    einsum::RULES,
+    attention::RULES,
     conv::RULES,
     pool::RULES,
+    pad::RULES,
+    resize::RULES,
+    recurrent::RULES,
+    batch_normalization::RULES,
     normalization::RULES,
     reduction::RULES,
     shape::RULES,
+    indexing::RULES,
+    loss::RULES,
     structural::RULES,
     zero::RULES,
 ];

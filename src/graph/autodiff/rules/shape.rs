@@ -2,6 +2,7 @@
 
 use super::{NodeView, Refusal, Rule, Ruled, from_front, one, rule};
 use crate::graph::emit::{Emit, Value};
+use crate::graph::tensor::elements;
 
 pub(super) const RULES: &[Rule] = &[
     rule("Reshape", same_elements),
@@ -13,6 +14,11 @@ pub(super) const RULES: &[Rule] = &[
     rule("Split", split).for_all_outputs(),
     rule("Slice", slice),
     rule("Expand", expand),
+    rule("Tile", tile),
+    rule("Trilu", trilu).since(14),
+    rule("ReverseSequence", reverse_sequence),
+    rule("DepthToSpace", depth_to_space),
+    rule("SpaceToDepth", space_to_depth),
 ];
 
 /// y = x in other dimensions   gives   dx = dy in those of x
@@ -132,4 +138,65 @@ fn spread_axis(x: Value, axis: usize, step: usize, emit: &mut Emit) -> Value {
 /// y = x repeated   gives   dx = dy summed over the repetitions, which the driver does
 fn expand(node: &NodeView, _: &mut Emit) -> Ruled {
     Ok(vec![Some(node.dy()), None])
+}
+
+/// y = x repeated as a whole along each axis   gives   dx = dy summed over the repetitions
+fn tile(node: &NodeView, emit: &mut Emit) -> Ruled {
+    let dims = emit.dims(node.input(0)).to_vec();
+    let (mut apart, mut summed) = (Vec::with_capacity(2 * dims.len()), Vec::new());
+    for (size, whole) in dims.iter().zip(emit.dims(node.output(0)).to_vec()) {
+        summed.push(apart.len());
+        apart.extend([whole.checked_div(*size).unwrap_or(1), *size]);
+    }
+    if elements(&dims) == 0 {
+        return Ok(vec![Some(emit.zeros_like(node.input(0))), None]);
+    }
+    let dy = emit.reshape(node.dy(), &apart);
+    let sum = emit.reduce_sum(dy, &summed);
+    Ok(vec![Some(emit.reshape(sum, &dims)), None])
+}
+
+/// y = one triangle of x   gives   dx = the same triangle of dy
+fn trilu(node: &NodeView, emit: &mut Emit) -> Ruled {
+    let kind = emit.kind(node.dy()).clone();
+    let inputs = [Some(node.dy()), node.optional_input(1)];
+    let grad = emit.multi_op("Trilu", &inputs, node.node.attributes.clone(), vec![kind]);
+    Ok(vec![grad.first().copied(), None])
+}
+
+/// y = x with the first elements of each sequence reversed   gives   dx = dy with them reversed again
+fn reverse_sequence(node: &NodeView, emit: &mut Emit) -> Ruled {
+    let kind = emit.kind(node.dy()).clone();
+    let attributes = node.node.attributes.clone();
+    Ok(vec![Some(emit.op("ReverseSequence", &[node.dy(), node.input(1)], attributes, kind)), None])
+}
+
+/// y[n, c, h b + i, w b + j] = x[n, (i, j, c), h, w], or x[n, (c, i, j), h, w] in mode CRD
+///    gives   dx = dy taken apart and permuted back
+fn depth_to_space(node: &NodeView, emit: &mut Emit) -> Ruled {
+    let dims = emit.dims(node.output(0)).to_vec();
+    let [batch, channels, height, width] =
+        *dims.first_chunk().expect("ONNX Runtime refused inputs without four axes");
+    let block = block_size(node);
+    let apart = [batch, channels, height / block, block, width / block, block];
+    let dy = emit.reshape(node.dy(), &apart);
+    let order = if node.node.string("mode") == Some("CRD") { [0, 1, 3, 5, 2, 4] } else { [0, 3, 5, 1, 2, 4] };
+    let grad = emit.transpose(dy, &order);
+    let dims = emit.dims(node.input(0)).to_vec();
+    one(emit.reshape(grad, &dims))
+}
+
+fn block_size(node: &NodeView) -> usize {
+    node.node.int("blocksize").and_then(|size| usize::try_from(size).ok()).unwrap_or(1).max(1)
+}
+
+/// y[n, (i, j, c), h, w] = x[n, c, h b + i, w b + j]   gives   dx = dy put together again
+fn space_to_depth(node: &NodeView, emit: &mut Emit) -> Ruled {
+    let dims = emit.dims(node.input(0)).to_vec();
+    let [batch, channels, height, width] =
+        *dims.first_chunk().expect("ONNX Runtime refused inputs without four axes");
+    let block = block_size(node);
+    let dy = emit.reshape(node.dy(), &[batch, block, block, channels, height / block, width / block]);
+    let grad = emit.transpose(dy, &[0, 3, 4, 1, 5, 2]);
+    one(emit.reshape(grad, &dims))
 }

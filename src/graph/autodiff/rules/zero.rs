@@ -8,6 +8,7 @@ const STEPS: &str = "piecewise constant: its derivative is 0 wherever it exists"
 const TRUTH: &str = "gives truth values";
 const SHAPES: &str = "depends on the shape of its input, not on its values";
 const POSITIONS: &str = "gives positions";
+const RANDOM: &str = "its values are drawn, only its shape is taken";
 
 pub(super) const RULES: &[Rule] = &[
     zero("Sign", STEPS),
@@ -25,4 +26,8 @@ pub(super) const RULES: &[Rule] = &[
     zero("Size", SHAPES),
     zero("ArgMax", POSITIONS),
     zero("ArgMin", POSITIONS),
+    zero("Hardmax", STEPS),
+    zero("EyeLike", SHAPES),
+    zero("RandomNormalLike", RANDOM).until(21),
+    zero("RandomUniformLike", RANDOM).until(21),
 ];

@@ -1,0 +1,72 @@
+#!/usr/bin/env bash
+# Fuzzes one target with libFuzzer, from its committed corpus; what it finds beside that goes to fuzz/grown, which is
+# not committed. fuzz/README.md says what the targets are.
+#
+#   scripts/fuzz.sh                      lists the targets
+#   scripts/fuzz.sh TARGET RUNS          that many runs
+#   scripts/fuzz.sh --seconds N          every target for so long, one after the other
+#   scripts/fuzz.sh --minimise           replaces the committed corpora by the smallest inputs with the same coverage
+#
+# libFuzzer's flags are written out here, so that the stable toolchain does and cargo-fuzz need not be installed;
+# `cargo fuzz run TARGET` does the same.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+host="$(rustc -vV | sed -n 's/^host: //p')"
+
+build() {
+    RUSTFLAGS="--cfg fuzzing -Cdebug-assertions -Ccodegen-units=1 -Cpasses=sancov-module \
+        -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
+        -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares" \
+        cargo build --quiet --release --manifest-path fuzz/Cargo.toml --target "$host" --bins
+}
+
+# The longest input in bytes. Most that there is to find is found in small inputs, which are fast.
+max_len() { # target
+    case "$1" in
+    operations) echo 320 ;;
+    *) echo 2048 ;;
+    esac
+}
+
+targets() {
+    for source in fuzz/fuzz_targets/*.rs; do basename "$source" .rs; done
+}
+
+fuzz() { # target, arguments of libFuzzer ...
+    local target="$1"
+    shift
+    mkdir -p "fuzz/grown/$target" "fuzz/artifacts/$target"
+    "fuzz/target/$host/release/$target" -max_len="$(max_len "$target")" -timeout=10 -rss_limit_mb=1024 -print_final_stats=1 \
+        -artifact_prefix="fuzz/artifacts/$target/" "$@" "fuzz/grown/$target" "fuzz/corpus/$target"
+}
+
+case "${1:-}" in
+"")
+    targets
+    ;;
+--seconds)
+    build
+    for target in $(targets); do
+        printf '\n== %s\n' "$target"
+        fuzz "$target" -max_total_time="${2:?seconds are missing}" -verbosity=0
+    done
+    ;;
+--minimise)
+    build
+    for target in $(targets); do
+        smallest="$(mktemp -d)"
+        "fuzz/target/$host/release/$target" -max_len="$(max_len "$target")" -verbosity=0 -merge=1 "$smallest" \
+            "fuzz/corpus/$target" "fuzz/grown/$target"
+        rm -r "fuzz/corpus/$target"
+        mv "$smallest" "fuzz/corpus/$target"
+        chmod 755 "fuzz/corpus/$target"
+        printf '%s: %s inputs, %s bytes\n' "$target" "$(find "fuzz/corpus/$target" -type f | wc -l)" \
+            "$(cat "fuzz/corpus/$target"/* | wc -c)"
+    done
+    ;;
+*)
+    build
+    fuzz "$1" -runs="${2:?the number of runs is missing}"
+    ;;
+esac

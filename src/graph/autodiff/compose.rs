@@ -1,0 +1,65 @@
+//! Operators that are written out before gradients are taken.
+
+use super::driver::{dependents, path_to_loss};
+use super::rules::{Gradient, find};
+use super::view::NodeView;
+use crate::graph::emit::{Emit, Value};
+use crate::graph::model::Node;
+use std::collections::HashMap;
+
+/// Puts the operators it is made of in the place of each node that has a composition and through which a gradient has to
+/// pass. Compositions may hold compositions.
+///
+/// Gives the nodes that stay, by name, with the reason why their composition does not cover them.
+pub(super) fn compose(emit: &mut Emit, loss: Value, wanted: &[Value]) -> HashMap<String, String> {
+    let mut refused = HashMap::new();
+    let mut again = true;
+    while again {
+        again = false;
+        let forward: Vec<Node> = emit.nodes().to_vec();
+        let dependent = dependents(emit, &forward, wanted);
+        let path = path_to_loss(emit, &forward, &dependent, loss);
+        let is_open = |node: &Node| match find(node, emit.opset()).map(|rule| &rule.gradient) {
+            Some(Gradient::Composed(build)) if !refused.contains_key(&node.name) => Some(*build),
+            _ => None,
+        };
+        let builders: Vec<_> = forward
+            .iter()
+            .zip(path)
+            .map(|(node, on_path)| on_path.then(|| is_open(node)).flatten())
+            .collect();
+        if builders.iter().all(Option::is_none) {
+            break;
+        }
+        emit.nodes_mut().clear();
+        for (node, build) in forward.into_iter().zip(builders) {
+            let Some(build) = build else {
+                emit.push(node);
+                continue;
+            };
+            emit.set_scope(&node.name);
+            let before = emit.nodes().len();
+            match build(&NodeView::new(&node, emit, &dependent), emit) {
+                Ok(made) => {
+                    rename(&node, &made, emit);
+                    again = true;
+                }
+                Err(refusal) => {
+                    emit.nodes_mut().truncate(before);
+                    refused.insert(node.name.clone(), refusal.0);
+                    emit.push(node);
+                }
+            }
+        }
+    }
+    refused
+}
+
+/// Gives what was made the names of the node's outputs.
+fn rename(node: &Node, made: &[Option<Value>], emit: &mut Emit) {
+    for (output, value) in node.outputs.iter().zip(made).filter(|(output, _)| !output.is_empty()) {
+        let Some(value) = value else { continue };
+        let source = emit.name(*value).to_owned();
+        emit.push(Node::new(format!("trainer/{output}"), "Identity", vec![source], vec![output.clone()]));
+    }
+}

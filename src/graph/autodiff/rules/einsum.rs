@@ -1,0 +1,134 @@
+//! Sums of products over named axes.
+
+use super::{NodeView, Refusal, Rule, Ruled, rule};
+use crate::graph::emit::{Emit, Value};
+use crate::graph::model::attribute;
+use crate::graph::tensor::ValueType;
+use std::collections::BTreeSet;
+
+pub(super) const RULES: &[Rule] = &[rule("Einsum", einsum)];
+
+/// An equation without `...`: the letters of each operand's axes and of the result's.
+struct Equation {
+    operands: Vec<Vec<char>>,
+    result: Vec<char>,
+}
+
+/// Y = sum of A B ... over the axes that Y does not have   gives   dA = the same sum of dY B ... over those that A does not
+/// have
+///
+/// An axis that A alone has is summed in A, so its gradient is repeated along it.
+fn einsum(node: &NodeView, emit: &mut Emit) -> Ruled {
+    let operands: Vec<Value> = node.inputs().iter().copied().flatten().collect();
+    let text = node.node.string("equation").unwrap_or_default();
+    let ranks: Vec<usize> = operands.iter().map(|operand| emit.rank(*operand)).collect();
+    let equation = Equation::parse(text, &ranks).ok_or_else(|| {
+        Refusal(format!("equation `{text}` does not fit its operands, expected one letter for each axis"))
+    })?;
+    let mut grads = Vec::with_capacity(operands.len());
+    for (position, operand) in operands.iter().enumerate() {
+        if !node.needs(position) {
+            grads.push(None);
+            continue;
+        }
+        let axes = equation.operands.get(position).cloned().unwrap_or_default();
+        if axes.iter().collect::<BTreeSet<_>>().len() < axes.len() {
+            return Err(Refusal(format!(
+                "equation `{text}` takes the diagonal of operand {position}, expected different letters for its axes"
+            )));
+        }
+        grads.push(Some(operand_grad(node.dy(), &operands, position, &equation, *operand, emit)));
+    }
+    Ok(grads)
+}
+
+fn operand_grad(
+    dy: Value,
+    operands: &[Value],
+    position: usize,
+    equation: &Equation,
+    operand: Value,
+    emit: &mut Emit,
+) -> Value {
+    let wanted = equation.operands.get(position).cloned().unwrap_or_default();
+    let others = operands.iter().zip(&equation.operands).enumerate();
+    let others = others.filter(|(other, _)| *other != position).map(|(_, (value, axes))| (*value, axes));
+    let factors: Vec<(Value, &Vec<char>)> = std::iter::once((dy, &equation.result)).chain(others).collect();
+    // The size of an axis; operands may hold 1 where others hold more.
+    let size_of = |letter: char, emit: &Emit| {
+        let sizes = factors.iter().flat_map(|(value, axes)| axes.iter().zip(emit.dims(*value)));
+        sizes.filter(|(axis, _)| **axis == letter).map(|(_, size)| *size).max()
+    };
+    let present: Vec<char> =
+        wanted.iter().copied().filter(|letter| size_of(*letter, emit).is_some()).collect();
+    let dims: Vec<usize> = present.iter().filter_map(|letter| size_of(*letter, emit)).collect();
+    let text = |axes: &[char]| axes.iter().collect::<String>();
+    let left: Vec<String> = factors.iter().map(|(_, axes)| text(axes)).collect();
+    let rewritten = format!("{}->{}", left.join(","), text(&present));
+    let values: Vec<Value> = factors.iter().map(|(value, _)| *value).collect();
+    let kind = ValueType::new(emit.dtype(dy), dims.clone());
+    let sum = emit.op("Einsum", &values, vec![attribute::string("equation", &rewritten)], kind);
+    // Axes that only this operand has come back with size 1 and are repeated.
+    let mut sizes = dims.into_iter();
+    let own = emit.dims(operand).to_vec();
+    let mut kept = Vec::with_capacity(own.len());
+    let mut full = Vec::with_capacity(own.len());
+    for (letter, size) in wanted.iter().zip(&own) {
+        if present.contains(letter) {
+            let size = sizes.next().unwrap_or(1);
+            kept.push(size);
+            full.push(size);
+        } else {
+            kept.push(1);
+            full.push(*size);
+        }
+    }
+    let column = emit.reshape(sum, &kept);
+    emit.expand(column, &full)
+}
+
+impl Equation {
+    /// Writes `...` out in letters that the text does not use. `None` if the text does not fit operands of these ranks.
+    fn parse(text: &str, ranks: &[usize]) -> Option<Self> {
+        let text: String = text.chars().filter(|letter| !letter.is_whitespace()).collect();
+        let (left, right) = match text.split_once("->") {
+            Some((left, right)) => (left, Some(right)),
+            None => (text.as_str(), None),
+        };
+        let free = ('A'..='Z').chain('a'..='z').filter(|letter| !text.contains(*letter));
+        let free: Vec<char> = free.collect();
+        let terms: Vec<&str> = left.split(',').collect();
+        if terms.len() != ranks.len() {
+            return None;
+        }
+        let letters = |term: &str| term.chars().filter(|letter| *letter != '.').count();
+        let spans = terms.iter().zip(ranks);
+        let spans = spans
+            .map(|(term, rank)| if term.contains("...") { rank.checked_sub(letters(term)) } else { Some(0) });
+        let widest = spans.collect::<Option<Vec<usize>>>()?.into_iter().max()?;
+        let ellipsis = free.get(..widest)?;
+        let write_out = |term: &str, span: usize| -> Option<Vec<char>> {
+            let letters = ellipsis.get(ellipsis.len().checked_sub(span)?..)?.iter().collect::<String>();
+            Some(term.replace("...", &letters).chars().collect())
+        };
+        let operands = terms.iter().zip(ranks).map(|(term, rank)| {
+            let axes = write_out(term, if term.contains("...") { rank - letters(term) } else { 0 })?;
+            (axes.len() == *rank).then_some(axes)
+        });
+        let operands: Vec<Vec<char>> = operands.collect::<Option<_>>()?;
+        let result = match right {
+            Some(right) => write_out(right, if right.contains("...") { widest } else { 0 })?,
+            None => {
+                let all: Vec<char> = operands.iter().flatten().copied().collect();
+                let once: BTreeSet<char> = all
+                    .iter()
+                    .copied()
+                    .filter(|letter| all.iter().filter(|other| *other == letter).count() == 1)
+                    .filter(|letter| !ellipsis.contains(letter))
+                    .collect();
+                ellipsis.iter().copied().chain(once).collect()
+            }
+        };
+        Some(Self { operands, result })
+    }
+}

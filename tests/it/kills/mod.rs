@@ -1,0 +1,179 @@
+//! Real processes of the real program, killed where it hurts, or denied what they need; and taken up again.
+//!
+//! What is tested by killing has two sizes. The tests make some forty kills and need nothing. The campaigns of
+//! `scripts/faults` make thousands with the same code; they are ignored here, and started by `scripts/faults/run.sh`.
+
+mod calls;
+mod outcome;
+mod tracer;
+
+mod campaign;
+mod obstacles;
+mod short;
+
+use crate::work_dir::{Ended, WorkDir};
+use calls::{Effect, Point};
+use outcome::Outcome;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, OnceLock};
+use tracer::{Next, Side, Stop, trace};
+use trainer::train::event::Event;
+
+/// Sixty steps in five epochs, with a checkpoint every four steps, of which few are kept, and with a best epoch that is
+/// not the last: about a tenth of a second.
+const SIXTY_STEPS: [&str; 10] = [
+    "model.builtin=mlp",
+    "train.batch_size=120",
+    "train.epochs=5",
+    "optimizer.lr=0.15",
+    "schedule.kind=constant",
+    "schedule.warmup_steps=0",
+    "checkpoint.every_steps=4",
+    "checkpoint.keep_last=2",
+    "--seed",
+    "6",
+];
+const STEPS: u64 = 60;
+
+/// A folder for a run of sixty steps.
+fn sixty_steps(more: &[&str]) -> WorkDir {
+    let mut dir = WorkDir::new(&SIXTY_STEPS);
+    dir.add(more);
+    dir
+}
+
+/// What the run comes to when nothing disturbs it; computed once.
+#[track_caller]
+fn undisturbed(more: &[&str]) -> Arc<Outcome> {
+    type Outcomes = BTreeMap<Vec<String>, Arc<OnceLock<Arc<Outcome>>>>;
+    static OUTCOMES: Mutex<Outcomes> = Mutex::new(BTreeMap::new());
+    let key: Vec<String> = more.iter().map(|arg| (*arg).to_owned()).collect();
+    let outcome = Arc::clone(OUTCOMES.lock().unwrap().entry(key).or_default());
+    let computed = outcome.get_or_init(|| {
+        let dir = sixty_steps(more);
+        dir.finish(&[]);
+        Arc::new(Outcome::of(&dir))
+    });
+    Arc::clone(computed)
+}
+
+/// What is done to a process at a point.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Blow {
+    KillBefore,
+    KillBehind,
+    CutAndKill,
+    Fail(i32),
+}
+
+/// A point and what is done there.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Aim {
+    point: Point,
+    blow: Blow,
+}
+
+impl std::fmt::Display for Aim {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?} {}", self.blow, self.point)
+    }
+}
+
+impl Aim {
+    /// What is to be done to a process that is stopped.
+    fn next(&self, stop: &Stop<'_>) -> Next {
+        let side = if self.blow == Blow::KillBehind { Side::Behind } else { Side::Before };
+        if stop.side != side || *stop.point != self.point {
+            return Next::GoOn;
+        }
+        match self.blow {
+            Blow::KillBefore | Blow::KillBehind => Next::Kill,
+            Blow::CutAndKill => Next::CutAndKill,
+            Blow::Fail(errno) => Next::Fail(errno),
+        }
+    }
+
+    /// Runs until the blow falls, and gives how the process ended; `None` if it never came to the point.
+    #[track_caller]
+    fn strike(&self, dir: &WorkDir) -> Option<Ended> {
+        let mut is_struck = false;
+        let mut look = |stop: &Stop<'_>| {
+            let next = self.next(stop);
+            is_struck |= next != Next::GoOn;
+            next
+        };
+        let ended = trace(&mut dir.command(&[]), &dir.path(), &mut look).unwrap();
+        let survivable = matches!(self.blow, Blow::Fail(_)) || !is_struck;
+        assert!(survivable || ended.killed_by == Some(libc::SIGKILL), "{ended:?}");
+        is_struck.then_some(ended)
+    }
+}
+
+/// The points that a run comes to and what it does there, in their order. The process runs to its end.
+#[track_caller]
+fn points(dir: &WorkDir) -> Vec<(Point, Effect)> {
+    let mut points = Vec::new();
+    let mut look = |stop: &Stop<'_>| {
+        if stop.side == Side::Before {
+            points.push((stop.point.clone(), stop.effect));
+        }
+        Next::GoOn
+    };
+    trace(&mut dir.command(&[]), &dir.path(), &mut look).unwrap().check_code(0);
+    points
+}
+
+/// The records in bytes that are appended to a segment of a journal; none if it is not whole records.
+fn records(path: &Path, bytes: &[u8]) -> Vec<Event> {
+    const FRAME_BYTES: usize = 32;
+    let mut events = Vec::new();
+    let mut rest = bytes;
+    if path.extension().is_none_or(|ending| ending != "wal") {
+        return events;
+    }
+    while let Some((frame, behind)) = rest.split_at_checked(FRAME_BYTES) {
+        let len_bytes = u32::from_le_bytes(frame[0..4].try_into().unwrap());
+        let kind = u16::from_le_bytes(frame[4..6].try_into().unwrap());
+        let sequence = u64::from_le_bytes(frame[8..16].try_into().unwrap());
+        let Some((payload, behind)) = behind.split_at_checked(len_bytes as usize) else { break };
+        let Ok(event) = Event::decode(sequence, kind, payload) else { break };
+        events.push(event);
+        rest = behind;
+    }
+    events
+}
+
+/// A record at which a run is killed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Boundary {
+    /// Of this step.
+    Step(u64),
+    /// Of this epoch, whose validation is over.
+    Epoch(u64),
+    Finished,
+}
+
+impl Boundary {
+    fn is(self, event: &Event) -> bool {
+        match (self, event) {
+            (Self::Step(step), Event::StepDone(done)) => done.step == step,
+            (Self::Epoch(epoch), Event::EpochDone(done)) => done.epoch == epoch,
+            (Self::Finished, Event::Finished(_)) => true,
+            _ => false,
+        }
+    }
+
+    /// Runs until the record is written, on this side of it, and kills the process there.
+    #[track_caller]
+    fn strike(self, side: Side, dir: &WorkDir) {
+        let mut look = |stop: &Stop<'_>| {
+            let is_write = stop.effect == Effect::Writes && stop.side == side;
+            let is_it =
+                is_write && records(&stop.point.path, &stop.bytes()).iter().any(|event| self.is(event));
+            if is_it { Next::Kill } else { Next::GoOn }
+        };
+        let ended = trace(&mut dir.command(&[]), &dir.path(), &mut look).unwrap();
+        assert_eq!(ended.killed_by, Some(libc::SIGKILL), "{self:?} was never recorded: {ended:?}");
+    }
+}

@@ -1,0 +1,161 @@
+//! The campaigns in small: some forty kills.
+
+use super::outcome::{check_image, copy_folder};
+use super::tracer::{Next, REWRITES, Side, Stop, refusal, trace};
+use super::{Aim, Blow, Boundary, Effect, STEPS, points, sixty_steps, undisturbed};
+use crate::work_dir::{Ended, WorkDir};
+use std::process::Stdio;
+use std::time::Duration;
+
+/// Whether processes can be traced; says why not.
+pub(super) fn can_trace() -> bool {
+    let refusal = refusal();
+    if let Some(reason) = &refusal {
+        println!("not tested: {reason}");
+    }
+    refusal.is_none()
+}
+
+/// Every `nth` of what a run does to its files, with each blow in turn.
+fn aims(dir: &WorkDir, nth: usize) -> Vec<Aim> {
+    let all = points(dir).into_iter().filter(|(_, effect)| *effect != Effect::Looks);
+    let chosen = all.step_by(nth).enumerate();
+    let aims = chosen.map(|(index, (point, effect))| {
+        let blow = match (index % 3, effect) {
+            (0, _) => Blow::KillBefore,
+            (1, Effect::Writes) if REWRITES => Blow::CutAndKill,
+            _ => Blow::KillBehind,
+        };
+        Aim { point, blow }
+    });
+    aims.collect()
+}
+
+#[test]
+fn a_kill_before_a_call_prevents_it_and_a_kill_behind_it_does_not() {
+    if !can_trace() {
+        return;
+    }
+    let lock = |blow| {
+        let dir = sixty_steps(&[]);
+        let all = points(&sixty_steps(&[]));
+        let is_lock = |point: &super::Point| point.path.as_os_str() == "lock" && point.call == "write";
+        let point = all.into_iter().map(|(point, _)| point).find(is_lock).unwrap();
+        Aim { point, blow }.strike(&dir).unwrap();
+        dir.read("lock").len()
+    };
+    let whole = lock(Blow::KillBehind);
+    assert!(whole > 0);
+    assert_eq!(lock(Blow::KillBefore), 0);
+    if REWRITES {
+        assert_eq!(lock(Blow::CutAndKill), whole / 2);
+    }
+}
+
+#[test]
+fn a_run_killed_at_a_storage_call_ends_as_an_undisturbed_one() {
+    if !can_trace() {
+        return;
+    }
+    let expected = undisturbed(&[]);
+    let aims = aims(&sixty_steps(&[]), 53);
+    let mut struck = 0;
+    for aim in &aims {
+        let dir = sixty_steps(&[]);
+        // What the thread that writes checkpoints gets to do depends on the machine.
+        struck += usize::from(aim.strike(&dir).is_some());
+        check_image(&dir.path());
+        dir.finish(&[]);
+        expected.check(&dir);
+    }
+    assert!(aims.len() >= 8 && struck * 2 > aims.len(), "{struck} of {} were struck", aims.len());
+}
+
+#[test]
+fn a_run_killed_while_it_recovers_ends_as_an_undisturbed_one() {
+    if !can_trace() {
+        return;
+    }
+    let expected = undisturbed(&[]);
+    let killed = sixty_steps(&[]);
+    Boundary::Step(38).strike(Side::Behind, &killed);
+    let copy = || {
+        let dir = sixty_steps(&[]);
+        copy_folder(&killed.path(), &dir.path());
+        dir
+    };
+    for aim in aims(&copy(), 2).into_iter().take(8) {
+        let dir = copy();
+        aim.strike(&dir).unwrap_or_else(|| panic!("{aim} never came again"));
+        check_image(&dir.path());
+        dir.finish(&[]);
+        expected.check(&dir);
+    }
+}
+
+#[test]
+fn a_run_killed_between_two_steps_ends_as_an_undisturbed_one() {
+    if !can_trace() {
+        return;
+    }
+    let momentum = ["optimizer.kind=sgd", "optimizer.momentum=0.9", "--threads", "2"];
+    let cases: [(&[&str], &[Boundary]); 2] = [
+        (&[], &[Boundary::Step(1), Boundary::Step(12), Boundary::Epoch(1), Boundary::Step(31)]),
+        (&momentum, &[Boundary::Step(2), Boundary::Epoch(4), Boundary::Step(STEPS), Boundary::Finished]),
+    ];
+    for (settings, boundaries) in cases {
+        for (index, boundary) in boundaries.iter().enumerate() {
+            let dir = sixty_steps(settings);
+            let side = if index % 2 == 0 { Side::Behind } else { Side::Before };
+            boundary.strike(side, &dir);
+            if let (Boundary::Step(step), Side::Behind) = (boundary, side) {
+                assert_eq!(check_image(&dir.path()), *step, "the death of the process lost a record");
+            }
+            dir.finish(&[]);
+            undisturbed(settings).check(&dir);
+        }
+    }
+}
+
+/// Needs no tracing. The moments are those of the clock, so each time they are others.
+#[test]
+fn a_run_killed_again_and_again_ends_as_an_undisturbed_one() {
+    let expected = undisturbed(&[]);
+    for chain in 0..4_u64 {
+        let dir = sixty_steps(&[]);
+        for depth in 0..3_u64 {
+            let mut command = dir.command(&[]);
+            let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+            std::thread::sleep(Duration::from_millis((20 + 53 * chain + 31 * depth) % 120));
+            child.kill().unwrap();
+            Ended::of_child(child);
+            check_image(&dir.path());
+        }
+        dir.finish(&[]);
+        expected.check(&dir);
+    }
+}
+
+#[test]
+fn a_slow_disk_does_not_change_which_checkpoint_is_the_final_one() {
+    if !can_trace() {
+        return;
+    }
+    let dir = sixty_steps(&[]);
+    let (mut is_held, mut is_last_epoch_over) = (false, false);
+    // While the first checkpoint is written, that of the fourth epoch waits and, being the best, gives way to none.
+    let mut look = |stop: &Stop<'_>| {
+        let path = stop.point.path.to_str().unwrap();
+        if !is_held && path.starts_with("checkpoints/") && stop.point.call == "fdatasync" {
+            is_held = true;
+            return Next::Hold;
+        }
+        is_last_epoch_over |= path == "history.csv" && stop.point.call == "rename" && stop.point.nth == 5;
+        // The last call of the main thread before it asks for the checkpoint of the last epoch.
+        let is_table_written = is_last_epoch_over && stop.point.call == "close" && stop.side == Side::Behind;
+        if is_table_written { Next::Release } else { Next::GoOn }
+    };
+    trace(&mut dir.command(&[]), &dir.path(), &mut look).unwrap().check_code(0);
+    assert!(is_held, "no checkpoint was held up");
+    undisturbed(&[]).check(&dir);
+}

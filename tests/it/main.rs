@@ -20,6 +20,7 @@ mod memory;
 mod misuse;
 mod models;
 mod objectives;
+mod panics;
 mod pytorch;
 mod repair;
 mod resume;

@@ -6,8 +6,10 @@
 
 pub mod batching;
 pub mod prepare;
+mod model;
 mod targets;
 mod compile;
+mod fit;
 pub mod status;
 pub mod control;
 pub mod run;

@@ -38,9 +38,10 @@ pub(super) fn watch(control: &Control, cancel: Cancel) -> Option<Watch> {
     }
 }
 
-/// Memory for the moment in which there is no other; none where there is not even this much.
-pub(super) fn reserve() -> Option<Reserve> {
-    let reserved = Reserve::new(RESERVE_BYTES);
+/// Memory for the moment in which there is no other; none where there is not even this much. A checkpoint is mapped to
+/// verify it, for which there is address space.
+pub(super) fn reserve(state_bytes: usize) -> Option<Reserve> {
+    let reserved = Reserve::new(RESERVE_BYTES, state_bytes.saturating_add(RESERVE_BYTES));
     reserved.inspect_err(|error| log::warn!("no memory could be reserved: {error}")).ok()
 }
 

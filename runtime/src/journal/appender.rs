@@ -11,6 +11,7 @@ use super::format::{FRAME_HEAD_BYTES, FrameHead, Frames, HEADER_BYTES, SegmentHe
 use super::segment;
 use crate::RunId;
 use crate::disk::{Disk, DiskError, DiskFile};
+use crate::mutant;
 use crate::run_id::random_bytes;
 
 /// How much room is set aside at least, and at most, when a segment outgrows what it has.
@@ -108,11 +109,16 @@ impl Appender {
     pub(super) fn write(&mut self, records: &[(u16, &[u8])]) -> Result<(), DiskError> {
         let start = self.pending.bytes.len();
         for &(kind, payload) in records {
+            let watermark = match self.durable.sequence {
+                _ if mutant::is("watermark-never-written") => 0,
+                _ if mutant::is("watermark-too-high") => self.end.sequence,
+                durable => durable,
+            };
             let head = FrameHead {
                 payload_bytes: payload.len(),
                 kind,
                 sequence: self.end.sequence + 1,
-                watermark: self.durable.sequence,
+                watermark,
                 previous_crc: self.end.crc,
             };
             let crc = self.segment.frames.push(&mut self.pending.bytes, head, payload);
@@ -120,7 +126,10 @@ impl Appender {
         }
         let frames = self.pending.bytes.get(start..).unwrap_or_default();
         self.segment.len_bytes += frames.len() as u64;
-        self.segment.file.write_all(frames)
+        match self.segment.file.write_all(frames) {
+            Err(_) if mutant::is("journal-failed-write-repeated") => self.segment.file.write_all(frames),
+            written => written,
+        }
     }
 
     /// Notes that everything up to the mark is durable.
@@ -160,7 +169,10 @@ impl Born {
     /// The segment that continues behind `after` with the records of these frames, which are whole, under a salt of its
     /// own.
     pub(super) fn new(run_id: RunId, number: u64, after: Link, old_frames: &[u8]) -> io::Result<Born> {
-        let salt = random_bytes().map(u64::from_le_bytes)?;
+        let mut salt = random_bytes().map(u64::from_le_bytes)?;
+        if mutant::is("segment-salt") {
+            salt = 0;
+        }
         let header = SegmentHeader {
             run_id,
             number,

@@ -3,6 +3,7 @@
 use crc32fast::Hasher;
 
 use crate::RunId;
+use crate::mutant;
 
 /// The first bytes of every segment. The line ends show a transfer that changed them.
 pub(super) const MAGIC: [u8; 8] = *b"TRNJ\r\n\x1a\n";
@@ -151,7 +152,7 @@ impl SegmentHeader {
         let covered = covered.ok_or_else(short)?;
         let found = stored.ok_or_else(short)?;
         let expected = crc32fast::hash(covered);
-        if is_wrong(found, expected) {
+        if is_wrong(found, expected) && !mutant::is("journal-header-crc") {
             return Err(HeaderFault::Crc { found, expected });
         }
         let header = SegmentHeader {
@@ -299,13 +300,13 @@ pub(super) fn peek_frame(bytes: &[u8]) -> Result<FrameHead, FrameFault> {
     let sequence = u64_at(bytes, 8).ok_or_else(cut_head)?;
     let watermark = u64_at(bytes, 16).ok_or_else(cut_head)?;
     let previous_crc = u32_at(bytes, 24).ok_or_else(cut_head)?;
-    if kind == 0 {
+    if kind == 0 && !mutant::is("journal-kind-zero") {
         return Err(FrameFault::KindZero);
     }
     if reserved != 0 {
         return Err(FrameFault::Reserved { found: reserved });
     }
-    if payload_bytes > MAX_PAYLOAD_BYTES {
+    if payload_bytes > MAX_PAYLOAD_BYTES && !mutant::is("journal-frame-length-cap") {
         return Err(FrameFault::PayloadTooLong { found_bytes: payload_bytes });
     }
     let needed_bytes = FRAME_HEAD_BYTES + payload_bytes;
@@ -355,7 +356,7 @@ impl Frames {
         let covered_head = bytes.get(..COVERED_HEAD_BYTES).ok_or_else(cut)?;
         let payload = bytes.get(FRAME_HEAD_BYTES..needed_bytes).ok_or_else(cut)?;
         let expected = self.crc(covered_head, payload);
-        if is_wrong(found, expected) {
+        if is_wrong(found, expected) && !mutant::is("journal-frame-crc") {
             return Err(FrameFault::Crc { found, expected });
         }
         Ok(Frame { head, crc: found })

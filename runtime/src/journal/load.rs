@@ -12,6 +12,7 @@ use super::scan::{Beyond, Scan, ScannedFrame, scan, search_beyond};
 use super::{Payload, Record, segment};
 use crate::RunId;
 use crate::disk::{Bytes, Disk, DiskError};
+use crate::mutant;
 
 /// What a journal holds.
 #[derive(Debug)]
@@ -99,6 +100,7 @@ impl Contents {
         self.last = Some(LastSegment {
             run_id: header.run_id,
             number: header.number,
+            salt: header.salt,
             after: follows(header),
             frames: Payload { segment: bytes.clone(), range: HEADER_BYTES..scan.valid_bytes },
             is_as_born: scan.count <= u64::from(header.born_records),
@@ -114,6 +116,7 @@ impl Contents {
 pub(super) struct LastSegment {
     pub(super) run_id: RunId,
     pub(super) number: u64,
+    pub(super) salt: u64,
     /// The record that it goes on behind.
     pub(super) after: Link,
     /// Its frames.
@@ -234,14 +237,17 @@ fn follows(header: &SegmentHeader) -> Link {
 /// Holds a segment's header against its name and against the segment before it.
 fn check_continues(scanned: &Scan, number: u64, before: Option<&LastSegment>) -> Result<(), HeaderFault> {
     let header = &scanned.header;
-    if header.number != number {
+    if header.number != number && !mutant::is("segment-number") {
         return Err(HeaderFault::Number { found: header.number });
     }
-    if let Some(expected) = before.map(|before| before.run_id).filter(|expected| *expected != header.run_id) {
+    if let Some(expected) = before
+        .map(|before| before.run_id)
+        .filter(|expected| *expected != header.run_id && !mutant::is("segment-run"))
+    {
         return Err(HeaderFault::RunId { found: header.run_id, expected });
     }
     let (expected, found) = (before.map_or(Link::START, |before| before.end), follows(header));
-    if found != expected {
+    if found != expected && !mutant::is("segment-continuation") {
         return Err(HeaderFault::Continuation {
             found_sequence: found.sequence,
             found_crc: found.crc,
@@ -262,7 +268,10 @@ fn judge(path: &Path, bytes: &[u8], scanned: &Scan, successor: Successor) -> Res
     let sequence = scanned.next_sequence();
     let has_more = bytes.len() > scanned.valid_bytes;
     let beyond = if has_more { search_beyond(bytes, scanned) } else { Beyond::default() };
-    let promised = scanned.promised().max(beyond.watermark);
+    let mut promised = scanned.promised().max(beyond.watermark);
+    if mutant::is("watermark-ignored") {
+        promised = scanned.header.first_sequence.saturating_sub(1);
+    }
     let damage = |fault| Damage {
         path: path.to_path_buf(),
         offset_bytes: scanned.valid_bytes as u64,
@@ -273,6 +282,9 @@ fn judge(path: &Path, bytes: &[u8], scanned: &Scan, successor: Successor) -> Res
     };
     match &scanned.fault {
         None if promised < sequence && !beyond.gave_up => Ok(Tail::Clean),
+        None if successor == Successor::Behind(Some(scanned.end())) && mutant::is("segment-superseded") => {
+            Ok(Tail::Clean)
+        }
         None if successor == Successor::Behind(Some(scanned.end())) => Err(damage(FrameFault::Superseded {
             continued_after: sequence.saturating_sub(1),
             found: promised,

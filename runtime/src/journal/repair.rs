@@ -18,6 +18,7 @@ use super::segment::{file_name, is_or_was_segment, name_of};
 use super::{Record, Tail, write};
 use crate::RunId;
 use crate::disk::{Bytes, DirEntry, Disk, DiskError, free_name, store_new};
+use crate::mutant;
 
 /// What to do about a journal; nothing is done yet.
 #[derive(Debug)]
@@ -217,7 +218,7 @@ impl Repair {
         // The last first, so that there is no gap, and the one that does not fit stays until the end.
         for part in whole.into_iter().rev() {
             disk.rename(&part.from, &part.to)?;
-            disk.sync_dir(&self.dir)?;
+            mutant::unless("repair-sync-dir", || disk.sync_dir(&self.dir))?;
         }
         if self.begins_anew.is_some() {
             // A journal without a record still tells which run it is of.
@@ -230,7 +231,7 @@ impl Repair {
 /// Gives a segment the name under which it stays, beside its own; where there are no hard links, a copy gets it.
 fn keep_second_name(disk: &dyn Disk, dir: &Path, part: &Part) -> Result<(), DiskError> {
     match disk.hard_link(&part.from, &part.to) {
-        Ok(()) => disk.sync_dir(dir),
+        Ok(()) => mutant::unless("repair-link-sync-dir", || disk.sync_dir(dir)),
         Err(_) => store_new(disk, dir, &part.to, &disk.read(&part.from, u64::MAX)?),
     }
 }

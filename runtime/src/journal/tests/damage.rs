@@ -6,6 +6,7 @@ use super::{
     RUN, check_records, kind, open, open_error, options, payload, segment, segment_bytes, with_segment,
     with_segments,
 };
+use crate::RunId;
 use crate::disk::simulated::SimulatedDisk;
 use crate::disk::{Disk, RealDisk};
 use crate::journal::format::{FRAME_HEAD_BYTES, FrameHead, HEADER_BYTES, SegmentHeader, push_frame};
@@ -229,6 +230,35 @@ fn a_segment_that_is_not_the_one_in_its_name_or_of_another_run_is_refused() {
     std::fs::copy(segment(other.path(), 2), segment(dir.path(), 2)).unwrap();
     // Same run, same number, same records: only the checksum that it continues from gives it away.
     assert!(open_error(dir.path()).to_string().contains("continues after record"));
+}
+
+#[test]
+fn a_segment_that_fits_in_everything_but_its_run_is_refused() {
+    let dir = with_segments(12);
+    let path = segment(dir.path(), 2);
+    let mut bytes = std::fs::read(&path).unwrap();
+    let (header, _) = SegmentHeader::decode(&bytes).unwrap();
+    let other = SegmentHeader { run_id: RunId([8; 16]), ..header };
+    bytes.splice(..HEADER_BYTES, other.encode());
+    std::fs::write(&path, bytes).unwrap();
+    assert!(open_error(dir.path()).to_string().contains("it belongs to run 0808"));
+}
+
+#[test]
+fn a_record_beyond_the_limit_is_none_even_if_it_verifies() {
+    let mut bytes = segment_bytes(0, 0);
+    let (header, crc) = SegmentHeader::decode(&bytes).unwrap();
+    for excess in [0, 1] {
+        bytes.truncate(HEADER_BYTES);
+        let payload = vec![1; MAX_PAYLOAD_BYTES + excess];
+        let head = FrameHead { payload_bytes: 0, kind: 1, sequence: 1, watermark: 0, previous_crc: crc };
+        push_frame(&mut bytes, header.salt, head, &payload);
+        let contents = read(&RealDisk, with_segment(&bytes).path()).unwrap();
+        assert_eq!(contents.records.len(), 1 - excess);
+        let is_refused =
+            matches!(&contents.tail, Tail::Torn { fault: FrameFault::PayloadTooLong { .. }, .. });
+        assert_eq!(is_refused, excess == 1, "{:?}", contents.tail);
+    }
 }
 
 #[test]

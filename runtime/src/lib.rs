@@ -87,6 +87,7 @@ pub mod journal;
 pub mod keeper;
 pub mod lock;
 pub mod memory;
+mod mutant;
 mod run_id;
 pub mod signals;
 pub mod supervisor;

@@ -30,6 +30,7 @@ use trainer_runtime::lock::{LockError, WorkDirLock};
 use trainer_runtime::signals::Signals;
 use trainer_runtime::supervisor::{Death, follow_supervisor};
 
+mod confusion;
 mod finish;
 mod interrupt;
 mod portions;
@@ -132,7 +133,7 @@ pub fn run(args: &RunArgs, global: &GlobalArgs, signals: &Signals) -> Result<Exi
         progress.line(&slow_save(&format!("{save_s:.0} s"), prepared.plan.stop.grace_s));
     }
     control.enter(Phase::Exporting);
-    finish(&ending, &prepared, &mut keeper, &progress, announced)
+    finish(&ending, &mut prepared, &mut keeper, &progress, announced)
 }
 
 /// Notes in the journal why the process ends, so that the next one does not take it for a kill.

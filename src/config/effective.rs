@@ -5,8 +5,8 @@ use std::path::Path;
 
 use super::interruption::{MemoryPlan, MicroBatch, OnOom, StopPlan, Usr1};
 use super::plan::{
-    ArrayMap, Builtin, CheckpointPlan, DataPlan, DataSource, Durability, ModelPlan, ModelSource, Plan,
-    ScheduleKind, SchedulePlan, ScheduleUnit, TrainPlan,
+    ArrayMap, Builtin, CheckpointPlan, DataPlan, DataSource, Durability, Init, ModelPlan, ModelSource, Plan,
+    ScheduleKind, SchedulePlan, ScheduleUnit, TrainPlan, WeightsPlan,
 };
 use super::value::{KeyPath, Value};
 
@@ -96,13 +96,26 @@ impl Writer {
 }
 
 fn write_model(out: &mut Writer, model: &ModelPlan) {
-    let ModelPlan { source, freeze, dimensions } = model;
+    let ModelPlan { source, freeze, train, dimensions, init, weights, classes } = model;
     match source {
         ModelSource::Onnx(path) => out.path("model.onnx", path),
         ModelSource::Builtin(Builtin::Mlp) => out.text("model.builtin", "mlp"),
         ModelSource::Builtin(Builtin::Cnn) => out.text("model.builtin", "cnn"),
     }
     out.texts("model.freeze", freeze.iter().cloned());
+    // What has its default is left out, so that a run which began before these settings were there is still the same.
+    if !train.is_empty() {
+        out.texts("model.train", train.iter().cloned());
+    }
+    if *init == Init::Seed {
+        out.text("model.init", "seed");
+    }
+    if let Some(WeightsPlan { path, names, strict }) = weights {
+        out.path("model.weights", path);
+        out.texts("model.weights_names", names.iter().map(ToString::to_string));
+        out.put("model.weights_strict", Value::Bool(*strict));
+    }
+    out.size("model.classes", *classes);
     for (name, size) in dimensions {
         out.put_at(KeyPath::of(["model", "dimensions", name]), Value::Integer((*size).into()));
     }

@@ -166,7 +166,8 @@ impl Takes {
             }
             Self::Texts => "an array of strings that are not empty".to_owned(),
             Self::Metrics => {
-                "an array of different metrics: \"accuracy\", \"topK\" (\"top5\", for instance) or \"mae\""
+                "an array of different metrics: \"accuracy\", \"topK\" (\"top5\", for instance), \"precision\", \"recall\", \
+                 \"f1\", each of these three with \"_micro\", \"auroc\", \"perplexity\", \"mae\" or \"r2\""
                     .to_owned()
             }
             Self::Floats(range) => format!("an array of finite numbers{}", range.words()),

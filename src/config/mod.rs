@@ -32,9 +32,10 @@ pub use interruption::{MemoryPlan, MicroBatch, OnOom, StopPlan, Usr1};
 pub use key::{DefaultValue, FloatRange, Key, OnlyWith, Takes};
 pub use load::{FlagValue, Loaded, Sources, from_toml, load};
 pub use plan::{
-    AdjustLr, ArrayMap, Builtin, CheckpointPlan, DataPlan, DataSource, Device, Durability, EarlyStopping,
-    EmaPlan, LossKind, LossPlan, Metric, ModelPlan, ModelSource, OptimizerKind, OptimizerPlan,
-    ParameterGroup, Plan, Reduction, ScheduleKind, SchedulePlan, ScheduleUnit, TargetUse, TrainPlan,
+    AdjustLr, ArrayMap, Average, Builtin, CheckpointPlan, DataPlan, DataSource, Device, Durability,
+    EarlyStopping, EmaPlan, Init, LossKind, LossPlan, Metric, ModelPlan, ModelSource, OptimizerKind,
+    OptimizerPlan, ParameterGroup, Plan, Reduction, Rename, ScheduleKind, SchedulePlan, ScheduleUnit,
+    TargetUse, TrainPlan, WeightsPlan,
 };
 pub use render::{to_json, to_toml, to_toml_with_origins};
 pub use table::keys;

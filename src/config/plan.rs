@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 mod loss;
+mod model;
 mod optimizer;
 
 pub use loss::{LossKind, LossPlan, Reduction, TargetUse};
+pub use model::{Builtin, Init, ModelPlan, ModelSource, Rename, WeightsPlan};
 pub use optimizer::{AdjustLr, EmaPlan, OptimizerKind, OptimizerPlan, ParameterGroup};
 
 /// All settings of a run, checked and complete: no value is left to be guessed later.
@@ -52,35 +54,6 @@ pub enum Device {
     Cpu,
     /// The CUDA execution provider on the device with this ordinal.
     Cuda(u32),
-}
-
-/// The model to train.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ModelPlan {
-    /// Where the graph comes from.
-    pub source: ModelSource,
-    /// Name patterns (`*` matches any run of characters) of initializers that are not trained.
-    pub freeze: Vec<String>,
-    /// Sizes of free dimensions other than the batch, by their symbolic name in the model.
-    pub dimensions: BTreeMap<String, u64>,
-}
-
-/// Where a model's graph comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ModelSource {
-    /// An ONNX file.
-    Onnx(PathBuf),
-    /// A network that this program builds itself, initialised from the seed.
-    Builtin(Builtin),
-}
-
-/// The networks this program builds itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Builtin {
-    /// A multi-layer perceptron.
-    Mlp,
-    /// A small convolutional network.
-    Cnn,
 }
 
 /// The training and validation data.
@@ -185,6 +158,27 @@ pub enum Metric {
     TopK(usize),
     /// Mean absolute error.
     Mae,
+    /// Right answers among those that name a class.
+    Precision(Average),
+    /// Right answers among the examples of a class.
+    Recall(Average),
+    /// Harmonic mean of precision and recall.
+    F1(Average),
+    /// Area under the receiver operating characteristic; of several classes the mean of each against the rest.
+    Auroc,
+    /// `e` to the mean negative log-probability of the target.
+    Perplexity,
+    /// Coefficient of determination.
+    R2,
+}
+
+/// How a score of a class becomes one of all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Average {
+    /// The mean over the classes that occur; with one logit the score of yes.
+    Macro,
+    /// The score of all answers together.
+    Micro,
 }
 
 /// How the learning rate moves.

@@ -24,6 +24,14 @@ pub struct StepOutcome {
     pub applied: bool,
 }
 
+impl StepOutcome {
+    /// Whether nothing of the batch counted, as with ignored labels only: there was no loss to take a step for.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.weight == 0.0
+    }
+}
+
 /// The outcome of evaluating one batch.
 #[derive(Debug)]
 pub struct Evaluated<'a> {

@@ -247,6 +247,9 @@ impl Engine {
         let loss = (pending.loss_sum / pending.weight) as f32;
         let mut outcome =
             StepOutcome { loss, weight: pending.weight, gradient_norm: f64::NAN, applied: false };
+        if outcome.is_empty() {
+            return Ok(outcome);
+        }
         if self.update_session.is_some() {
             return self.commit_by_session(step, lr, clipping, pending, outcome);
         }

@@ -7,6 +7,7 @@
 pub mod proto;
 pub mod tensor;
 pub mod model;
+mod rename;
 pub mod read;
 pub mod write;
 pub mod fold;
@@ -18,3 +19,4 @@ pub mod step;
 pub mod update;
 pub mod inference_form;
 pub mod builtin;
+pub mod start;

@@ -1,5 +1,6 @@
 //! Which of two results is better, and the best one so far.
 
+use crate::config::Metric;
 use trainer_runtime::codec::{Decode, Encode};
 
 /// Which way a watched value improves.
@@ -12,19 +13,15 @@ pub enum Direction {
 }
 
 impl Direction {
-    /// The direction of a column of `history.csv`: `train_loss`, `val_loss` and `val_mae` are better when lower,
-    /// `val_accuracy` and `val_top5` (any `k`) when higher. `None` for any other name.
+    /// The direction of a column of `history.csv`: losses, `val_mae` and `val_perplexity` are better when lower, the other
+    /// metrics when higher. `None` for any other name.
     #[must_use]
     pub fn of(monitor: &str) -> Option<Self> {
-        match monitor {
-            "train_loss" | "val_loss" | "val_mae" => Some(Self::LowerIsBetter),
-            "val_accuracy" => Some(Self::HigherIsBetter),
-            other => {
-                let k = other.strip_prefix("val_top")?;
-                let names_a_rank = k.parse::<usize>().is_ok_and(|k| k > 0) && !k.starts_with(['+', '0']);
-                names_a_rank.then_some(Self::HigherIsBetter)
-            }
+        if matches!(monitor, "train_loss" | "val_loss") {
+            return Some(Self::LowerIsBetter);
         }
+        let metric = Metric::parse(monitor.strip_prefix("val_")?)?;
+        Some(if metric.higher_is_better() { Self::HigherIsBetter } else { Self::LowerIsBetter })
     }
 
     /// Whether `value` improves on `best` by more than `min_delta`, which is not negative. A NaN improves on nothing.
@@ -70,10 +67,12 @@ mod tests {
 
     #[test]
     fn every_column_a_run_can_watch_has_its_direction_and_no_other_name_has() {
-        for lower in ["train_loss", "val_loss", "val_mae"] {
+        for lower in ["train_loss", "val_loss", "val_mae", "val_perplexity"] {
             assert_eq!(Direction::of(lower), Some(Direction::LowerIsBetter), "{lower}");
         }
-        for higher in ["val_accuracy", "val_top1", "val_top5", "val_top10"] {
+        for higher in
+            ["val_accuracy", "val_top1", "val_top10", "val_f1", "val_recall_micro", "val_auroc", "val_r2"]
+        {
             assert_eq!(Direction::of(higher), Some(Direction::HigherIsBetter), "{higher}");
         }
         for unknown in ["", "loss", "val_top", "val_top0", "val_top05", "val_top+5", "val_topk", "seconds"] {

@@ -29,8 +29,8 @@ pub enum Verdict {
 /// The name of the watched metric is not one that a run measures.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "early stopping can not watch `{monitor}`: expected train_loss, val_loss, val_accuracy, val_top<k> (val_top5, say) \
-     or val_mae; set train.early_stopping.monitor to one that the run measures"
+    "early stopping can not watch `{monitor}`: expected train_loss, val_loss, or val_ and the name of a metric (val_top5, \
+     say); set train.early_stopping.monitor to one that the run measures"
 )]
 #[non_exhaustive]
 pub struct UnknownMonitor {

@@ -6,6 +6,7 @@
 
 pub mod batching;
 pub mod prepare;
+mod model;
 mod targets;
 mod compile;
 mod fit;

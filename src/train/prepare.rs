@@ -3,22 +3,21 @@
 
 use super::batching::{Batching, Portion, candidates};
 use super::compile::{Recipe, Source, Wanted};
-use super::targets;
-use crate::config::{DataSource, MicroBatch, ModelSource, OnOom, Plan};
+use super::{model, targets};
+use crate::config::{MicroBatch, ModelPlan, OnOom, Plan};
 use crate::data::{
     BatchPlan, BatchPlanError, BindError, CheckError, DataLock, Dataset, Feed, Loader, OpenError, Role,
     Sampler,
 };
 use crate::engine::error::EngineError;
 use crate::engine::library::Runtime;
-use crate::engine::optimizer::matches_pattern;
 use crate::engine::session::Place;
 use crate::engine::step::{Engine, UpdateBy};
-use crate::graph::builtin;
 use crate::graph::model::Graph;
-use crate::graph::read::{ReadError, read_file};
-use crate::graph::step::{self, Excluded, StepError, Target, Trainable};
-use crate::graph::tensor::{Dtype, ValueType, elements};
+use crate::graph::read::ReadError;
+use crate::graph::start::{HeadError, WeightsError};
+use crate::graph::step::{self, Excluded, StepError, Trainable};
+use crate::graph::tensor::ValueType;
 use crate::graph::write::to_bytes;
 use std::path::Path;
 use thiserror::Error;
@@ -48,9 +47,17 @@ pub enum PrepareError {
     /// ONNX Runtime.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// Weights that do not fit.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    /// A last layer that can not be replaced.
+    #[error(transparent)]
+    Head(#[from] HeadError),
     /// A pattern that names nothing.
-    #[error("`model.freeze` has `{pattern}`, which matches no initializer of the model; it has {names}, ...")]
-    Freeze {
+    #[error("`{key}` has `{pattern}`, which matches no initializer of the model; it has {names}, ...")]
+    Pattern {
+        /// The setting.
+        key: String,
         /// The pattern.
         pattern: String,
         /// The first initializers.
@@ -112,6 +119,8 @@ pub struct Prepared {
     pub names: Vec<String>,
     /// Position of the loss's target among them.
     pub target_position: Option<usize>,
+    /// Position of its mask among them.
+    pub mask_position: Option<usize>,
     /// State and sessions.
     pub engine: Engine,
     /// The portions that the sessions were compiled for.
@@ -142,20 +151,11 @@ pub fn prepare(
 ) -> Result<Prepared, PrepareError> {
     let dataset = Dataset::open(&plan.data, plan.seed, Path::new("/"))?;
     let targets = targets::choose(&plan, &dataset)?;
-    let graph = open_model(&plan, &dataset, targets.first())?;
-    let matches_none =
-        |pattern: &&String| !graph.initializers.iter().any(|(name, _)| matches_pattern(pattern, name));
-    if let Some(pattern) = plan.model.freeze.iter().find(matches_none) {
-        let names: Vec<String> =
-            graph.initializers.iter().take(8).map(|(name, _)| format!("`{name}`")).collect();
-        return Err(PrepareError::Freeze { pattern: pattern.clone(), names: names.join(", ") });
-    }
-    if let Some(pattern) = plan.optimizer.no_decay.iter().find(matches_none) {
-        log::warn!("`optimizer.no_decay` has `{pattern}`, which matches no initializer of the model");
-    }
-    let is_frozen = |name: &str| plan.model.freeze.iter().any(|pattern| matches_pattern(pattern, name));
+    let graph = model::open(&plan, &dataset, targets.first())?;
+    model::check_patterns(&plan, &graph)?;
+    let is_frozen = |name: &str| model::is_frozen(&plan.model, name);
     let trainable = step::trainable(&graph, &plan.loss, is_frozen)?;
-    announce(&graph, &trainable);
+    announce(&plan.model, &graph, &trainable);
     let sampler = Sampler {
         plan: BatchPlan::new(dataset.train().len(), plan.train.batch_size, plan.data.drop_last)?,
         shuffle_seed: plan.data.shuffle.then_some(plan.seed),
@@ -180,8 +180,12 @@ pub fn prepare(
     let is_target = |feed: &Feed| {
         feed.role == Role::Target && metric_target.is_some_and(|target| target.name == feed.name)
     };
+    let is_mask = |feed: &Feed| {
+        feed.role == Role::Target && plan.loss.mask.as_ref().is_some_and(|mask| *mask == feed.name)
+    };
     let is_to_be_found = recorded.is_none() && plan.train.micro_batch == MicroBatch::Auto;
     let mut prepared = Prepared {
+        mask_position: feeds.feeds.iter().position(is_mask),
         target_position: feeds.feeds.iter().position(is_target),
         model_crc32: crc32fast::hash(&to_bytes(&graph)),
         data_lock: dataset.lock().clone(),
@@ -243,42 +247,17 @@ fn compile(
     }
 }
 
-fn open_model(plan: &Plan, dataset: &Dataset, target: Option<&Target>) -> Result<Graph, PrepareError> {
-    let kind = match &plan.model.source {
-        ModelSource::Onnx(path) => return Ok(read_file(path)?),
-        ModelSource::Builtin(kind) => *kind,
-    };
-    let inputs: Vec<_> = dataset.train().arrays().filter(|array| array.role == Role::Input).collect();
-    let [input] = inputs.as_slice() else { return Err(PrepareError::Inputs { found: inputs.len() }) };
-    let outputs = match (&plan.data.source, target) {
-        (DataSource::Digits, _) => 10,
-        (_, Some(target)) if target.dtype == Dtype::I64 => {
-            let largest = dataset.largest_label(&target.name);
-            let classes = largest.and_then(|label| usize::try_from(label).ok()).map(|label| label + 1);
-            classes
-                .ok_or_else(|| PrepareError::Outputs { found: format!("{largest:?} as the largest label") })?
-        }
-        (_, Some(target)) => {
-            let array = dataset
-                .train()
-                .arrays()
-                .find(|array| array.name == target.name && array.role == Role::Target);
-            array.map_or(1, |array| elements(&array.shape))
-        }
-        (_, None) => return Err(PrepareError::Outputs { found: "no target".to_owned() }),
-    };
-    Ok(builtin::build(kind, &input.name, &input.shape, outputs, plan.seed))
-}
-
 /// Says what is not trained and why; nothing is left out silently.
-fn announce(graph: &Graph, trainable: &Trainable) {
+fn announce(plan: &ModelPlan, graph: &Graph, trainable: &Trainable) {
+    let frozen_by =
+        if plan.freeze.is_empty() { "`model.train` does not name it" } else { "`model.freeze` names it" };
     let count = trainable.parameters.len();
     log::debug!("training {count} tensors of `{}`, {} values", graph.name, trainable.parameter_elements());
     let names: Vec<&str> = trainable.parameters.iter().map(|(name, _)| name.as_str()).collect();
     log::debug!("trained, unless `model.freeze` names them: {}", names.join(", "));
     for (name, reason) in &trainable.excluded {
         match reason {
-            Excluded::Frozen => log::info!("`{name}` is not trained: `model.freeze` names it"),
+            Excluded::Frozen => log::info!("`{name}` is not trained: {frozen_by}"),
             Excluded::Scalar => log::debug!("`{name}` is not trained: it is a scalar constant"),
             Excluded::NoPathToLoss => log::warn!("`{name}` is not trained: the loss does not depend on it"),
             Excluded::ElementType(dtype) => {

@@ -247,6 +247,14 @@ impl Loop<'_, '_> {
         let examples = batch.examples.len();
         self.batches.recycle(batch);
         self.saved.batch += 1;
+        if outcome.is_empty() {
+            // Ignored labels, a mask or weights of 0 leave nothing to learn from: no step, and no sign of divergence.
+            self.mark_whole();
+            self.context.control.status().abandon_step();
+            let (epoch, batch) = (self.saved.epoch, self.saved.batch - 1);
+            log::debug!("batch {batch} of epoch {epoch} was passed over: nothing in it counts");
+            return Ok(());
+        }
         if !outcome.applied {
             self.mark_whole();
             return self.refused(&outcome);

@@ -198,3 +198,124 @@ fn a_frozen_parameter_keeps_its_bits() {
     assert_ne!(values(&before, "head.weight"), values(&after, "head.weight"));
     assert!(dir.final_checkpoint().tensor("fc1.weight").is_none(), "what is not trained is not saved");
 }
+
+#[test]
+fn every_metric_has_its_column_and_the_confusion_matrix_is_written_at_the_end() {
+    // All rows are taken for class 0, whose logit is the largest.
+    let metrics = r#"metrics=["precision","recall","f1","f1_micro","auroc","perplexity"]"#;
+    let dir = ranked([4, 3, 2, 1], &[metrics]);
+    check_close(dir.measured("val_precision", 1), 0.4 / 4.0);
+    check_close(dir.measured("val_recall", 1), 1.0 / 4.0);
+    check_close(dir.measured("val_f1", 1), 2.0 * 4.0 / 14.0 / 4.0);
+    check_close(dir.measured("val_f1_micro", 1), 0.4);
+    check_close(dir.measured("val_auroc", 1), 0.5);
+    check_close(dir.measured("val_perplexity", 1), dir.measured("val_loss", 1).exp());
+    let matrix =
+        "true,predicted_0,predicted_1,predicted_2,predicted_3\n0,4,0,0,0\n1,3,0,0,0\n2,2,0,0,0\n3,1,0,0,0\n";
+    assert_eq!(dir.read("confusion.csv"), matrix);
+}
+
+#[test]
+fn what_is_no_class_has_no_confusion_matrix() {
+    let rows = [[3.0, 1.0, 1.0], [-2.0, 1.0, 0.0]];
+    let dir =
+        on_table(&[0.0], &rows, &["loss.kind=mse", r#"metrics=["r2"]"#, "--epochs", "1", "--lr", "1e-9"]);
+    dir.finish(&[]);
+    // Errors 0.36 and 0.01 of deviations 0.5.
+    check_close(dir.measured("val_r2", 1), 1.0 - 0.37 / 0.5);
+    assert!(!dir.path().join("confusion.csv").exists());
+}
+
+#[test]
+fn a_batch_in_which_nothing_counts_is_passed_over_and_not_taken_for_divergence() {
+    // Batches of two rows, in the order of the file: the second and third hold ignored labels only.
+    let classes = [0.0, 1.0, 3.0, 3.0, 3.0, 3.0, 2.0, 3.0];
+    let rows: Vec<[f32; 3]> = classes.iter().map(|class| [1.0, 1.0, *class]).collect();
+    let settings = ["loss.ignore_index=3", "--batch-size", "2", "--epochs", "2", "train.max_refused_steps=1"];
+    for more in [&[][..], &["--micro-batch", "1"]] {
+        let dir = on_table(&[3.0, 2.0, 1.0, 0.0], &rows, &[&settings[..], more].concat());
+        dir.finish(&["--lr", "1e-3"]);
+        let steps = dir.steps();
+        let batches: Vec<(u64, u64)> = steps.iter().map(|step| (step.epoch, step.batch)).collect();
+        assert_eq!(batches, [(1, 0), (1, 3), (2, 0), (2, 3)]);
+        check_close(first_loss(&dir), (cross_entropy(0) + cross_entropy(1)) / 2.0);
+        let refused = dir.events().into_iter().filter(|event| matches!(event, Event::StepRefused(_)));
+        assert_eq!(refused.count(), 0);
+    }
+}
+
+/// Settings for a run on the embedded digits of a model file, which takes `images` and gives `logits`.
+fn on_digits(model: &str) -> Vec<String> {
+    let fixed = [
+        "data.builtin=digits",
+        r#"data.inputs.images={array="images"}"#,
+        r#"data.targets.y={array="labels"}"#,
+    ];
+    let mut settings: Vec<String> = fixed.map(str::to_owned).to_vec();
+    settings.extend([format!("model.onnx={model}"), "train.epochs=1".to_owned()]);
+    settings
+}
+
+fn run_on_digits(model: &[u8], more: &[&str]) -> WorkDir {
+    let mut dir = WorkDir::new(&[]);
+    let path = dir.write("given.onnx", model);
+    let settings = on_digits(&path);
+    dir.add(&settings.iter().map(String::as_str).collect::<Vec<_>>());
+    dir.add(more);
+    dir
+}
+
+#[test]
+fn only_what_train_names_is_trained_and_takes_back_what_freeze_names() {
+    let model = trainer::graph::write::to_bytes(&initial(0));
+    for patterns in
+        [&[r#"model.train=["head.*"]"#][..], &[r#"model.freeze=["*"]"#, r#"model.train=["head.*"]"#]]
+    {
+        let dir = run_on_digits(&model, patterns);
+        dir.finish(&[]);
+        let after = read_file(&dir.path().join("model.onnx")).unwrap();
+        assert_eq!(values(&after, "fc1.weight"), values(&initial(0), "fc1.weight"));
+        assert_ne!(values(&after, "head.weight"), values(&initial(0), "head.weight"));
+    }
+    let dir = run_on_digits(&model, &[r#"model.train=["tail.*"]"#]);
+    dir.run(&[]).check_code(2).check_says(&["`model.train` has `tail.*`, which matches no initializer"]);
+}
+
+#[test]
+fn a_pretrained_backbone_takes_a_new_head_and_is_finetuned_at_a_rate_of_its_own() {
+    // A network for 4 classes, whose weights come from a checkpoint of another run under other names.
+    let four = trainer::graph::write::to_bytes(&build(Builtin::Mlp, "images", &[1, 8, 8], 4, 3));
+    let mut other = WorkDir::new(&["model.builtin=mlp", "--epochs", "1"]);
+    other.finish(&[]);
+    other.add(&[]);
+    let checkpoint = other.path().join("checkpoints/final.safetensors");
+    let weights = format!("model.weights={}", checkpoint.display());
+    let ten = trainer::graph::write::to_bytes(&build(Builtin::Mlp, "images", &[1, 8, 8], 10, 4));
+    let group = r#"optimizer.groups.body={parameters=["fc*"],lr=0.0}"#;
+    let dir = run_on_digits(&ten, &[&weights, group]);
+    dir.finish(&["-v"]).check_says(&["6 initializers loaded"]);
+    let trained = other.final_checkpoint().tensor("fc1.weight").unwrap().to_vec::<f32>().unwrap();
+    let kept = dir.final_checkpoint().tensor("fc1.weight").unwrap().to_vec::<f32>().unwrap();
+    assert_eq!(kept, trained, "the body starts from the file and its rate is 0");
+    // The head of four classes becomes one of ten.
+    let dir = run_on_digits(&four, &["model.classes=10"]);
+    dir.finish(&["-v"]).check_says(&["the last layer `head` now has 10 outputs, not 4"]);
+    assert_eq!(dir.final_checkpoint().tensor("head.weight").unwrap().shape, [10, 64]);
+    assert!(dir.measured("val_accuracy", 1) > 0.3, "{}", dir.measured("val_accuracy", 1));
+    // Weights for ten classes do not fit a model of four.
+    let dir = run_on_digits(&four, &[&weights]);
+    dir.run(&[]).check_code(2).check_says(&["`head.bias` has shape [10], the model's `head.bias` has [4]"]);
+}
+
+#[test]
+fn weights_drawn_from_the_seed_survive_a_resume_and_differ_by_seed() {
+    let model = trainer::graph::write::to_bytes(&initial(0));
+    let first_loss = |seed: &str| {
+        let dir = run_on_digits(&model, &["model.init=seed", "--seed", seed, "data.shuffle=false"]);
+        dir.finish(&["--max-steps", "3"]);
+        dir.finish(&["--max-steps", "6"]).check_says(&["Resuming run"]);
+        first_loss(&dir)
+    };
+    assert_eq!(first_loss("1"), first_loss("1"));
+    assert_ne!(first_loss("1"), first_loss("2"));
+}

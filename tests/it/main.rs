@@ -22,6 +22,7 @@ mod models;
 mod objectives;
 mod panics;
 mod pytorch;
+mod records;
 mod repair;
 mod resume;
 mod signals;

@@ -13,6 +13,7 @@ use super::tensor::{Snapshot, TensorView};
 use super::write;
 use crate::RunId;
 use crate::disk::{Disk, DiskError, free_name, remove_if_present};
+use crate::mutant;
 
 /// A directory of checkpoints. One writer at a time: the caller holds the work directory's [lock](crate::lock).
 #[derive(Debug, Clone)]
@@ -109,7 +110,7 @@ impl Store {
             }
         }
         // A process that died may have left names that only the memory of the system has.
-        disk.sync_dir(dir)?;
+        mutant::unless("checkpoint-open-sync-dir", || disk.sync_dir(dir))?;
         Ok(Store { disk, dir: dir.to_path_buf() })
     }
 
@@ -139,7 +140,10 @@ impl Store {
         let started = Instant::now();
         let name = request.name();
         let path = self.path(name);
-        let temporary = self.dir.join(format!("{name}{TEMPORARY_SUFFIX}"));
+        let mut temporary = self.dir.join(format!("{name}{TEMPORARY_SUFFIX}"));
+        if mutant::is("checkpoint-no-temporary-name") {
+            temporary.clone_from(&path);
+        }
         let published = self.write_verified(request, &temporary).and_then(|(len_bytes, digest)| {
             self.disk
                 .rename(&temporary, &path)
@@ -150,7 +154,8 @@ impl Store {
             // The first error is the one to report; a leftover is removed when the store is next opened.
             let _ = self.disk.remove(&temporary);
         })?;
-        self.disk.sync_dir(&self.dir).map_err(|source| PublishError::Disk { name, source })?;
+        let synced = mutant::unless("checkpoint-sync-dir", || self.disk.sync_dir(&self.dir));
+        synced.map_err(|source| PublishError::Disk { name, source })?;
         Ok(Receipt { name, len_bytes, digest, seconds: started.elapsed().as_secs_f64() })
     }
 
@@ -175,7 +180,15 @@ impl Store {
             // The snapshot is let go here, before the slow part.
             file
         };
-        file.sync_data().map_err(fail)?;
+        if mutant::is("checkpoint-renamed-before-sync") {
+            self.disk.rename(temporary, &self.path(name)).map_err(fail)?;
+            self.disk.hard_link(&self.path(name), temporary).map_err(fail)?;
+        }
+        mutant::unless("checkpoint-sync", || file.sync_data()).map_err(fail)?;
+        if mutant::is("checkpoint-read-back") {
+            let bytes = self.disk.map(temporary).map_err(fail)?;
+            return Ok((bytes.len() as u64, xxhash_rust::xxh3::xxh3_128(&bytes).to_be_bytes()));
+        }
         let (read_back, digest) = self
             .disk
             .map(temporary)
@@ -228,12 +241,15 @@ impl Store {
             }
             Err(source) => return Err(fail(source)),
         };
+        if mutant::is("link-removed-first") {
+            remove_if_present(&*self.disk, &target).map_err(fail)?;
+        }
         self.disk.rename(&temporary, &target).map_err(fail)?;
         if matches!(linked_by, LinkedBy::HardLink) {
             // Renaming onto another link of the same file does nothing, and leaves the temporary name.
             remove_if_present(&*self.disk, &temporary).map_err(fail)?;
         }
-        self.disk.sync_dir(&self.dir).map_err(fail)?;
+        mutant::unless("link-sync-dir", || self.disk.sync_dir(&self.dir)).map_err(fail)?;
         Ok(linked_by)
     }
 
@@ -252,9 +268,13 @@ impl Store {
         let copied = self
             .disk
             .create_new(temporary)
-            .and_then(|file| file.write_all(&original).and_then(|()| file.sync_data()))
+            .and_then(|file| {
+                file.write_all(&original).and_then(|()| mutant::unless("link-copy-sync", || file.sync_data()))
+            })
             .map_err(fail)
-            .and_then(|()| self.load_written(name, temporary).map(drop));
+            .and_then(|()| {
+                mutant::unless("link-copy-read-back", || self.load_written(name, temporary).map(drop))
+            });
         copied.inspect_err(|_| {
             // The first error is the one to report; a leftover is removed when the store is next opened.
             let _ = self.disk.remove(temporary);
@@ -285,7 +305,7 @@ impl Store {
     pub fn load(&self, name: Name) -> Result<Checkpoint, LoadError> {
         let checkpoint = Checkpoint::load(&*self.disk, &self.path(name))?;
         let meta = checkpoint.meta();
-        if Name::new(meta.kind, meta.epoch, meta.step) != name {
+        if Name::new(meta.kind, meta.epoch, meta.step) != name && !mutant::is("checkpoint-name") {
             let reason = format!(
                 "it says that it is {} and is called {name}",
                 Name::new(meta.kind, meta.epoch, meta.step)
@@ -345,7 +365,7 @@ impl Store {
         let aside = free_name(&self.disk.list(&self.dir)?, &format!("{name}{DAMAGED_SUFFIX}"));
         let aside = self.dir.join(aside);
         self.disk.rename(&self.dir.join(name), &aside)?;
-        self.disk.sync_dir(&self.dir)?;
+        mutant::unless("checkpoint-damaged-sync-dir", || self.disk.sync_dir(&self.dir))?;
         Ok(aside)
     }
 
@@ -361,7 +381,7 @@ impl Store {
             remove_if_present(&*self.disk, &self.path(*name))?;
         }
         if !dropped.is_empty() {
-            self.disk.sync_dir(&self.dir)?;
+            mutant::unless("retire-sync-dir", || self.disk.sync_dir(&self.dir))?;
         }
         Ok(dropped)
     }

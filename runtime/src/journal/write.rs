@@ -10,12 +10,13 @@ use super::Record;
 use super::appender::{Appender, Born, EMPTY_SEGMENT_BYTES, Link, OpenSegment, Pending};
 use super::error::{AppendError, OpenError, SyncError};
 use super::failover::Failover;
-use super::format::{FRAME_HEAD_BYTES, MAX_PAYLOAD_BYTES};
+use super::format::{FRAME_HEAD_BYTES, Frames, MAX_PAYLOAD_BYTES};
 use super::load::{self, LastSegment, Tail};
 use super::sync::{self, Shared, State, SyncHandle};
 use super::torn::{self, SetAside};
 use crate::RunId;
 use crate::disk::Disk;
+use crate::mutant;
 
 /// When a segment is full and the next one begins, unless the options say otherwise: 64 MiB.
 const SEGMENT_LIMIT_BYTES: u64 = 64 << 20;
@@ -297,11 +298,23 @@ fn take_up(disk: Arc<dyn Disk>, dir: &Path, last: LastSegment) -> Result<Appende
     let LastSegment { path, run_id, number, salt, valid_bytes, end, durable, unproven } = last;
     let file = disk.open_append(&path)?;
     // Its name may only be in the memory of the system, left there by a process that died.
-    disk.sync_dir(dir)?;
-    let segment =
-        OpenSegment { file, path, number, salt, len_bytes: valid_bytes, reserved_bytes: valid_bytes };
+    mutant::unless("journal-open-sync-dir", || disk.sync_dir(dir))?;
+    let segment = OpenSegment {
+        file,
+        path,
+        number,
+        frames: Frames::new(salt),
+        len_bytes: valid_bytes,
+        reserved_bytes: valid_bytes,
+    };
     let dir = dir.to_path_buf();
     let mut appender = Appender { disk, dir, run_id, segment, end, durable, pending: Pending::of(&unproven) };
+    if mutant::is("journal-open-believes-tail") {
+        (appender.durable, appender.pending) = (end, Pending::default());
+    }
+    if mutant::is("journal-open-same-segment") && appender.pending.is_empty() {
+        return Ok(appender);
+    }
     appender.start_segment()?;
     Ok(appender)
 }
@@ -313,7 +326,7 @@ fn check_acceptable(records: &[(u16, &[u8])]) -> Result<u64, AppendError> {
         if *kind == 0 {
             return Err(AppendError::KindZero);
         }
-        if payload.len() > MAX_PAYLOAD_BYTES {
+        if payload.len() > MAX_PAYLOAD_BYTES && !mutant::is("journal-append-length-cap") {
             return Err(AppendError::PayloadTooLong { found_bytes: payload.len() });
         }
         batch_bytes += (FRAME_HEAD_BYTES + payload.len()) as u64;

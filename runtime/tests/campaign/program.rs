@@ -388,6 +388,13 @@ pub(crate) fn records(disk: &SimulatedDisk) -> Vec<(u16, Vec<u8>)> {
     plain(&journal::read(disk, &work_dir().join("journal")).unwrap().records)
 }
 
+/// The step of the newest checkpoint that is announced in these records; 0 if none is.
+pub(crate) fn announced_step(records: &[(u16, Vec<u8>)]) -> u64 {
+    let name = |payload: &[u8]| codec::decode::<String>(payload).unwrap().parse::<Name>().unwrap();
+    let announced = records.iter().filter(|(kind, _)| *kind == CHECKPOINT_DURABLE);
+    announced.map(|(_, payload)| name(payload).step).max().unwrap_or(0)
+}
+
 fn plain(records: &[Record]) -> Vec<(u16, Vec<u8>)> {
     records.iter().map(|record| (record.kind, record.payload.to_vec())).collect()
 }

@@ -1,6 +1,6 @@
 //! The end of a run, or of this process's part of it: the trained model, the last records, and what is printed.
 
-use super::{ALL_EPOCHS, ALL_STEPS, STOPPED_EARLY, counted};
+use super::{ALL_EPOCHS, ALL_STEPS, STOPPED_EARLY, confusion, counted};
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, fail};
 use crate::report::progress::Progress;
@@ -17,7 +17,7 @@ use trainer_runtime::signals::Signal;
 /// Records the end, and writes the trained model where the run is complete.
 pub(super) fn finish(
     ending: &Ending,
-    prepared: &Prepared,
+    prepared: &mut Prepared,
     keeper: &mut Keeper,
     progress: &Progress,
     since: Instant,
@@ -51,6 +51,7 @@ pub(super) fn finish(
     let state = prepared.engine.snapshot().map_err(fail(Exit::Failure))?;
     export(prepared, &state, &**keeper.disk(), &path).map_err(fail(Exit::StorageFailed))?;
     keeper.link_final()?;
+    confusion::write(prepared, keeper, progress)?;
     let epoch = completed(keeper, step).map(|epoch| epoch.epoch).max().unwrap_or(0);
     keeper.record(Event::Finished(Finished { step, epoch, reason: reason.to_owned() }))?;
     keeper.sync()?;

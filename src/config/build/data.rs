@@ -1,14 +1,11 @@
-//! `[model]` and `[data]`.
+//! `[data]`.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::Reader;
-use super::schedule::texts;
 use super::{float_of, text_of};
-use crate::config::plan::{
-    ArrayMap, Builtin, DataPlan, DataSource, LossPlan, ModelPlan, ModelSource, TargetUse,
-};
+use crate::config::plan::{ArrayMap, DataPlan, DataSource, LossPlan, TargetUse};
 use crate::config::value::{KeyPath, Value};
 
 /// The arrays of the embedded digits, and the names under which they are used if none are given.
@@ -16,7 +13,7 @@ const DIGITS_INPUT: &str = "images";
 const DIGITS_TARGET: &str = "labels";
 
 /// Whether the user named files of data, or meant to.
-fn names_files(reader: &Reader<'_>) -> bool {
+pub(super) fn names_files(reader: &Reader<'_>) -> bool {
     let has_file = |table: &str| {
         reader.settings.names(table).iter().any(|name| {
             let path = KeyPath::dotted(table).child(name).child("file");
@@ -28,37 +25,6 @@ fn names_files(reader: &Reader<'_>) -> bool {
         .any(|path| reader.settings.is_given(path) || reader.settings.is_spoiled(path))
         || has_file("data.inputs")
         || has_file("data.targets")
-}
-
-pub(super) fn model(reader: &mut Reader<'_>) -> Option<ModelPlan> {
-    let onnx = reader.optional_text("model.onnx");
-    let builtin = reader.optional_text("model.builtin");
-    let freeze = texts(reader, "model.freeze");
-    let dimensions = dimensions(reader);
-    let source = match (onnx?, builtin?.as_deref()) {
-        (Some(path), _) => Some(ModelSource::Onnx(PathBuf::from(path))),
-        (None, Some("mlp")) => Some(ModelSource::Builtin(Builtin::Mlp)),
-        (None, Some("cnn")) => Some(ModelSource::Builtin(Builtin::Cnn)),
-        (None, _) if names_files(reader) => {
-            // Data of the user under a network that nobody chose would be a guess.
-            let reason = "data are named, but no model to train on them";
-            let remedy = "add `onnx = \"model.onnx\"` or `builtin = \"mlp\"` to [model]";
-            reader.missing("model.onnx", reason, remedy);
-            None
-        }
-        (None, _) => Some(ModelSource::Builtin(Builtin::Cnn)),
-    };
-    Some(ModelPlan { source: source?, freeze: freeze?, dimensions: dimensions? })
-}
-
-fn dimensions(reader: &mut Reader<'_>) -> Option<BTreeMap<String, u64>> {
-    let mut dimensions = BTreeMap::new();
-    for name in reader.settings.names("model.dimensions") {
-        if let Some(Value::Integer(size)) = reader.find("model.dimensions.<name>", Some(&name)) {
-            dimensions.insert(name, u64::try_from(size).ok()?);
-        }
-    }
-    Some(dimensions)
 }
 
 pub(super) fn data(reader: &mut Reader<'_>) -> Option<DataPlan> {

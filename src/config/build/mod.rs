@@ -7,6 +7,7 @@
 
 mod data;
 mod loss;
+mod model;
 mod schedule;
 mod optimizer;
 mod run;
@@ -24,7 +25,7 @@ use super::value::{KeyPath, Value};
 /// A plan that comes with problems is not to be used.
 pub(super) fn build(settings: &mut Settings, cores: usize) -> Option<Plan> {
     let mut reader = Reader { settings };
-    let model = data::model(&mut reader);
+    let model = model::model(&mut reader);
     let data = data::data(&mut reader);
     let loss = loss::loss(&mut reader);
     let optimizer = optimizer::optimizer(&mut reader);
@@ -168,6 +169,13 @@ impl Reader<'_> {
             Value::Text(value) => Some(value),
             _ => None,
         }
+    }
+
+    /// The text that holds at a path, or nothing where the setting does not apply. The outer `None` means that it is wrong.
+    #[expect(clippy::option_option, reason = "wrong, not set and set are three things")]
+    fn text_where_it_applies(&mut self, path: &str) -> Option<Option<String>> {
+        let only_with = table::declared(path).and_then(|key| key.only_with);
+        if self.settings.applies(only_with) { self.text(path).map(Some) } else { Some(None) }
     }
 
     fn list(&mut self, path: &str) -> Option<Vec<Value>> {

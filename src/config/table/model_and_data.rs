@@ -27,6 +27,54 @@ pub(super) const MODEL: &[Key] = &[
         Always("[]"),
     ),
     Key::new(
+        "model.train",
+        "Patterns of names of initializers that are trained all the same; without model.freeze nothing else is.",
+        Takes::Texts,
+        Always("[]"),
+    ),
+    Key::new(
+        "model.init",
+        "Which values the parameters begin with: those in the ONNX file, or drawn from the seed as PyTorch's layers \
+         draw theirs by default.",
+        Takes::Choice(&["file", "seed"]),
+        Always("\"file\""),
+    )
+    .only_with("model.onnx", &[]),
+    Key::new(
+        "model.weights",
+        "A safetensors file with values that take the place of those: a state_dict of PyTorch, or a checkpoint of this \
+         program.",
+        Takes::Path,
+        Unset { words: "model.init decides", example: "\"weights.safetensors\"" },
+    )
+    .only_with("model.onnx", &[])
+    .class(Class::Free)
+    .also_known_as(&["pretrained", "checkpoint"]),
+    Key::new(
+        "model.weights_names",
+        "Rules from names in the file to names in the model, such as \"module.* -> *\"; the first that matches decides.",
+        Takes::Texts,
+        Always("[]"),
+    )
+    .only_with("model.weights", &[]),
+    Key::new(
+        "model.weights_strict",
+        "Whether missing and unexpected names are refused; otherwise they are listed.",
+        Takes::Bool,
+        Always("true"),
+    )
+    .only_with("model.weights", &[])
+    .also_known_as(&["strict"]),
+    Key::new(
+        "model.classes",
+        "Replaces the last layer by one with so many outputs, drawn from the seed.",
+        Takes::from(1),
+        Unset { words: "the last layer stays", example: "10" },
+    )
+    .unit("classes")
+    .only_with("model.onnx", &[])
+    .also_known_as(&["num_classes"]),
+    Key::new(
         "model.dimensions.<name>",
         "Size of a free dimension other than the batch, by its symbolic name in the model.",
         Takes::Integer { min: 1, max: i64::MAX as i128 },

@@ -40,7 +40,8 @@ pub(super) const TOP: &[Key] = &[
     Key::new(
         "metrics",
         "What is measured on the validation data besides the loss; named val_accuracy, val_top5, ... in \
-         history.csv.",
+         history.csv. Precision, recall and f1 are means over the classes, or those of yes where there is one logit; \
+         with _micro those of all answers together.",
         Takes::Metrics,
         By {
             key: "loss.kind",

@@ -32,6 +32,10 @@ fn plans() -> Vec<Plan> {
             "model.onnx = \"/m\"\n[data.inputs.x]\nfile = \"/x\"\nvalidation_file = \"/xv\"\n[data.targets.y]\n\
              file = \"/y\"\nvalidation_file = \"/yv\"\nscale = 3.4028235e38\nmean = [1e-45]\n",
         ),
+        plan_of_user(
+            "model.train = [\"head.*\"]\nmodel.init = \"seed\"\nmodel.weights = \"/d/w.safetensors\"\n\
+             model.weights_names = [\"m.* -> *\"]\nmodel.weights_strict = false\nmodel.classes = 5",
+        ),
         plan_of_user("data.validation_fraction = 0.1\ndata.shuffle = false\ndata.drop_last = true"),
         plan_of_sets(&[
             "train.micro_batch=auto",
@@ -162,6 +166,7 @@ fn other_value(key: &Key) -> String {
             quoted.find(|choice| choice != key.example()).unwrap_or_else(|| key.example().to_owned())
         }
         Takes::Device => "\"cuda:3\"".to_owned(),
+        Takes::Texts if key.path == "model.weights_names" => "[\"module.* -> *\"]".to_owned(),
         Takes::Texts => "[\"a\"]".to_owned(),
         Takes::Metrics => "[\"top3\"]".to_owned(),
         Takes::Ascending(_) => "[3, 8]".to_owned(),
@@ -184,6 +189,7 @@ fn company(key: &Key) -> Vec<&'static str> {
         "optimizer.nesterov" => vec!["optimizer.momentum=0.9"],
         path if path.starts_with("optimizer.groups") => vec!["optimizer.groups.x.parameters=[\"w\"]"],
         "ema.use" => vec!["ema.decay=0.9"],
+        "model.weights_names" | "model.weights_strict" => vec!["model.weights=/d/w.safetensors"],
         "loss.sample_weights" | "loss.mask" => vec!["data.targets.z={}", "loss.target=z"],
         "loss.reduction" => vec!["loss.kind=kl_div"],
         path if path.starts_with("loss.auxiliary") => company_of_further_loss(key),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::Path;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::{RUN, check_records, kind, open, open_error, payload, segment, with_segments};
@@ -13,9 +14,14 @@ use crate::journal::format::HEADER_BYTES;
 use crate::journal::repair::examine;
 use crate::journal::{OpenError, Tail, read};
 
-/// Twelve records in six segments of two.
+/// Twelve records in six segments of two; made once, and copied.
 fn good() -> tempfile::TempDir {
-    with_segments(12)
+    static GOOD: OnceLock<BTreeMap<String, Vec<u8>>> = OnceLock::new();
+    let dir = tempfile::tempdir().unwrap();
+    for (name, bytes) in GOOD.get_or_init(|| files(with_segments(12).path())) {
+        fs::write(dir.path().join(name), bytes).unwrap();
+    }
+    dir
 }
 
 fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
@@ -147,7 +153,7 @@ fn a_missing_segment_loses_those_behind_it() {
 #[test]
 fn a_segment_of_another_run_or_in_the_place_of_another_loses_those_behind_it() {
     check_repaired(|dir| _ = fs::copy(segment(dir, 5), segment(dir, 2)).unwrap(), 2, 12, 10);
-    let other = good();
+    let other = with_segments(12);
     check_repaired(|dir| _ = fs::copy(segment(other.path(), 2), segment(dir, 2)).unwrap(), 2, 12, 10);
 }
 

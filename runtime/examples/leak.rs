@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use trainer_runtime::RunId;
 use trainer_runtime::checkpoint::{EmergencyCause, Kind, Request, Snapshot, Store, TensorView};
 use trainer_runtime::disk::RealDisk;
-use trainer_runtime::memory::{Watch, WatchOptions};
+use trainer_runtime::memory::{Watch, WatchOptions, time_for_save};
 
 struct State(Vec<f32>);
 
@@ -41,7 +41,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     // As in a run, the first save says how long one takes.
     let save_s = save(1)?.seconds;
     let (tell, told) = mpsc::channel();
-    let needed = Duration::from_secs_f64(save_s * 3.0);
+    let needed = time_for_save(Duration::from_secs_f64(save_s));
     let tell = move |pressure: &_| _ = tell.send(Clone::clone(pressure));
     let _watch = Watch::start(&WatchOptions::default(), move || needed, tell)?;
     std::thread::spawn(move || leak(leak_mb_per_s));

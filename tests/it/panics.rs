@@ -51,7 +51,13 @@ fn panicking_process() {
     let plan = load(&Sources { sets, ..Sources::default() }).unwrap().plan;
     let runtime = crate::runtime_library::runtime();
     let control = Control::default();
-    let opened = Keeper::open(Path::new(&work_dir), &plan.checkpoint, control.status()).unwrap();
+    let opened = Keeper::open(
+        trainer_runtime::disk::RealDisk::shared(),
+        Path::new(&work_dir),
+        &plan.checkpoint,
+        control.status(),
+    )
+    .unwrap();
     let mut keeper = opened.keeper;
     let mut prepared = prepare(plan, &runtime, Place::Cpu, None).unwrap();
     let settings = to_toml(&prepared.plan);

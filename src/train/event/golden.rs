@@ -3,7 +3,7 @@
 //! Each line of hexadecimal digits was written after docs/formats.md, field by field, and not by this program.
 
 use super::{
-    CheckpointDropped, CheckpointDurable, EarlyStopped, Environment, EpochDone, Event, Finished,
+    CheckpointDropped, CheckpointDurable, EarlyStopped, Environment, EpochDone, Event, Finished, HistoryLost,
     InputsChanged, MemoryPressure, MicroBatchChanged, OutOfMemory, PlanChanged, Resumed, RunStarted,
     SignalReceived, StepDone, StepRefused, Stopped, WorkerDied,
 };
@@ -83,9 +83,25 @@ fn steps() -> Vec<(u16, Event, &'static str)> {
                 lr: 0.001,
                 gradient_norm: 2.5,
                 examples: 64,
+                digest: None,
             }),
             "b104000000000000 0400000000000000 1100000000000000 0000803f fca9f1d24d62503f \
              0000000000000440 4000000000000000",
+        ),
+        (
+            18,
+            Event::StepDone(StepDone {
+                step: 1300,
+                epoch: 4,
+                batch: 116,
+                loss_bits: 0x3f80_0000,
+                lr: 0.001,
+                gradient_norm: 2.5,
+                examples: 64,
+                digest: Some(0x0102_0304_0506_0708),
+            }),
+            "1405000000000000 0400000000000000 7400000000000000 0000803f fca9f1d24d62503f \
+             0000000000000440 4000000000000000 0807060504030201",
         ),
         (
             5,
@@ -158,6 +174,16 @@ fn ends() -> Vec<(u16, Event, &'static str)> {
             13,
             Event::Stopped(Stopped { reason: text("its time was over"), step: 1601 }),
             "1100000000000000 6974732074696d6520776173206f766572 4106000000000000",
+        ),
+        (
+            19,
+            Event::HistoryLost(HistoryLost {
+                run_id: text("0f"),
+                checkpoint: text("step-00001200.safetensors"),
+                step: 1200,
+            }),
+            "0200000000000000 3066 1900000000000000 737465702d30303030313230302e7361666574656e736f7273 \
+             b004000000000000",
         ),
     ]
 }

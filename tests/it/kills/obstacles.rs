@@ -113,8 +113,9 @@ fn a_full_disk_is_named_and_the_same_command_finishes_when_there_is_room() {
     for size in ["300k", "1280k", "1400k"] {
         let dir = sixty_steps(&[]);
         let Some(disk) = SmallDisk::mount(&dir, &format!("size={size}")) else { return };
-        check_stops(&dir, &mut dir.command(&[]), &["free some space", "step-000000"]);
-        check_stops(&dir, &mut dir.command(&[]), &["free some space"]);
+        let at_once = ["checkpoint.disk_full_timeout_s=0"];
+        check_stops(&dir, &mut dir.command(&at_once), &["free some space", "step-000000"]);
+        check_stops(&dir, &mut dir.command(&at_once), &["free some space"]);
         disk.change("size=10m");
         check_finishes(&dir);
     }
@@ -188,7 +189,13 @@ fn a_quota_that_is_used_up_is_named_and_the_same_command_finishes_when_there_is_
             written += usize::from(is_write);
             if is_write && written > writes { Next::Fail(libc::EDQUOT) } else { Next::GoOn }
         };
-        let ended = trace(&mut dir.command(&[]), &dir.path(), Pace::InTurn, &mut look).unwrap();
+        let ended = trace(
+            &mut dir.command(&["checkpoint.disk_full_timeout_s=0"]),
+            &dir.path(),
+            Pace::InTurn,
+            &mut look,
+        )
+        .unwrap();
         ended.check_code(STORAGE_FAILED).check_says(&["uota exceeded", dir.path().to_str().unwrap()]);
         check_image(&dir.path());
         check_finishes(&dir);

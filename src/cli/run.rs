@@ -249,7 +249,7 @@ fn start(
         counted(plan.threads as u64, "thread")
     ));
     let environment = Environment {
-        program: env!("CARGO_PKG_VERSION").to_owned(),
+        program: crate::BUILD.to_owned(),
         onnxruntime: runtime.version.clone(),
         device: chosen.place.to_string(),
         threads: plan.threads as u64,
@@ -296,7 +296,7 @@ fn start(
         keeper.record(worker_died(death))?;
     }
     if is_new {
-        begin(keeper, &prepared, environment, progress, name.map(|name| (name, &saved)))?;
+        begin(keeper, &prepared, environment, progress, recovered.newest.as_ref(), &saved)?;
     } else {
         take_up(keeper, &prepared, &changes, environment, &saved, name, progress)?;
     }

@@ -32,6 +32,10 @@ pub struct History {
     step_attempts: BTreeMap<u64, u64>,
     /// The end of the run, if it has ended and was not taken up again.
     pub finished: Option<Finished>,
+    /// The checkpoint, and its step, with which this journal begins because the one before was lost.
+    pub lost_before: Option<(String, u64)>,
+    /// Names of the checkpoints that the records say are there.
+    pub checkpoints: BTreeSet<String>,
     /// Names of the checkpoints from which the run was taken up.
     pub taken_up_from: BTreeSet<String>,
     /// How the last attempt ended, if it said so.
@@ -96,11 +100,10 @@ impl History {
             Event::Stopped(stopped) => self.last_end = Some(format!("ended because {}", stopped.reason)),
             Event::MicroBatchChanged(changed) => self.change_batching(&changed),
             Event::WorkerDied(died) => self.last_end = Some(died.cause),
-            Event::HistoryLost(_)
-            | Event::CheckpointDurable(_)
-            | Event::CheckpointDropped(_)
-            | Event::OutOfMemory(_)
-            | Event::MemoryPressure(_) => {}
+            Event::HistoryLost(lost) => self.lost_before = Some((lost.checkpoint, lost.step)),
+            Event::CheckpointDurable(durable) => _ = self.checkpoints.insert(durable.name),
+            Event::CheckpointDropped(dropped) => _ = self.checkpoints.remove(&dropped.name),
+            Event::OutOfMemory(_) | Event::MemoryPressure(_) => {}
         }
     }
 

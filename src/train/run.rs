@@ -97,6 +97,8 @@ pub fn run(prepared: &mut Prepared, saved: Saved, mut context: Context<'_>) -> R
         epoch_started: started,
     };
     training.reserve_on_disk()?;
+    // A process that died between a record and the tables left them behind.
+    training.write_history()?;
     training.run_guarded()
 }
 

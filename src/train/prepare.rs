@@ -259,6 +259,7 @@ fn announce(plan: &ModelPlan, graph: &Graph, trainable: &Trainable) {
         match reason {
             Excluded::Frozen => log::info!("`{name}` is not trained: {frozen_by}"),
             Excluded::Scalar => log::debug!("`{name}` is not trained: it is a scalar constant"),
+            Excluded::Setting => log::debug!("`{name}` is not trained: operators read it as a setting"),
             Excluded::NoPathToLoss => log::warn!("`{name}` is not trained: the loss does not depend on it"),
             Excluded::ElementType(dtype) => {
                 log::warn!("`{name}` is not trained: it is {dtype}, only float32 is trained")

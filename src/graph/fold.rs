@@ -197,7 +197,41 @@ fn infer_all(graph: &Graph, oracle: &dyn Oracle) -> Result<HashMap<String, Parti
     }
     exposed.outputs = names.iter().map(Port::inferred).collect();
     let types = oracle.infer(&exposed)?;
-    Ok(names.into_iter().zip(types).collect())
+    let mut types: HashMap<String, PartialType> = names.into_iter().zip(types).collect();
+    for name in of_unknown_rank(graph, &types, oracle)? {
+        if let Some(kind) = types.get_mut(&name) {
+            kind.dims = vec![None];
+        }
+    }
+    Ok(types)
+}
+
+/// The values that have no dimensions because not even their number is known.
+///
+/// ONNX Runtime says the same of them as of scalars. But the shape of a scalar has no elements, and that of the others has
+/// a number of elements that is not known.
+fn of_unknown_rank(
+    graph: &Graph,
+    types: &HashMap<String, PartialType>,
+    oracle: &dyn Oracle,
+) -> Result<Vec<String>, OracleError> {
+    let without_dims =
+        |name: &&String| types.get(*name).is_some_and(|kind| kind.dtype.is_some() && kind.dims.is_empty());
+    let outputs = graph.nodes.iter().flat_map(|node| node.outputs.iter());
+    let names: Vec<String> = outputs.filter(without_dims).cloned().collect();
+    if names.is_empty() {
+        return Ok(names);
+    }
+    let mut probed = graph.clone();
+    for (position, name) in names.iter().enumerate() {
+        let shape = format!("trainer/shape_of/{position}");
+        probed.nodes.push(Node::new(shape.clone(), "Shape", vec![name.clone()], vec![shape]));
+    }
+    probed.outputs =
+        (0..names.len()).map(|position| Port::inferred(format!("trainer/shape_of/{position}"))).collect();
+    let shapes = oracle.infer(&probed)?;
+    let is_unknown = |shape: &PartialType| shape.dims.first().copied().flatten() != Some(0);
+    Ok(names.into_iter().zip(shapes).filter(|(_, shape)| is_unknown(shape)).map(|(name, _)| name).collect())
 }
 
 /// Replaces every node that depends on constants and known shapes alone by its value; `false` if there was none.

@@ -9,6 +9,7 @@ pub mod prepare;
 mod model;
 mod targets;
 mod compile;
+mod fit;
 pub mod status;
 pub mod control;
 pub mod run;

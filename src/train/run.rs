@@ -1,12 +1,10 @@
 //! The loop: epochs of steps, each a transaction that is journaled when it is committed.
 
 use super::batching::{Batching, parts, take_part};
-use super::best::{Best, Direction};
+use super::best::Direction;
 use super::control::Control;
 use super::dropout::fill_mask;
-use super::early_stopping::Verdict;
-use super::evaluate::validate;
-use super::event::{EarlyStopped, EpochDone, Event, StepDone, StepRefused};
+use super::event::{Event, StepDone, StepRefused};
 use super::keeper::{KeepError, Keeper};
 use super::observe::{Observer, StepProgress};
 use super::oom::begin_batching;
@@ -28,6 +26,8 @@ use std::time::{Duration, Instant};
 use trainer_runtime::checkpoint::Kind;
 use trainer_runtime::memory::{Reserve, Watch};
 use trainer_runtime::signals::Signal;
+
+mod epoch;
 
 /// What a run needs besides what was prepared.
 pub struct Context<'a> {
@@ -82,7 +82,7 @@ pub fn run(prepared: &mut Prepared, saved: Saved, mut context: Context<'_>) -> R
     let mut training = Loop {
         whole: saved.clone(),
         in_update: false,
-        reserve: pressure::reserve(),
+        reserve: pressure::reserve(layout.bytes()),
         _watch: watch.flatten(),
         asked_save: None,
         prepared,
@@ -191,21 +191,21 @@ impl Loop<'_, '_> {
         self.saved.batch += 1;
         if outcome.is_empty() {
             // Ignored labels, a mask or weights of 0 leave nothing to learn from: no step, and no sign of divergence.
-            self.is_whole();
+            self.mark_whole();
             self.context.control.status().abandon_step();
             let (epoch, batch) = (self.saved.epoch, self.saved.batch - 1);
             log::debug!("batch {batch} of epoch {epoch} was passed over: nothing in it counts");
             return Ok(());
         }
         if !outcome.applied {
-            self.is_whole();
+            self.mark_whole();
             return self.refused(&outcome);
         }
         self.saved.step += 1;
         self.saved.refused_in_a_row = 0;
         self.saved.epoch_loss_sum += f64::from(outcome.loss) * outcome.weight;
         self.saved.epoch_loss_weight += outcome.weight;
-        self.is_whole();
+        self.mark_whole();
         self.journal_step(&outcome, examples)?;
         let progress = StepProgress {
             epoch: self.saved.epoch,
@@ -322,93 +322,11 @@ impl Loop<'_, '_> {
         Ok(())
     }
 
-    fn end_epoch(&mut self) -> Result<(), RunError> {
-        let epoch = self.saved.epoch;
-        let mut done = EpochDone {
-            epoch,
-            step: self.saved.step,
-            lr: self.saved.last_lr,
-            train_loss: self.saved.epoch_loss_sum / self.saved.epoch_loss_weight,
-            validation: self.validate()?,
-            is_best: false,
-            seconds: self.epoch_started.elapsed().as_secs_f64(),
-            attempt: self.context.attempt,
-        };
-        let (watched, direction) = (self.watched.0.as_str(), self.watched.1);
-        let Some(value) = done.value(watched) else {
-            let columns = done.validation.iter().map(|(name, _)| name.as_str()).chain(["train_loss"]);
-            let measured = columns.collect::<Vec<_>>().join(", ");
-            return Err(RunError::NotMeasured { monitor: watched.to_owned(), measured });
-        };
-        let best = Best { value, epoch, step: self.saved.step };
-        done.is_best = Best::observe(&mut self.saved.best, best, direction);
-        let is_best = done.is_best;
-        let plateau_loss = done.value("val_loss").unwrap_or(done.train_loss);
-        self.schedule.end_epoch(&mut self.saved.plateau, plateau_loss);
-        self.watch(value, direction)?;
-        self.epoch_started = Instant::now();
-        self.context.observer.epoch(&done, self.prepared.plan.train.epochs);
-        // An epoch that an earlier attempt has recorded is not recorded again.
-        if !self.context.keeper.history.epochs.contains_key(&epoch) {
-            self.context.keeper.record(Event::EpochDone(done))?;
-            self.write_history()?;
-        }
-        self.next_epoch();
-        self.is_whole();
-        let ends = self.reason_to_end().is_some();
-        if ends {
-            // In the background it might give way to a better one that waits; which checkpoint is the final one must not
-            // depend on how fast the disk is.
-            self.with_room(|run| {
-                let snapshot = run.snapshot()?;
-                run.context.keeper.save_now(Kind::Epoch, epoch, &run.saved, snapshot)?;
-                Ok(())
-            })?;
-        } else if self.policy.is_due_after_epoch(epoch, is_best) {
-            self.save(Kind::Epoch, epoch)?;
-        }
-        Ok(())
-    }
-
-    fn validate(&mut self) -> Result<Vec<(String, f64)>, RunError> {
-        self.context.control.enter(Phase::Validating);
-        let measured = validate(self.prepared);
-        self.context.control.enter(Phase::Training);
-        Ok(measured?)
-    }
-
     /// `saved` is that of the committed state.
-    fn is_whole(&mut self) {
+    fn mark_whole(&mut self) {
         self.whole.clone_from(&self.saved);
         self.in_update = false;
         self.context.control.status().set_step(self.saved.step);
-    }
-
-    fn next_epoch(&mut self) {
-        self.saved.epoch += 1;
-        self.saved.batch = 0;
-        self.saved.epoch_loss_sum = 0.0;
-        self.saved.epoch_loss_weight = 0.0;
-    }
-
-    fn watch(&mut self, value: f64, direction: Direction) -> Result<(), RunError> {
-        let Some(plan) = self.prepared.plan.train.early_stopping.clone() else { return Ok(()) };
-        let Verdict::Stop { epochs_without_improvement } =
-            self.saved.early_stopping.end_epoch(&plan, direction, value)
-        else {
-            return Ok(());
-        };
-        let line = format!(
-            "stopping early: {} did not improve for {epochs_without_improvement} epochs",
-            plan.monitor
-        );
-        self.context.observer.notice(&line);
-        let epoch = self.saved.epoch;
-        if self.context.keeper.history.stopped_early.contains(&epoch) {
-            return Ok(());
-        }
-        let event = EarlyStopped { epoch, monitor: plan.monitor, epochs_without_improvement };
-        Ok(self.context.keeper.record(Event::EarlyStopped(event))?)
     }
 }
 

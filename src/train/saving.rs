@@ -18,7 +18,10 @@ impl Loop<'_, '_> {
         for notice in self.context.keeper.take_notices() {
             self.context.observer.notice(&notice.to_string());
         }
-        collected.map(drop).map_err(|error| KeepError::from(error).into())
+        if !collected.map_err(KeepError::from)?.is_empty() {
+            self.restore_reserve();
+        }
+        Ok(())
     }
 
     /// Makes the last committed state durable because `error` is about to end the run; the error comes back.
@@ -61,6 +64,7 @@ impl Loop<'_, '_> {
         self.policy.saved(Instant::now());
         self.with_room(|run| {
             let snapshot = run.snapshot()?;
+            run.release_reserve();
             Ok(run.context.keeper.save(kind, epoch, &run.saved, snapshot)?)
         })
     }
@@ -79,6 +83,7 @@ impl Loop<'_, '_> {
             return Ok(name);
         }
         let snapshot = self.snapshot()?;
+        self.release_reserve();
         Ok(self.context.keeper.save_now(kind, self.saved.epoch, &self.saved, snapshot)?)
     }
 

@@ -227,11 +227,6 @@ pub(super) struct Pending {
 }
 
 impl Pending {
-    /// The frames in a row of whole ones.
-    pub(super) fn of(frames: &[u8]) -> Pending {
-        Pending { bytes: frames.to_vec(), dropped: 0 }
-    }
-
     pub(super) fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }

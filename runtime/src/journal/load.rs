@@ -53,7 +53,7 @@ impl Contents {
         match read {
             Ok((tail, scanned)) => {
                 self.tail = tail;
-                self.note_last(path, bytes, &scanned, known);
+                self.note_last(bytes, &scanned, known);
                 Ok(())
             }
             Err(error) => {
@@ -64,15 +64,10 @@ impl Contents {
     }
 
     /// Adds a segment that is good up to here, and only so much of it.
-    pub(super) fn add_start(
-        &mut self,
-        path: &Path,
-        bytes: &Arc<Bytes>,
-        good_bytes: usize,
-    ) -> Result<Scan, HeaderFault> {
+    pub(super) fn add_start(&mut self, bytes: &Arc<Bytes>, good_bytes: usize) -> Result<Scan, HeaderFault> {
         let known = self.records.len();
         let scanned = self.scan(bytes, good_bytes, None)?;
-        self.note_last(path, bytes, &scanned, known);
+        self.note_last(bytes, &scanned, known);
         Ok(scanned)
     }
 
@@ -85,7 +80,7 @@ impl Contents {
     }
 
     /// Notes where the journal ends, in a segment whose records are those from `known` on.
-    fn note_last(&mut self, path: &Path, bytes: &Arc<Bytes>, scan: &Scan, known: usize) {
+    fn note_last(&mut self, bytes: &Arc<Bytes>, scan: &Scan, known: usize) {
         let header = &scan.header;
         let end = scan.end();
         // A record behind the end that was promised is damage, which is refused.
@@ -103,11 +98,12 @@ impl Contents {
         let unproven = proven.map_or(HEADER_BYTES, |range| range.end)..scan.valid_bytes;
         self.run_id = Some(header.run_id);
         self.last = Some(LastSegment {
-            path: path.to_path_buf(),
             run_id: header.run_id,
             number: header.number,
             salt: header.salt,
-            valid_bytes: scan.valid_bytes as u64,
+            after: follows(header),
+            frames: Payload { segment: bytes.clone(), range: HEADER_BYTES..scan.valid_bytes },
+            is_as_born: scan.count <= u64::from(header.born_records),
             end,
             durable: Link { sequence, crc },
             unproven: Payload { segment: bytes.clone(), range: unproven },
@@ -118,11 +114,15 @@ impl Contents {
 /// Where appending goes on.
 #[derive(Debug)]
 pub(super) struct LastSegment {
-    pub(super) path: PathBuf,
     pub(super) run_id: RunId,
     pub(super) number: u64,
     pub(super) salt: u64,
-    pub(super) valid_bytes: u64,
+    /// The record that it goes on behind.
+    pub(super) after: Link,
+    /// Its frames.
+    pub(super) frames: Payload,
+    /// Whether nothing was appended to it since it got its name.
+    pub(super) is_as_born: bool,
     /// The last record.
     pub(super) end: Link,
     /// The last record that the segment says was durable.

@@ -163,7 +163,7 @@ impl Survey<'_> {
         let start = usize::try_from(damage.offset_bytes).ok()?;
         let after = self.kept.last.as_ref().map_or(Link::START, |last| last.end);
         // It was read up to there, so this is the same again, without what comes behind.
-        let scan = self.kept.add_start(&segment.path, &segment.bytes, start).ok()?;
+        let scan = self.kept.add_start(&segment.bytes, start).ok()?;
         self.last_known = self.last_known.max(damage.sequence).max(scan.promised());
         let found = search_beyond(&segment.bytes, &scan);
         self.add_part(segment, &format!("damaged-at-{start}"), start, &found);

@@ -6,9 +6,8 @@ use trainer_runtime::checkpoint::{Link, Store};
 use trainer_runtime::disk::Disk;
 use trainer_runtime::disk::simulated::SimulatedDisk;
 
-use crate::program::{
-    Ledger, Model, Outcome, Plan, Promised, announced_step, outcome, records, run, trajectory, work_dir,
-};
+use crate::ledger::{Ledger, Promised};
+use crate::program::{Model, Outcome, Plan, announced_step, outcome, records, run, trajectory, work_dir};
 
 /// A run that nothing disturbed: what every other one is held against.
 pub(crate) struct Undisturbed {

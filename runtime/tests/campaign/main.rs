@@ -14,6 +14,7 @@
 mod check;
 mod damage;
 mod faults;
+mod ledger;
 mod power_loss;
 mod program;
 mod returned;

@@ -5,12 +5,24 @@ use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, fail};
 use crate::config;
 use crate::report::progress::{Progress, duration};
-use crate::train::event::{Environment, Event, HistoryLost, InputsChanged, PlanChanged, Resumed, RunStarted};
+use crate::train::event::{
+    Environment, Event, HistoryLost, InputsChanged, PlanChanged, Resumed, RunStarted, WorkerDied,
+};
 use crate::train::keeper::{DATA_LOCK, Keeper, SETTINGS};
 use crate::train::prepare::Prepared;
 use crate::train::resume::Changes;
 use crate::train::saved::Saved;
 use trainer_runtime::checkpoint::{Checkpoint, Name};
+use trainer_runtime::supervisor::{Death, Ended};
+
+/// The death of the process before, as its supervisor tells it.
+pub(super) fn worker_died(death: Death) -> Event {
+    let (signal, exit_code) = match death.ended {
+        Ended::Signal(number) => (Some(number), None),
+        Ended::Code(code) => (None, Some(u32::from(code))),
+    };
+    Event::WorkerDied(WorkerDied { cause: death.to_string(), signal, exit_code, oom_kills: death.oom_kills })
+}
 
 /// Records the beginning of a run; `found` is a checkpoint that outlived its journal, and `saved` its state.
 pub(super) fn begin(

@@ -193,51 +193,51 @@ fn memory() -> Vec<(u16, Event, &'static str)> {
         (
             14,
             Event::OutOfMemory(OutOfMemory {
-                step: 7,
+                step: 12,
                 epoch: 2,
                 batch: 3,
-                micro_batch: 64,
-                requested_bytes: Some(4096),
-                message: text("no"),
+                micro_batch: 32,
+                requested_bytes: Some(123_456),
+                message: text("computing gradients: no"),
             }),
-            "0700000000000000 0200000000000000 0300000000000000 4000000000000000 01 0010000000000000 \
-             0200000000000000 6e6f",
+            "0c00000000000000 0200000000000000 0300000000000000 2000000000000000 01 40e2010000000000 \
+             1700000000000000 636f6d707574696e67206772616469656e74733a206e6f",
         ),
         (
             15,
             Event::MicroBatchChanged(MicroBatchChanged {
-                step: 7,
+                step: 12,
                 epoch: 2,
                 batch: 3,
-                micro_batch: 32,
-                eval_batch: 128,
-                reason: text("oom"),
+                micro_batch: 16,
+                eval_batch: 64,
+                reason: text("memory ran out"),
             }),
-            "0700000000000000 0200000000000000 0300000000000000 2000000000000000 8000000000000000 \
-             0300000000000000 6f6f6d",
+            "0c00000000000000 0200000000000000 0300000000000000 1000000000000000 4000000000000000 \
+             0e00000000000000 6d656d6f72792072616e206f7574",
         ),
         (
             16,
             Event::WorkerDied(WorkerDied {
-                cause: text("gone"),
+                cause: text("was killed by SIGKILL"),
                 signal: Some(9),
                 exit_code: None,
                 oom_kills: 1,
             }),
-            "0400000000000000 676f6e65 01 09000000 00 0100000000000000",
+            "1500000000000000 776173206b696c6c6564206279205349474b494c4c 01 09000000 00 0100000000000000",
         ),
         (
             17,
             Event::MemoryPressure(MemoryPressure {
-                step: 7,
+                step: 12,
                 scope: text("machine"),
-                used_bytes: 4096,
-                limit_bytes: 8192,
+                used_bytes: 950,
+                limit_bytes: 1000,
                 growth_bytes_per_s: 2.5,
-                reason: text("soon"),
+                reason: text("nearly all of it is used"),
             }),
-            "0700000000000000 0700000000000000 6d616368696e65 0010000000000000 0020000000000000 \
-             0000000000000440 0400000000000000 736f6f6e",
+            "0c00000000000000 0700000000000000 6d616368696e65 b603000000000000 e803000000000000 \
+             0000000000000440 1800000000000000 6e6561726c7920616c6c206f662069742069732075736564",
         ),
     ]
 }

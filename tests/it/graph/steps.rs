@@ -331,6 +331,26 @@ fn a_table_that_is_looked_up_and_multiplied_gets_both_gradients() {
     assert_eq!(given[&step.gradients[0]], Tensor::from_f32([2, 2], &expected));
 }
 
+/// The optimizing exporter gives Resize its scales as an initializer, like a weight.
+#[test]
+fn numbers_that_operators_read_as_settings_are_not_trained() {
+    let nodes = vec![
+        node("Conv", &["x", "w"], &["h"], vec![]),
+        node("Resize", &["h", "", "scales"], &["y"], vec![attribute::string("mode", "linear")]),
+    ];
+    let scales = Tensor::from_f32([4], &[1.0, 1.0, 2.0, 2.0]);
+    let model = model_of(
+        &[None, Some(1), Some(2), Some(2)],
+        &[("w", ramp(&[1, 1, 1, 1])), ("scales", scales)],
+        nodes,
+    );
+    let setup = Setup::new(model, 2, &[1, 2, 2]);
+    let trainable = setup.trainable().unwrap();
+    assert_eq!(trainable.parameters.len(), 1);
+    assert_eq!(trainable.excluded, [("scales".to_owned(), Excluded::Setting)]);
+    assert_eq!(setup.training().unwrap().predictions.1.dims, [2, 1, 4, 4]);
+}
+
 #[test]
 fn equal_models_give_equal_graphs() {
     let setup = ReferenceModel::load("cnn-dynamo");

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::{RUN, check_records, kind, open, open_error, payload, segment, with_segments};
 use crate::disk::RealDisk;
 use crate::disk::fault::FaultDisk;
-use crate::journal::format::HEADER_BYTES;
+use crate::journal::format::{HEADER_BYTES, SegmentHeader};
 use crate::journal::repair::examine;
 use crate::journal::{OpenError, Tail, read};
 
@@ -110,8 +110,20 @@ const SECOND: [usize; 2] = [HEADER_BYTES, HEADER_BYTES + 32 + 3];
 #[test]
 fn kept_segments_without_a_record_stay_as_they_are() {
     let dir = tempfile::tempdir().unwrap();
-    // Each process begins a segment, and none of these appended anything.
-    (0..3).for_each(|_| drop(open(dir.path())));
+    // As failovers before the first record leave them.
+    let mut previous_crc = 0;
+    for number in 1..=3 {
+        let header = SegmentHeader {
+            run_id: RUN,
+            number,
+            first_sequence: 1,
+            salt: number,
+            previous_crc,
+            born_records: 0,
+        };
+        fs::write(segment(dir.path(), number), header.encode()).unwrap();
+        previous_crc = header.crc();
+    }
     let kept = [1, 2].map(|number| fs::read(segment(dir.path(), number)).unwrap());
     edit(dir.path(), 3, |bytes| bytes[40] ^= 1);
     examine(&RealDisk, dir.path()).unwrap().apply(&RealDisk::shared()).unwrap();

@@ -111,6 +111,6 @@ fn recovery() {
 
 /// Whether the recovery is over, and the run goes on as the other campaign has it.
 fn is_new_checkpoint(point: &Point) -> bool {
-    let path = point.path.to_string_lossy();
-    point.call == "rename" && point.thread.starts_with("checkpoint") && path.ends_with(".safetensors")
+    let is_temporary = point.path.extension().is_some_and(|ending| ending == "tmp");
+    is_temporary && point.thread.starts_with("checkpoint")
 }

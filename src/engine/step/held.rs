@@ -1,17 +1,29 @@
-//! The committed state from outside of a step: replaced as a whole, held, examined.
+//! The committed state: replaced from a checkpoint, held for one, and looked at.
 
 use super::Engine;
 use crate::engine::error::EngineError;
 use crate::engine::optimizer::gradient_norm;
-use crate::engine::session::Place;
-use crate::engine::state::StateSet;
-use crate::engine::transfer::{copy, fill_all};
+use crate::engine::session::{Cancel, Place};
+use crate::engine::state::{Layout, StateSet};
+use crate::engine::transfer::{self, fill_all};
 use crate::engine::update_session::UpdateSession;
 use ort::memory::Allocator;
 use std::sync::Arc;
 
 impl Engine {
-    /// Replaces the state: `values` gives the contents of tensor `i` of [`Layout::tensors`](super::Layout::tensors). Where it gives none, a moving
+    /// Names and shapes of the state's tensors.
+    #[must_use]
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// A handle that cancels the run in progress.
+    #[must_use]
+    pub fn cancel(&self) -> Cancel {
+        self.cancel.clone()
+    }
+
+    /// Replaces the state: `values` gives the contents of tensor `i` of [`Layout::tensors`]. Where it gives none, a moving
     /// average starts as its parameter, and everything else as zeros.
     ///
     /// # Errors
@@ -45,11 +57,11 @@ impl Engine {
         if self.place == Place::Cpu {
             return Ok(Arc::clone(&self.current));
         }
-        let mut held = StateSet::allocate(&self.layout, &Allocator::default(), u64::MAX)?;
-        for (to, from) in held.iter_mut().zip(self.current.iter()) {
-            copy(from, to)?;
+        let mut copy = StateSet::allocate(&self.layout, &Allocator::default(), u64::MAX)?;
+        for (to, from) in copy.iter_mut().zip(self.current.iter()) {
+            transfer::copy(from, to)?;
         }
-        Ok(Arc::new(held))
+        Ok(Arc::new(copy))
     }
 
     /// Whether somebody holds the state, so that the next update needs a second set of buffers.

@@ -33,7 +33,7 @@ noticed_by() {
     for binary in "${binaries[@]}"; do
         status=0
         # From the folder of the package, as cargo runs them. A test that waits for ever has noticed, too.
-        output=$(cd runtime && TRAINER_MUTANT=$1 timeout 120 "$binary" 2>&1) || status=$?
+        output=$(cd runtime && TRAINER_MUTANT=$1 timeout 300 "$binary" 2>&1) || status=$?
         sed -n 's/^test \(.*\) \.\.\. FAILED$/\1/p' <<<"$output"
         case $status in
             0 | 101) ;;

@@ -72,7 +72,8 @@ impl Undisturbed {
         if !ledger.rejected.is_empty() {
             return Err(format!("checkpoints did not verify: {:?}", ledger.rejected));
         }
-        self.check_outcome(found).map(|()| ledger)
+        self.check_outcome(found)?;
+        self.check_tidy(found).map(|()| ledger)
     }
 
     /// A state that was loaded is the state of that step.
@@ -98,6 +99,11 @@ impl Undisturbed {
                 return Err(format!("the {name} checkpoint is another one"));
             }
         }
+        Ok(())
+    }
+
+    /// Nothing temporary is left by a run that has ended.
+    pub(crate) fn check_tidy(&self, disk: &SimulatedDisk) -> Result<(), String> {
         // Half of a segment is replaced when its number is needed, which need not come.
         let is_leftover = |name: &str| name.ends_with(".tmp") && !name.ends_with(".wal.tmp");
         let leftover = disk.files().into_iter().find(|(path, _)| path.to_str().is_some_and(is_leftover));

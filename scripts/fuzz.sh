@@ -5,7 +5,7 @@
 #   scripts/fuzz.sh                      lists the targets
 #   scripts/fuzz.sh TARGET RUNS          that many runs
 #   scripts/fuzz.sh --seconds N          every target for so long, one after the other
-#   scripts/fuzz.sh --minimise           replaces the committed corpora by the smallest inputs with the same coverage
+#   scripts/fuzz.sh --minimise           replaces the committed corpora by few small inputs with most of the coverage
 #
 # libFuzzer's flags are written out here, so that the stable toolchain does and cargo-fuzz need not be installed;
 # `cargo fuzz run TARGET` does the same.
@@ -55,14 +55,15 @@ case "${1:-}" in
 --minimise)
     build
     for target in $(targets); do
-        smallest="$(mktemp -d)"
-        "fuzz/target/$host/release/$target" -max_len="$(max_len "$target")" -verbosity=0 -merge=1 "$smallest" \
-            "fuzz/corpus/$target" "fuzz/grown/$target"
-        rm -r "fuzz/corpus/$target"
-        mv "$smallest" "fuzz/corpus/$target"
+        picked="$(mktemp -d)"
+        unpicked="$(mktemp -d)"
+        "fuzz/target/$host/release/$target" -max_len="$(max_len "$target")" -verbosity=0 -merge=1 \
+            -merge_control_file="$picked.control" "$unpicked" "fuzz/corpus/$target" "fuzz/grown/$target" 2>/dev/null
+        printf '%s: ' "$target"
+        python3 scripts/fuzz_pick.py "$picked.control" "$picked"
+        rm -r "fuzz/corpus/$target" "$unpicked" "$picked.control"
+        mv "$picked" "fuzz/corpus/$target"
         chmod 755 "fuzz/corpus/$target"
-        printf '%s: %s inputs, %s bytes\n' "$target" "$(find "fuzz/corpus/$target" -type f | wc -l)" \
-            "$(cat "fuzz/corpus/$target"/* | wc -c)"
     done
     ;;
 *)

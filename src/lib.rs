@@ -12,3 +12,6 @@ pub mod train;
 pub mod report;
 pub mod system;
 pub mod cli;
+
+/// This build: the version, and the commit where that is known. Equal bits are promised for one build.
+pub const BUILD: &str = env!("TRAINER_BUILD");

@@ -7,9 +7,10 @@ use std::process::ExitCode;
 use trainer::cli::args::{Action, Command, GlobalArgs};
 use trainer::cli::exit::Exit;
 use trainer::cli::failure::{Failure, fail};
-use trainer::cli::{config, doctor, repair, run, setup};
+use trainer::cli::{config, doctor, repair, run, setup, supervise};
 use trainer::engine::library::{Host, announce};
 use trainer_runtime::signals::Signals;
+use trainer_runtime::supervisor::follow_supervisor;
 
 fn main() -> ExitCode {
     let command = Command::parse();
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
 fn dispatch(command: &Command) -> Result<Exit, Failure> {
     let global = &command.global;
     match &command.action {
+        Action::Run(args) if args.supervise && follow_supervisor().is_none() => supervise::supervise(args),
         Action::Run(args) => {
             // Before any thread is started, so that all of them leave the signals to this one.
             let signals = Signals::install().map_err(fail(Exit::Failure))?;

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::disk::{Disk, DiskError, Operation, remove_if_present};
+use crate::mutant;
 
 /// Replaces the contents of a small file, durably: when this returns, a power loss leaves the new contents, and at
 /// every instant before that the name has either the old contents or the new.
@@ -20,7 +21,10 @@ pub fn write(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> Result<(), DiskError
     let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
     let mut temporary_name = name.to_os_string();
     temporary_name.push(".tmp");
-    let temporary = dir.join(temporary_name);
+    let mut temporary = dir.join(temporary_name);
+    if mutant::is("small-file-no-temporary-name") {
+        temporary = path.to_path_buf();
+    }
     remove_if_present(disk, &temporary)?;
     let written = write_new(disk, &temporary, bytes).and_then(|()| disk.rename(&temporary, path));
     if let Err(error) = written {
@@ -28,13 +32,13 @@ pub fn write(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> Result<(), DiskError
         let _ = disk.remove(&temporary);
         return Err(error);
     }
-    disk.sync_dir(dir)
+    mutant::unless("small-file-sync-dir", || disk.sync_dir(dir))
 }
 
 fn write_new(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> Result<(), DiskError> {
     let file = disk.create_new(path)?;
     file.write_all(bytes)?;
-    file.sync_data()
+    mutant::unless("small-file-sync", || file.sync_data())
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 //! * [`lock`]: one process at a time in a work directory.
 //! * [`signals`]: stop and save requests from outside.
 //! * [`memory`]: memory that is about to run out, said in time.
+//! * [`supervisor`]: a small parent that starts a program again when it died.
 //! * [`journal`]: what happened, as an append-only sequence of records.
 //! * [`checkpoint`]: the tensors, as safetensors files that are complete and verified or not there at all.
 //! * [`keeper`]: both together, in the order that makes them trustworthy; most programs need no other.
@@ -86,7 +87,9 @@ pub mod journal;
 pub mod keeper;
 pub mod lock;
 pub mod memory;
+mod mutant;
 mod run_id;
 pub mod signals;
+pub mod supervisor;
 
 pub use run_id::{ParseRunIdError, RunId};

@@ -21,7 +21,7 @@ Exit codes:
   4      settings, data or results differ from those of the run
   5      no checkpoint or journal that verifies
   6      training diverged
-  7      out of memory
+  7      out of memory, even one example at a time
   74     storage failed
   75     stopped on its own; run again to go on
   128+N  stopped by signal N, with the state saved")]
@@ -92,6 +92,13 @@ pub struct RunArgs {
     /// Go on although this differs from what the run had
     #[arg(long, value_name = "WHAT", value_enum, value_delimiter = ',')]
     pub allow_changed: Vec<Change>,
+    /// Watch over the run from a small parent process, which starts it again when it dies: after a kill for want of
+    /// memory with half the micro-batch, after a crash with pauses
+    #[arg(long)]
+    pub supervise: bool,
+    /// Deaths in a row without progress after which the supervisor starts the run again
+    #[arg(long, value_name = "N", default_value_t = 5, requires = "supervise")]
+    pub max_restarts: u32,
     /// Settings.
     #[command(flatten)]
     pub settings: SettingsArgs,

@@ -49,6 +49,27 @@ impl Exit {
     }
 }
 
+impl Exit {
+    /// The end that a process's exit code tells of; a code that this program never returns is a failure.
+    #[must_use]
+    pub fn from_code(code: u8) -> Self {
+        const PLAIN: [Exit; 10] = [
+            Exit::Finished,
+            Exit::Failure,
+            Exit::Usage,
+            Exit::Locked,
+            Exit::Changed,
+            Exit::Damaged,
+            Exit::Diverged,
+            Exit::OutOfMemory,
+            Exit::StorageFailed,
+            Exit::Stopped,
+        ];
+        let plain = PLAIN.into_iter().find(|exit| exit.code() == code);
+        plain.unwrap_or(if code >= 128 { Self::Signal(code - 128) } else { Self::Failure })
+    }
+}
+
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(exit.code())
@@ -82,5 +103,7 @@ mod tests {
         ];
         let codes: std::collections::BTreeSet<u8> = ends.iter().map(|end| end.code()).collect();
         assert_eq!(codes.len(), ends.len());
+        assert!(ends.into_iter().all(|end| Exit::from_code(end.code()) == end));
+        assert_eq!((Exit::from_code(143), Exit::from_code(99)), (Exit::Signal(15), Exit::Failure));
     }
 }

@@ -7,6 +7,7 @@ pub mod args;
 pub mod exit;
 pub mod failure;
 pub mod run;
+pub mod supervise;
 pub mod config;
 pub mod setup;
 pub mod doctor;

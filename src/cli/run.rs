@@ -10,10 +10,10 @@ use crate::engine::library::{Host, Request, Runtime, Threads, Want, load, locate
 use crate::report::progress::{Progress, Verbosity};
 use crate::train::batching::Batching;
 use crate::train::control::Control;
-use crate::train::event::{Environment, EpochDone, Event, Finished, StepDone, Stopped};
-use crate::train::export::{self, export};
+use crate::train::event::{Environment, Event, StepDone, Stopped};
+use crate::train::export;
 use crate::train::keeper::{KeepError, Keeper, SETTINGS};
-use crate::train::outcome::{Ending, RunError};
+use crate::train::outcome::RunError;
 use crate::train::prepare::{Prepared, prepare};
 use crate::train::resume::{
     Changes, ResumeError, changed_data, changed_environment, changed_model, changed_settings, decode_saved,
@@ -23,22 +23,24 @@ use crate::train::run::{Context, run as train};
 use crate::train::saved::Saved;
 use crate::train::status::{Phase, SaveTime};
 use std::collections::BTreeMap;
-use std::io::Write as _;
-use std::path::Path;
 use std::time::Instant;
+use trainer_runtime::disk::RealDisk;
 use trainer_runtime::journal;
 use trainer_runtime::keeper::{OpenError, RecoverError};
 use trainer_runtime::lock::{LockError, WorkDirLock};
-use trainer_runtime::signals::{Signal, Signals};
+use trainer_runtime::signals::Signals;
+use trainer_runtime::supervisor::{Death, follow_supervisor};
 
 mod confusion;
+mod finish;
 mod interrupt;
 mod portions;
 mod record;
 
+use finish::{finish, print_result};
 use interrupt::{answer_signals, answer_status, estimate_save, slow_save};
 use portions::{Before, portions};
-use record::{begin, take_up};
+use record::{begin, take_up, worker_died};
 
 /// Why a run finished, in its journal and on the screen.
 const ALL_EPOCHS: &str = "all epochs done";
@@ -53,6 +55,10 @@ pub fn run(args: &RunArgs, global: &GlobalArgs, signals: &Signals) -> Result<Exi
     let verbosity = if global.quiet { Verbosity::Quiet } else { Verbosity::Normal };
     let mut progress = Progress::new(verbosity);
     let control = Control::new(Some(signals.clone()));
+    let supervised = follow_supervisor();
+    if let Some(supervised) = &supervised {
+        signals.have_supervisor(supervised.pid);
+    }
     answer_status(&control, &progress);
     // Settings that are wrong leave no trace: they are read before anything is made.
     load_settings(args)?;
@@ -68,10 +74,11 @@ pub fn run(args: &RunArgs, global: &GlobalArgs, signals: &Signals) -> Result<Exi
         progress.line(&format!("note: {notice}"));
     }
     let plan = loaded.plan;
+    let before = supervised.and_then(|supervised| supervised.before);
     control.follow(&plan.stop);
     control.enter(Phase::Recovering);
-    let opened =
-        Keeper::open(&args.work_dir, &plan.checkpoint, control.status()).map_err(|error| match error {
+    let opened = Keeper::open(RealDisk::shared(), &args.work_dir, &plan.checkpoint, control.status())
+        .map_err(|error| match error {
             KeepError::Open(OpenError::Journal(error)) if error.is_damage() => {
                 let remedy = repair::command(&args.work_dir);
                 Failure::new(Exit::Damaged, format!("{error}; `{remedy}` does that"))
@@ -102,7 +109,7 @@ pub fn run(args: &RunArgs, global: &GlobalArgs, signals: &Signals) -> Result<Exi
         return Ok(Exit::Finished);
     }
     let Attempt { mut prepared, saved, recorded, batchings, batching_reason } =
-        start(args, global, plan, &mut keeper, settings, &control, &mut progress)?;
+        start(args, global, plan, &mut keeper, settings, &control, before, &mut progress)?;
     let announced = Instant::now();
     if let Some(warning) = estimate_save(&control, &prepared, keeper.work_dir()) {
         progress.line(&warning);
@@ -137,6 +144,7 @@ fn record_error(keeper: &mut Keeper, error: RunError) -> RunError {
         RunError::NotReproduced { .. } => "a step could not be reproduced",
         // Storage is what failed, so nothing is written to it.
         RunError::Keep(_) => return error,
+        RunError::DiskFull { .. } => "the disk was full",
         _ => "of an error",
     };
     let step = keeper.last_durable().map_or(0, |name| name.step);
@@ -147,7 +155,7 @@ fn record_error(keeper: &mut Keeper, error: RunError) -> RunError {
     error
 }
 
-fn load_settings(args: &RunArgs) -> Result<config::Loaded, Failure> {
+pub(super) fn load_settings(args: &RunArgs) -> Result<config::Loaded, Failure> {
     let recorded = args.work_dir.join(SETTINGS);
     let recorded = recorded.is_file().then_some(recorded);
     config::load(&args.settings.sources(recorded.as_deref())).map_err(fail(Exit::Usage))
@@ -215,6 +223,7 @@ fn start(
     keeper: &mut Keeper,
     settings: Vec<config::Difference>,
     control: &Control,
+    before: Option<Death>,
     progress: &mut Progress,
 ) -> Result<Attempt, Failure> {
     let recovered = newest_checkpoint(keeper).map_err(|error| match error {
@@ -226,8 +235,8 @@ fn start(
     if let Some((name, checkpoint)) = &recovered.newest {
         saved = decode_saved(*name, checkpoint).map_err(fail(Exit::Changed))?;
     }
-    let portions =
-        portions(&keeper.history, &settings, &plan, (saved.epoch, saved.batch), Before::Otherwise)?;
+    let place = (saved.epoch, saved.batch);
+    let portions = portions(&keeper.history, &settings, &plan, place, Before::of(before))?;
     control.enter(Phase::LoadingLibrary);
     let host = Host::of_this_process();
     let runtime = load_library(global, &plan, &host)?;
@@ -240,7 +249,7 @@ fn start(
         counted(plan.threads as u64, "thread")
     ));
     let environment = Environment {
-        program: env!("CARGO_PKG_VERSION").to_owned(),
+        program: crate::BUILD.to_owned(),
         onnxruntime: runtime.version.clone(),
         device: chosen.place.to_string(),
         threads: plan.threads as u64,
@@ -283,8 +292,11 @@ fn start(
         let passed_over = keeper.take_up(name, recovered.rejected, saved.best)?;
         passed_over.iter().for_each(|passed_over| progress.line(&passed_over.to_string()));
     }
+    if let Some(death) = before.filter(|_| !is_new) {
+        keeper.record(worker_died(death))?;
+    }
     if is_new {
-        begin(keeper, &prepared, environment, progress, name.map(|name| (name, &saved)))?;
+        begin(keeper, &prepared, environment, progress, recovered.newest.as_ref(), &saved)?;
     } else {
         take_up(keeper, &prepared, &changes, environment, &saved, name, progress)?;
     }
@@ -338,76 +350,4 @@ fn refuse_changes(changes: &Changes, args: &RunArgs) -> Result<(), Failure> {
             remedy.join(",")
         ),
     ))
-}
-
-fn finish(
-    ending: &Ending,
-    prepared: &mut Prepared,
-    keeper: &mut Keeper,
-    progress: &Progress,
-    since: Instant,
-) -> Result<Exit, Failure> {
-    let step = keeper.last_durable().map_or(0, |name| name.step);
-    let reason = match ending {
-        Ending::Signal(signal) => {
-            if *signal == Signal::User1 {
-                // On its own it does not say that the process ended.
-                keeper.record(Event::Stopped(Stopped {
-                    reason: "SIGUSR1 asked it to stop".to_owned(),
-                    step,
-                }))?;
-            }
-            keeper.sync()?;
-            progress.line(&format!("Saved step {step}. Run the same command again to go on."));
-            return Ok(Exit::Signal(u8::try_from(signal.number()).unwrap_or(u8::MAX)));
-        }
-        Ending::TimeIsOver => {
-            keeper.record(Event::Stopped(Stopped { reason: "its time was over".to_owned(), step }))?;
-            keeper.sync()?;
-            progress
-                .info(&format!("the time is over: saved step {step}. Run the same command again to go on."));
-            return Ok(Exit::Stopped);
-        }
-        Ending::Complete if prepared.plan.train.max_steps.is_some_and(|most| step >= most) => ALL_STEPS,
-        Ending::Complete => ALL_EPOCHS,
-        Ending::StoppedEarly => STOPPED_EARLY,
-    };
-    let path = keeper.work_dir().join(export::FILE_NAME);
-    let state = prepared.engine.snapshot().map_err(fail(Exit::Failure))?;
-    export(prepared, &state, &**keeper.disk(), &path).map_err(fail(Exit::StorageFailed))?;
-    keeper.link_final()?;
-    confusion::write(prepared, keeper, progress)?;
-    let epoch = completed(keeper, step).map(|epoch| epoch.epoch).max().unwrap_or(0);
-    keeper.record(Event::Finished(Finished { step, epoch, reason: reason.to_owned() }))?;
-    keeper.sync()?;
-    print_result(&summary(keeper, step, &path, since));
-    Ok(Exit::Finished)
-}
-
-/// Writes the result to stdout. A reader that has gone away is no failure: the run is complete.
-fn print_result(text: &str) {
-    if let Err(error) = writeln!(std::io::stdout(), "{text}") {
-        log::debug!("the result could not be printed: {error}");
-    }
-}
-
-/// The epochs that are part of the state after `step`: an earlier attempt may have got further than what was saved.
-fn completed(keeper: &Keeper, step: u64) -> impl Iterator<Item = &EpochDone> {
-    keeper.history.epochs.values().filter(move |epoch| epoch.step <= step)
-}
-
-/// The result, for stdout.
-fn summary(keeper: &Keeper, step: u64, model: &Path, since: Instant) -> String {
-    let count = completed(keeper, step).count() as u64;
-    let mut text = format!("finished: {}, {}", counted(count, "epoch"), counted(step, "step"));
-    if let Some(last) = completed(keeper, step).last() {
-        text += &format!("; train_loss {:.4}", last.train_loss);
-        for (name, value) in &last.validation {
-            text += &format!(", {name} {value:.4}");
-        }
-    }
-    if let Some(best) = completed(keeper, step).filter(|epoch| epoch.is_best).last() {
-        text += &format!("; best epoch {}", best.epoch);
-    }
-    text + &format!("\n{:.1} s of training; model: {}", since.elapsed().as_secs_f64(), model.display())
 }

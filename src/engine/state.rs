@@ -87,6 +87,14 @@ impl Layout {
     }
 }
 
+impl Layout {
+    /// The size of a state.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.tensors().map(|(_, dims)| dims.iter().product::<usize>()).sum::<usize>() * size_of::<f32>()
+    }
+}
+
 impl StateSet {
     /// A set with unspecified contents.
     pub(super) fn allocate(layout: &Layout, allocator: &Allocator, id: u64) -> Result<Self, EngineError> {

@@ -4,8 +4,6 @@
 //! [`Engine::commit`] applies the optimizer and can not fail on the CPU. It works in place, unless somebody holds the
 //! state (a checkpoint being written): then it writes into a spare set, and what is held stays as it was.
 
-mod committed;
-
 use super::compiled::{Compiled, Shared};
 use super::error::EngineError;
 use super::host_update::{add_into, pool, update};
@@ -23,6 +21,8 @@ use crate::graph::step::{MaskFeed, StepGraph, Trainable};
 use ort::memory::Allocator;
 use ort::value::Tensor as OrtTensor;
 use std::sync::Arc;
+
+mod held;
 
 /// The state of a training and the sessions that change it.
 #[derive(Debug)]
@@ -132,24 +132,20 @@ impl Engine {
         })
     }
 
-    /// Names and shapes of the state's tensors.
-    #[must_use]
-    pub fn layout(&self) -> &Layout {
-        &self.layout
-    }
-
-    /// A handle that cancels the run in progress.
-    #[must_use]
-    pub fn cancel(&self) -> Cancel {
-        self.cancel.clone()
-    }
-
     /// Frees all sessions with their arenas, before others are compiled.
     pub fn release_sessions(&mut self) {
         self.training.clear();
         self.evaluation.clear();
         // Until a batch has several parts again, nobody needs their sums.
         self.accumulated = None;
+    }
+
+    /// A digest of the bytes of all parameters, in the order of [`Layout::parameters`]: XXH3 with 64 bits.
+    ///
+    /// # Errors
+    /// If the parameters live on a device and can not be copied from it.
+    pub fn parameter_digest(&self) -> Result<u64, EngineError> {
+        super::digest::digest(&self.current.parameters)
     }
 
     /// Compiles the training graph for one batch size.

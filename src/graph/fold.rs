@@ -1,14 +1,20 @@
 //! From the model's graph to one in which every shape is a known number.
 //!
 //! The free dimensions are fixed, ONNX Runtime infers the shapes of all values, and whatever depends only on constants
-//! and on known shapes is computed once, by ONNX Runtime too. That is repeated until nothing changes, because a folded
-//! shape makes further shapes known.
+//! and on known shapes is computed once, by ONNX Runtime too; branches that are decided are taken, and lists of tensors
+//! written out. That is repeated until nothing changes, because a folded shape makes further shapes known.
 
 use super::emit::Emit;
 use super::model::{Graph, Node, Port, attribute};
 use super::tensor::{Dtype, Tensor, ValueType};
 use std::collections::{HashMap, HashSet};
 use thiserror::Error;
+
+mod branch;
+mod sequence;
+
+use branch::take_known_branches;
+use sequence::write_out_lists;
 
 /// What has to be asked of ONNX Runtime while a graph is built.
 pub trait Oracle {
@@ -111,8 +117,14 @@ pub fn lower(graph: &Graph, variables: &HashSet<&str>, oracle: &dyn Oracle) -> R
         .inputs
         .extend(moved.iter().map(|(name, tensor)| Port::fixed(name.clone(), tensor.dtype(), tensor.dims())));
     let mut types = infer_all(&graph, oracle)?;
-    resolve_cast_like(&mut graph, &types);
-    while fold_once(&mut graph, &types, oracle)? {
+    loop {
+        resolve_cast_like(&mut graph, &types);
+        let folded = fold_once(&mut graph, &types, oracle)?;
+        let branched = take_known_branches(&mut graph);
+        let written = write_out_lists(&mut graph, &types);
+        if !(folded || branched || written) {
+            break;
+        }
         types = infer_all(&graph, oracle)?;
     }
     let mut emit = Emit::new(graph.opset, graph.other_opsets.clone());
@@ -185,7 +197,41 @@ fn infer_all(graph: &Graph, oracle: &dyn Oracle) -> Result<HashMap<String, Parti
     }
     exposed.outputs = names.iter().map(Port::inferred).collect();
     let types = oracle.infer(&exposed)?;
-    Ok(names.into_iter().zip(types).collect())
+    let mut types: HashMap<String, PartialType> = names.into_iter().zip(types).collect();
+    for name in of_unknown_rank(graph, &types, oracle)? {
+        if let Some(kind) = types.get_mut(&name) {
+            kind.dims = vec![None];
+        }
+    }
+    Ok(types)
+}
+
+/// The values that have no dimensions because not even their number is known.
+///
+/// ONNX Runtime says the same of them as of scalars. But the shape of a scalar has no elements, and that of the others has
+/// a number of elements that is not known.
+fn of_unknown_rank(
+    graph: &Graph,
+    types: &HashMap<String, PartialType>,
+    oracle: &dyn Oracle,
+) -> Result<Vec<String>, OracleError> {
+    let without_dims =
+        |name: &&String| types.get(*name).is_some_and(|kind| kind.dtype.is_some() && kind.dims.is_empty());
+    let outputs = graph.nodes.iter().flat_map(|node| node.outputs.iter());
+    let names: Vec<String> = outputs.filter(without_dims).cloned().collect();
+    if names.is_empty() {
+        return Ok(names);
+    }
+    let mut probed = graph.clone();
+    for (position, name) in names.iter().enumerate() {
+        let shape = format!("trainer/shape_of/{position}");
+        probed.nodes.push(Node::new(shape.clone(), "Shape", vec![name.clone()], vec![shape]));
+    }
+    probed.outputs =
+        (0..names.len()).map(|position| Port::inferred(format!("trainer/shape_of/{position}"))).collect();
+    let shapes = oracle.infer(&probed)?;
+    let is_unknown = |shape: &PartialType| shape.dims.first().copied().flatten() != Some(0);
+    Ok(names.into_iter().zip(shapes).filter(|(_, shape)| is_unknown(shape)).map(|(name, _)| name).collect())
 }
 
 /// Replaces every node that depends on constants and known shapes alone by its value; `false` if there was none.
@@ -244,8 +290,9 @@ fn shape_of(node: &Node, known_type: impl Fn(&String) -> Option<ValueType>) -> O
 }
 
 fn is_foldable(node: &Node, constants: &HashSet<String>) -> bool {
-    let known = |name: &String| name.is_empty() || constants.contains(name);
-    !node.has_subgraph() && !RANDOM.contains(&node.op.as_str()) && node.inputs.iter().all(known)
+    let is_random = RANDOM.contains(&node.op.as_str()) || node.inner_ops().any(|op| RANDOM.contains(&op));
+    let is_list = node.op.starts_with("Sequence") || node.op == "SplitToSequence";
+    !is_random && !is_list && node.reads().all(|name| constants.contains(name))
 }
 
 /// Runs `computed` and gives the values that the rest of the graph reads.
@@ -265,8 +312,9 @@ fn evaluate(
     if wanted.is_empty() {
         return Ok(Vec::new());
     }
-    let inputs: HashSet<&String> = computed.iter().flat_map(|node| node.inputs.iter()).collect();
-    let initializers = graph.initializers.iter().filter(|(name, _)| inputs.contains(name)).cloned().collect();
+    let inputs: HashSet<&str> = computed.iter().flat_map(Node::reads).collect();
+    let initializers = graph.initializers.iter();
+    let initializers = initializers.filter(|(name, _)| inputs.contains(name.as_str())).cloned().collect();
     let part = Graph {
         inputs: Vec::new(),
         outputs: wanted.iter().map(Port::inferred).collect(),

@@ -7,6 +7,7 @@
 pub mod proto;
 pub mod tensor;
 pub mod model;
+mod rename;
 pub mod read;
 pub mod write;
 pub mod fold;

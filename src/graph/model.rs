@@ -3,6 +3,7 @@
 use super::proto::{AttributeProto, GraphProto, attribute_type};
 use super::tensor::{Dtype, Tensor};
 use bytes::Bytes;
+use std::collections::HashSet;
 
 /// A graph of nodes over named values.
 ///
@@ -124,24 +125,26 @@ impl Node {
         std::str::from_utf8(&self.attribute(name, attribute_type::STRING)?.s).ok()
     }
 
-    /// Whether the node carries a graph of its own, as `If`, `Loop` and `Scan` do.
-    #[must_use]
-    pub fn has_subgraph(&self) -> bool {
-        self.attributes
-            .iter()
-            .any(|a| a.r#type == attribute_type::GRAPH || a.r#type == attribute_type::GRAPHS)
-    }
-
-    /// All values that the node reads: its inputs, and what graphs of its own take from the surrounding one.
-    ///
-    /// Values inside those graphs are among them; ONNX does not let them share a name with a value outside.
+    /// All values of the surrounding graph that the node reads: its inputs, and what graphs of its own take from there.
     pub fn reads(&self) -> impl Iterator<Item = &str> {
         let mut captured = Vec::new();
-        for graph in self.attributes.iter().flat_map(|attribute| attribute.g.iter().chain(&attribute.graphs))
-        {
-            collect_reads(graph, &mut captured);
+        for graph in self.inner_graphs() {
+            collect_captured(graph, &HashSet::new(), &mut captured);
         }
         self.inputs.iter().map(String::as_str).chain(captured).filter(|name| !name.is_empty())
+    }
+
+    fn inner_graphs(&self) -> impl Iterator<Item = &GraphProto> {
+        self.attributes.iter().flat_map(|attribute| attribute.g.iter().chain(&attribute.graphs))
+    }
+
+    /// The operators in graphs of its own.
+    pub fn inner_ops(&self) -> impl Iterator<Item = &str> {
+        let mut ops = Vec::new();
+        for graph in self.inner_graphs() {
+            collect_ops(graph, &mut ops);
+        }
+        ops.into_iter()
     }
 
     /// `op`, or `domain.op` outside the standard domain.
@@ -151,15 +154,32 @@ impl Node {
     }
 }
 
+/// Names that `graph` reads and neither it nor a graph around it, up to the node, defines.
+///
 /// The depth of the recursion is bounded: protobuf messages are decoded to a fixed depth only.
-fn collect_reads<'a>(graph: &'a GraphProto, names: &mut Vec<&'a str>) {
-    names.extend(graph.output.iter().map(|output| output.name.as_str()));
-    for node in &graph.node {
-        names.extend(node.input.iter().map(String::as_str));
-        for inner in node.attribute.iter().flat_map(|attribute| attribute.g.iter().chain(&attribute.graphs)) {
-            collect_reads(inner, names);
-        }
+fn collect_captured<'a>(graph: &'a GraphProto, outer: &HashSet<&'a str>, names: &mut Vec<&'a str>) {
+    let mut defined = outer.clone();
+    defined.extend(graph.input.iter().map(|input| input.name.as_str()));
+    defined.extend(graph.initializer.iter().map(|tensor| tensor.name.as_str()));
+    defined.extend(graph.node.iter().flat_map(|node| node.output.iter().map(String::as_str)));
+    let inputs = graph.node.iter().flat_map(|node| node.input.iter().map(String::as_str));
+    let read = inputs.chain(graph.output.iter().map(|output| output.name.as_str()));
+    names.extend(read.filter(|name| !defined.contains(name)));
+    for inner in inner_graphs(graph) {
+        collect_captured(inner, &defined, names);
     }
+}
+
+fn collect_ops<'a>(graph: &'a GraphProto, ops: &mut Vec<&'a str>) {
+    ops.extend(graph.node.iter().map(|node| node.op_type.as_str()));
+    for inner in inner_graphs(graph) {
+        collect_ops(inner, ops);
+    }
+}
+
+fn inner_graphs(graph: &GraphProto) -> impl Iterator<Item = &GraphProto> {
+    let attributes = graph.node.iter().flat_map(|node| node.attribute.iter());
+    attributes.flat_map(|attribute| attribute.g.iter().chain(&attribute.graphs))
 }
 
 /// Makers of attributes.

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 mod error;
 mod external;
+mod functions;
 
 pub use error::ReadError;
 use external::EXTERNAL;
@@ -38,18 +39,14 @@ pub fn read_file(path: &Path) -> Result<Graph, ReadError> {
 /// As [`read_file`].
 pub fn read_bytes(path: &Path, bytes: Bytes) -> Result<Graph, ReadError> {
     let reader = Reader { path, files: RefCell::default() };
-    let model = ModelProto::decode(bytes).map_err(|error| reader.not_onnx(error.to_string()))?;
+    let mut model = ModelProto::decode(bytes).map_err(|error| reader.not_onnx(error.to_string()))?;
+    functions::inline(&mut model, &reader)?;
     let opset_of =
         |domain: &str| model.opset_import.iter().find(|set| set.domain == domain).map(|set| set.version);
     let proto = model.graph.as_ref().ok_or_else(|| reader.not_onnx("it holds no graph".to_owned()))?;
     let opset = opset_of("").or_else(|| opset_of("ai.onnx")).unwrap_or(0);
     if opset < MIN_OPSET {
         return Err(ReadError::Opset { path: path.to_owned(), found: opset });
-    }
-    if let Some(function) = model.functions.first() {
-        let what = format!("the model-local function `{}`", function.name);
-        let remedy = "export again with functions inlined (`onnx.inliner.inline_local_functions`)".to_owned();
-        return Err(ReadError::Unsupported { path: path.to_owned(), what, remedy });
     }
     let other_opsets =
         model.opset_import.iter().filter(|set| !set.domain.is_empty() && set.domain != "ai.onnx");
@@ -233,7 +230,8 @@ fn typed_data(proto: &TensorProto, dtype: Dtype) -> Vec<u8> {
     }
 }
 
-fn plain_node(node: &NodeProto, position: usize) -> Node {
+/// The node as this program holds it; without a name of its own it is called after operator and position.
+pub(super) fn plain_node(node: &NodeProto, position: usize) -> Node {
     let name = if node.name.is_empty() { format!("{}_{position}", node.op_type) } else { node.name.clone() };
     let domain = if node.domain == "ai.onnx" { String::new() } else { node.domain.clone() };
     Node {
@@ -247,7 +245,7 @@ fn plain_node(node: &NodeProto, position: usize) -> Node {
 }
 
 /// Gives later nodes with a name that is taken a number, as `name#2`.
-fn make_names_unique(nodes: &mut [Node]) {
+pub(super) fn make_names_unique(nodes: &mut [Node]) {
     let mut taken: HashSet<String> = HashSet::new();
     let mut numbers: HashMap<String, usize> = HashMap::new();
     for node in nodes {

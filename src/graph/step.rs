@@ -142,6 +142,8 @@ pub struct StepGraph {
     /// Output holding the gradient of the loss sum, per parameter, in the order of [`Trainable::parameters`]; empty in an
     /// evaluation graph.
     pub gradients: Vec<String>,
+    /// Parameters that the loss depends on, but only through operators without a gradient, such as rounding; theirs is 0.
+    pub without_gradient: Vec<String>,
     /// Outputs holding the updated states, in the order of [`Trainable::states`]; empty in an evaluation graph.
     pub states: Vec<String>,
     /// Output holding the predictions that loss and metrics read, and their type.
@@ -177,10 +179,14 @@ pub fn training(spec: &StepSpec<'_>, oracle: &dyn Oracle) -> Result<StepGraph, S
     let predictions = emit.name_output(output, PREDICTIONS);
     outputs.push(predictions);
     let mut gradient_names = Vec::with_capacity(parameters.len());
+    let mut without_gradient = Vec::new();
     for (parameter, gradient) in parameters.iter().zip(gradients) {
         let name = format!("trainer/gradient_of/{}", emit.name(*parameter));
         // A parameter whose influence is cut by a piecewise constant operator has gradient zero, as in PyTorch.
-        let gradient = gradient.unwrap_or_else(|| emit.zeros_like(*parameter));
+        let gradient = gradient.unwrap_or_else(|| {
+            without_gradient.push(emit.name(*parameter).to_owned());
+            emit.zeros_like(*parameter)
+        });
         outputs.push(emit.name_output(gradient, &name));
         gradient_names.push(name);
     }
@@ -206,6 +212,7 @@ pub fn training(spec: &StepSpec<'_>, oracle: &dyn Oracle) -> Result<StepGraph, S
         masks: keep_present(masks, &graph, |mask| &mask.input),
         feeds: keep_present(started.feeds, &graph, |feed| &feed.input),
         gradients: gradient_names,
+        without_gradient,
         states: state_names,
         predictions: (PREDICTIONS.to_owned(), kind),
         target,
@@ -235,6 +242,7 @@ pub fn evaluation(spec: &StepSpec<'_>, oracle: &dyn Oracle) -> Result<StepGraph,
         masks: Vec::new(),
         feeds: keep_present(started.feeds, &graph, |feed| &feed.input),
         gradients: Vec::new(),
+        without_gradient: Vec::new(),
         states: Vec::new(),
         predictions: (PREDICTIONS.to_owned(), kind),
         target,

@@ -74,6 +74,11 @@ impl Recipe {
         for size in part_sizes(&sampler.plan, micro_batch) {
             let built = step::training(&self.spec(source, size), &oracle)?;
             check_output(source, &built)?;
+            for name in built.without_gradient.iter().filter(|_| wanted.is_none()) {
+                log::warn!(
+                    "`{name}` will not change: only operators without a gradient lead from it to the loss"
+                );
+            }
             wanted = Some(Wanted { feeds: data_feeds(&built), classes: built.classes.clone() });
             engine.add_training(built, size)?;
         }

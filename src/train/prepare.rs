@@ -4,7 +4,7 @@
 use super::batching::{Batching, Portion, candidates};
 use super::compile::{Recipe, Source, Wanted};
 use super::{model, targets};
-use crate::config::{ModelPlan, OnOom, Plan};
+use crate::config::{MicroBatch, ModelPlan, OnOom, Plan};
 use crate::data::{
     BatchPlan, BatchPlanError, BindError, CheckError, DataLock, Dataset, Feed, Loader, OpenError, Role,
     Sampler,
@@ -183,7 +183,8 @@ pub fn prepare(
     let is_mask = |feed: &Feed| {
         feed.role == Role::Target && plan.loss.mask.as_ref().is_some_and(|mask| *mask == feed.name)
     };
-    Ok(Prepared {
+    let is_to_be_found = recorded.is_none() && plan.train.micro_batch == MicroBatch::Auto;
+    let mut prepared = Prepared {
         mask_position: feeds.feeds.iter().position(is_mask),
         target_position: feeds.feeds.iter().position(is_target),
         model_crc32: crc32fast::hash(&to_bytes(&graph)),
@@ -197,7 +198,11 @@ pub fn prepare(
         trainable,
         graph,
         plan,
-    })
+    };
+    if is_to_be_found {
+        prepared.fit_micro_batch()?;
+    }
+    Ok(prepared)
 }
 
 /// Compiles everything in the portions wanted, or in smaller ones where memory runs out.
@@ -254,6 +259,7 @@ fn announce(plan: &ModelPlan, graph: &Graph, trainable: &Trainable) {
         match reason {
             Excluded::Frozen => log::info!("`{name}` is not trained: {frozen_by}"),
             Excluded::Scalar => log::debug!("`{name}` is not trained: it is a scalar constant"),
+            Excluded::Setting => log::debug!("`{name}` is not trained: operators read it as a setting"),
             Excluded::NoPathToLoss => log::warn!("`{name}` is not trained: the loss does not depend on it"),
             Excluded::ElementType(dtype) => {
                 log::warn!("`{name}` is not trained: it is {dtype}, only float32 is trained")

@@ -7,25 +7,19 @@ use super::run::Loop;
 use crate::engine::session::Cancel;
 use std::time::Duration;
 use trainer_runtime::checkpoint::{EmergencyCause, Kind};
-use trainer_runtime::memory::{Pressure, Reserve, Watch, WatchOptions};
+use trainer_runtime::memory::{Pressure, Reserve, Watch, WatchOptions, time_for_save};
 
 /// Set aside for what saving allocates besides the state: the header, the journal's records, the table of epochs.
 const RESERVE_BYTES: usize = 8 << 20;
-
-/// What a save needs at least where nothing was measured yet.
-const LEAST_SAVE: Duration = Duration::from_millis(50);
-
-/// How much longer than the last one a save is expected to take, where memory is short.
-const SAVE_MARGIN: f64 = 3.0;
 
 /// Starts the watch over memory. Where the system starts no more threads there is none, which is said.
 pub(super) fn watch(control: &Control, cancel: Cancel) -> Option<Watch> {
     let (of_needed, of_alarm) = (control.clone(), control.clone());
     let needed = move || {
         let status = of_needed.status();
-        let save_s = status.save_time().map_or(0.0, |time| time.seconds()) * SAVE_MARGIN;
-        let save = Duration::try_from_secs_f64(save_s).unwrap_or(Duration::MAX).max(LEAST_SAVE);
-        // A step that takes longer is cancelled.
+        let last_s = status.save_time().map_or(0.0, |time| time.seconds());
+        let save = time_for_save(Duration::try_from_secs_f64(last_s).unwrap_or(Duration::MAX));
+        // A step that takes longer than a save is cancelled.
         save.saturating_add(status.step_left().unwrap_or(Duration::ZERO).min(save))
     };
     let tell = move |pressure: &Pressure| of_alarm.raise_alarm(pressure, &cancel);
@@ -38,9 +32,10 @@ pub(super) fn watch(control: &Control, cancel: Cancel) -> Option<Watch> {
     }
 }
 
-/// Memory for the moment in which there is no other; none where there is not even this much.
-pub(super) fn reserve() -> Option<Reserve> {
-    let reserved = Reserve::new(RESERVE_BYTES);
+/// Memory for the moment in which there is no other; none where there is not even this much. A checkpoint is mapped to
+/// verify it, for which there is address space.
+pub(super) fn reserve(state_bytes: usize) -> Option<Reserve> {
+    let reserved = Reserve::new(RESERVE_BYTES, state_bytes.saturating_add(RESERVE_BYTES));
     reserved.inspect_err(|error| log::warn!("no memory could be reserved: {error}")).ok()
 }
 

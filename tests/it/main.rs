@@ -1,6 +1,7 @@
 //! The integration tests: real processes, real files, real ONNX Runtime. One file per part of the product.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, missing_docs, unreachable_pub)]
 
+mod control_group;
 mod data_files;
 mod networks;
 mod reference_models;
@@ -15,10 +16,13 @@ mod learning;
 mod loss_reference;
 mod losses;
 mod main_job;
+mod memory;
 mod misuse;
 mod models;
 mod objectives;
+mod panics;
 mod pytorch;
+mod records;
 mod repair;
 mod resume;
 mod signals;

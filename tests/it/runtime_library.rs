@@ -9,15 +9,21 @@ use trainer::engine::session::{Optimize, Place, open};
 use trainer::graph::model::Graph;
 use trainer::graph::tensor::{Dtype, Tensor};
 
-/// Threads of the tests' one pool: two, so that races show, and without spinning, because tests share a machine.
-const THREADS: Threads = Threads { count: 2, spin: false };
+/// Says how many threads the one pool of a test process has; otherwise there are two, so that races show.
+pub const THREADS_VARIABLE: &str = "TRAINER_TEST_THREADS";
+
+/// Without spinning, because tests share a machine.
+fn threads() -> Threads {
+    let given = std::env::var(THREADS_VARIABLE).ok().and_then(|count| count.parse().ok());
+    Threads { count: given.unwrap_or(2), spin: false }
+}
 
 /// The library, fetched into the cache if the machine has none.
 pub fn runtime() -> &'static Runtime {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
     RUNTIME.get_or_init(|| {
         let located = locate(&Request::default()).expect("the tests need an ONNX Runtime library");
-        load(&located, THREADS).expect("the located library loads")
+        load(&located, threads()).expect("the located library loads")
     })
 }
 

@@ -55,7 +55,13 @@ fn without_tests(text: &str) -> &str {
 
 /// Every Rust source of the project.
 fn sources() -> Vec<(String, String)> {
-    files(&["src", "runtime/src", "runtime/tests", "runtime/examples", "tests/it"], ".rs")
+    let mut found = files(&["src", "runtime/src", "runtime/tests", "runtime/examples", "tests/it"], ".rs");
+    // Not their build folders.
+    found.extend(files(
+        &["fuzz/src", "fuzz/fuzz_targets", "runtime/benches/lib.rs", "runtime/benches/storage.rs"],
+        ".rs",
+    ));
+    found
 }
 
 #[test]
@@ -170,5 +176,21 @@ fn relative_links_in_documents_lead_to_files() {
             let file = link.split('#').next().unwrap_or(link);
             assert!(folder.join(file).exists(), "{name} links to {link}");
         }
+    }
+}
+
+#[test]
+fn the_tests_that_the_guarantees_name_exist() {
+    let text = fs::read_to_string(root().join("docs/guarantees.md")).unwrap();
+    let code: String = sources().into_iter().map(|(_, text)| text).collect();
+    let quoted = text.split('`').skip(1).step_by(2);
+    let is_name = |word: &&str| {
+        word.matches('_').count() > 3
+            && word.chars().all(|letter| letter.is_ascii_lowercase() || letter == '_')
+    };
+    let names: BTreeSet<&str> = quoted.filter(is_name).collect();
+    assert!(names.len() > 20, "{names:?}");
+    for name in names {
+        assert!(code.contains(&format!("fn {name}()")), "no test is called {name}");
     }
 }

@@ -10,10 +10,13 @@ use crate::disk::Bytes;
 /// Where the checksum of the header stands.
 const CRC_AT: usize = LENGTH_BYTES + PREFIX.len();
 
-/// Loads the bytes as a checkpoint. What is accepted, any safetensors reader accepts, with the same tensors.
+/// Loads the bytes as a checkpoint. What is accepted, any safetensors reader accepts, with the same tensors, and each
+/// has the checksum that stands in the metadata.
 pub fn checkpoint_load(bytes: &[u8]) {
     let Ok(checkpoint) = Checkpoint::verify(Bytes::from(bytes.to_vec())) else { return };
     let other = SafeTensors::deserialize(bytes).expect("another reader accepts what is accepted here");
+    let (_, header) = SafeTensors::read_metadata(bytes).expect("another reader accepts the header");
+    let metadata = header.metadata().as_ref().expect("a checkpoint has metadata");
     let mut data_bytes = 0;
     for tensor in checkpoint.iter() {
         let same = other.tensor(tensor.name).expect("another reader finds every tensor");
@@ -21,6 +24,8 @@ pub fn checkpoint_load(bytes: &[u8]) {
             same.dtype() == tensor.dtype && same.data() == tensor.bytes && tensor.shape.len() <= MAX_RANK
         );
         assert!(same.shape().iter().map(|&dimension| dimension as u64).eq(tensor.shape.iter().copied()));
+        let crc = format!("{:08x}", crc32fast::hash(tensor.bytes));
+        assert_eq!(metadata.get(&format!("{CRC_KEY_PREFIX}{}", tensor.name)), Some(&crc));
         data_bytes += tensor.bytes.len();
     }
     assert_eq!(other.len(), checkpoint.iter().count());

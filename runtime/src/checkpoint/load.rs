@@ -10,6 +10,7 @@ use super::header::{self, Header, Meta, TensorEntry};
 use super::names::STATE_TENSOR;
 use super::tensor::{Element, ElementError};
 use crate::disk::{Bytes, Disk};
+use crate::mutant;
 
 /// A checkpoint that verified.
 #[derive(Debug)]
@@ -76,7 +77,7 @@ impl Checkpoint {
         let _ = checksum(checkpoint.bytes.get(..data_start).unwrap_or_default());
         for (entry, tensor) in checkpoint.tensors.iter().zip(checkpoint.iter()) {
             let expected = checksum(tensor.bytes);
-            if entry.crc != expected {
+            if entry.crc != expected && !mutant::is("checkpoint-tensor-crc") {
                 return Err(LoadFault::TensorCrc { tensor: entry.name.clone(), found: entry.crc, expected });
             }
         }

@@ -14,6 +14,7 @@
 
 mod error;
 mod header;
+mod link;
 mod load;
 mod names;
 mod retire;
@@ -24,11 +25,12 @@ mod write;
 pub use error::{LoadError, LoadFault, PublishError, Rejected};
 pub(crate) use header::most_bytes;
 pub use header::{FORMAT_VERSION, MAX_HEADER_BYTES, MAX_RANK, Meta, TensorFault};
+pub use link::LinkedBy;
 pub use load::{Checkpoint, LoadedTensor};
 pub use names::{EmergencyCause, Kind, Link, Name, ParseNameError, STATE_TENSOR};
 pub use retire::Retention;
 pub use safetensors::Dtype;
-pub use store::{Entry, LinkedBy, Receipt, Request, Search, Store};
+pub use store::{Entry, Receipt, Request, Search, Store};
 pub use tensor::{Element, ElementError, Snapshot, TensorView};
 
 #[cfg(any(test, fuzzing))]

@@ -179,6 +179,11 @@ pub enum Link {
     Final,
 }
 
+impl Link {
+    /// Every link.
+    pub(crate) const ALL: [Link; 3] = [Link::Last, Link::Final, Link::Best];
+}
+
 impl fmt::Display for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let stem = match self {

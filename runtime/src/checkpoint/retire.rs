@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::names::{Kind, Name};
+use crate::mutant;
 
 /// The fewest steps whose checkpoints are kept: if the newest turns out to be damaged, there is another.
 pub(super) const MIN_KEEP_LAST: usize = 2;
@@ -45,7 +46,9 @@ pub(super) fn to_drop(names: &[Name], retention: &Retention, never: &[Name]) -> 
         .iter()
         .copied()
         .filter(|name| {
-            !last.contains(&name.step) && !retention.keeps_for_ever(*name) && !never.contains(name)
+            let is_last = last.contains(&name.step);
+            !is_last && !retention.keeps_for_ever(*name) && !never.contains(name)
+                || mutant::is("retire-keeps-one") && Some(*name) != names.iter().copied().max()
         })
         .collect();
     dropped.sort_unstable();

@@ -13,12 +13,13 @@ use super::tensor::{Snapshot, TensorView};
 use super::write;
 use crate::RunId;
 use crate::disk::{Disk, DiskError, free_name, remove_if_present};
+use crate::mutant;
 
 /// A directory of checkpoints. One writer at a time: the caller holds the work directory's [lock](crate::lock).
 #[derive(Debug, Clone)]
 pub struct Store {
-    disk: Arc<dyn Disk>,
-    dir: PathBuf,
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) dir: PathBuf,
 }
 
 /// A checkpoint to be written.
@@ -65,18 +66,6 @@ pub struct Receipt {
     pub seconds: f64,
 }
 
-/// How a link was made.
-#[derive(Debug)]
-pub enum LinkedBy {
-    /// It is a second name of the checkpoint and takes no room.
-    HardLink,
-    /// It is a copy.
-    Copy {
-        /// Why it is no hard link.
-        because: DiskError,
-    },
-}
-
 /// A checkpoint file in the directory; nothing of it has been verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
@@ -109,7 +98,7 @@ impl Store {
             }
         }
         // A process that died may have left names that only the memory of the system has.
-        disk.sync_dir(dir)?;
+        mutant::unless("checkpoint-open-sync-dir", || disk.sync_dir(dir))?;
         Ok(Store { disk, dir: dir.to_path_buf() })
     }
 
@@ -139,7 +128,10 @@ impl Store {
         let started = Instant::now();
         let name = request.name();
         let path = self.path(name);
-        let temporary = self.dir.join(format!("{name}{TEMPORARY_SUFFIX}"));
+        let mut temporary = self.dir.join(format!("{name}{TEMPORARY_SUFFIX}"));
+        if mutant::is("checkpoint-no-temporary-name") {
+            temporary.clone_from(&path);
+        }
         let published = self.write_verified(request, &temporary).and_then(|(len_bytes, digest)| {
             self.disk
                 .rename(&temporary, &path)
@@ -150,7 +142,8 @@ impl Store {
             // The first error is the one to report; a leftover is removed when the store is next opened.
             let _ = self.disk.remove(&temporary);
         })?;
-        self.disk.sync_dir(&self.dir).map_err(|source| PublishError::Disk { name, source })?;
+        let synced = mutant::unless("checkpoint-sync-dir", || self.disk.sync_dir(&self.dir));
+        synced.map_err(|source| PublishError::Disk { name, source })?;
         Ok(Receipt { name, len_bytes, digest, seconds: started.elapsed().as_secs_f64() })
     }
 
@@ -175,7 +168,15 @@ impl Store {
             // The snapshot is let go here, before the slow part.
             file
         };
-        file.sync_data().map_err(fail)?;
+        if mutant::is("checkpoint-renamed-before-sync") {
+            self.disk.rename(temporary, &self.path(name)).map_err(fail)?;
+            self.disk.hard_link(&self.path(name), temporary).map_err(fail)?;
+        }
+        mutant::unless("checkpoint-sync", || file.sync_data()).map_err(fail)?;
+        if mutant::is("checkpoint-read-back") {
+            let bytes = self.disk.map(temporary).map_err(fail)?;
+            return Ok((bytes.len() as u64, xxhash_rust::xxh3::xxh3_128(&bytes).to_be_bytes()));
+        }
         let (read_back, digest) = self
             .disk
             .map(temporary)
@@ -188,7 +189,7 @@ impl Store {
         Ok((read_back.len_bytes(), digest))
     }
 
-    fn load_written(&self, name: Name, path: &Path) -> Result<Checkpoint, PublishError> {
+    pub(super) fn load_written(&self, name: Name, path: &Path) -> Result<Checkpoint, PublishError> {
         Checkpoint::load(&*self.disk, path).map_err(|source| PublishError::Verify { name, source })
     }
 
@@ -204,61 +205,6 @@ impl Store {
             return Err(PublishError::NoSpace { name, path, needed_bytes, free_bytes });
         }
         Ok(())
-    }
-
-    /// Makes a link name this checkpoint, replacing in one step what it named before. It is a hard link, or, where the
-    /// file system has none, a copy that was read back and verified.
-    ///
-    /// # Errors
-    /// If a storage operation fails, or a copy does not verify; the link then names what it named, unless it was the
-    /// last sync of the directory that failed.
-    pub fn link(&self, link: Link, name: Name) -> Result<LinkedBy, PublishError> {
-        let fail = |source| PublishError::Disk { name, source };
-        let target = self.link_path(link);
-        let temporary = self.dir.join(format!("{link}{TEMPORARY_SUFFIX}"));
-        remove_if_present(&*self.disk, &temporary).map_err(fail)?;
-        let linked_by = match self.disk.hard_link(&self.path(name), &temporary) {
-            Ok(()) => LinkedBy::HardLink,
-            Err(because) if because.is_no_hard_link() => {
-                if self.is_copy(&target, name) {
-                    return Ok(LinkedBy::Copy { because });
-                }
-                self.copy_verified(name, &temporary)?;
-                LinkedBy::Copy { because }
-            }
-            Err(source) => return Err(fail(source)),
-        };
-        self.disk.rename(&temporary, &target).map_err(fail)?;
-        if matches!(linked_by, LinkedBy::HardLink) {
-            // Renaming onto another link of the same file does nothing, and leaves the temporary name.
-            remove_if_present(&*self.disk, &temporary).map_err(fail)?;
-        }
-        self.disk.sync_dir(&self.dir).map_err(fail)?;
-        Ok(linked_by)
-    }
-
-    /// Whether a file holds this checkpoint already, byte for byte.
-    fn is_copy(&self, path: &Path, name: Name) -> bool {
-        match (self.disk.map(path), self.disk.map(&self.path(name))) {
-            (Ok(copy), Ok(original)) => *copy == *original,
-            _ => false,
-        }
-    }
-
-    fn copy_verified(&self, name: Name, temporary: &Path) -> Result<(), PublishError> {
-        let fail = |source| PublishError::Disk { name, source };
-        let original = self.disk.map(&self.path(name)).map_err(fail)?;
-        self.check_space(name, original.len() as u64)?;
-        let copied = self
-            .disk
-            .create_new(temporary)
-            .and_then(|file| file.write_all(&original).and_then(|()| file.sync_data()))
-            .map_err(fail)
-            .and_then(|()| self.load_written(name, temporary).map(drop));
-        copied.inspect_err(|_| {
-            // The first error is the one to report; a leftover is removed when the store is next opened.
-            let _ = self.disk.remove(temporary);
-        })
     }
 
     /// The checkpoints in the directory, the oldest step first. A directory that is missing has none.
@@ -285,7 +231,7 @@ impl Store {
     pub fn load(&self, name: Name) -> Result<Checkpoint, LoadError> {
         let checkpoint = Checkpoint::load(&*self.disk, &self.path(name))?;
         let meta = checkpoint.meta();
-        if Name::new(meta.kind, meta.epoch, meta.step) != name {
+        if Name::new(meta.kind, meta.epoch, meta.step) != name && !mutant::is("checkpoint-name") {
             let reason = format!(
                 "it says that it is {} and is called {name}",
                 Name::new(meta.kind, meta.epoch, meta.step)
@@ -293,14 +239,6 @@ impl Store {
             return Err(LoadError::Fault { path: self.path(name), fault: LoadFault::Header { reason } });
         }
         Ok(checkpoint)
-    }
-
-    /// Loads what a link names.
-    ///
-    /// # Errors
-    /// If there is no such link, or what it names can not be read or does not verify.
-    pub fn load_link(&self, link: Link) -> Result<Checkpoint, LoadError> {
-        Checkpoint::load(&*self.disk, &self.link_path(link))
     }
 
     /// Loads the newest checkpoint that verifies, and says which newer ones did not, and why. One of another format
@@ -345,7 +283,7 @@ impl Store {
         let aside = free_name(&self.disk.list(&self.dir)?, &format!("{name}{DAMAGED_SUFFIX}"));
         let aside = self.dir.join(aside);
         self.disk.rename(&self.dir.join(name), &aside)?;
-        self.disk.sync_dir(&self.dir)?;
+        mutant::unless("checkpoint-damaged-sync-dir", || self.disk.sync_dir(&self.dir))?;
         Ok(aside)
     }
 
@@ -361,7 +299,7 @@ impl Store {
             remove_if_present(&*self.disk, &self.path(*name))?;
         }
         if !dropped.is_empty() {
-            self.disk.sync_dir(&self.dir)?;
+            mutant::unless("retire-sync-dir", || self.disk.sync_dir(&self.dir))?;
         }
         Ok(dropped)
     }

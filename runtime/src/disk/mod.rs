@@ -19,6 +19,8 @@ pub use error::{DiskError, Operation};
 pub use mapped::Bytes;
 pub use real::RealDisk;
 
+use crate::mutant;
+
 /// A place that stores files. Every method may be called from any thread.
 ///
 /// What a power loss may take: the bytes of a file until [`DiskFile::sync_data`] returned; a name (created, renamed,
@@ -194,8 +196,8 @@ pub(crate) fn remove_if_present(disk: &dyn Disk, path: &Path) -> Result<(), Disk
 pub(crate) fn store_new(disk: &dyn Disk, dir: &Path, path: &Path, bytes: &[u8]) -> Result<(), DiskError> {
     let file = disk.create_new(path)?;
     file.write_all(bytes)?;
-    file.sync_data()?;
-    disk.sync_dir(dir)
+    mutant::unless("set-aside-sync", || file.sync_data())?;
+    mutant::unless("set-aside-sync-dir", || disk.sync_dir(dir))
 }
 
 /// A name that no file in a listing has: this one, or with a number behind it.

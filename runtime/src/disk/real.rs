@@ -12,6 +12,7 @@ use rustix::io::Errno;
 
 use super::error::longer_than;
 use super::{Bytes, DirEntry, Disk, DiskError, DiskFile, Operation};
+use crate::mutant;
 
 /// The file system of this machine.
 #[derive(Debug, Clone, Copy, Default)]
@@ -29,7 +30,7 @@ impl Disk for RealDisk {
         let parent = parent_of(dir);
         if dir.is_dir() {
             // It may have been created just now by a process that died before it could sync the parent.
-            return match self.sync_dir(parent) {
+            return match mutant::unless("disk-create-dir-sync-dir", || self.sync_dir(parent)) {
                 // A directory above that this user can not open is one that this user did not create.
                 Err(error) if error.source.kind() == io::ErrorKind::PermissionDenied => Ok(()),
                 synced => synced,
@@ -55,7 +56,7 @@ impl Disk for RealDisk {
 
     fn sync_dir(&self, dir: &Path) -> Result<(), DiskError> {
         File::open(dir)
-            .and_then(|handle| handle.sync_all())
+            .and_then(|handle| mutant::unless("disk-sync-dir", || handle.sync_all()))
             .map_err(|error| DiskError::new(Operation::SyncDir, dir, error))
     }
 
@@ -124,6 +125,9 @@ fn parent_of(path: &Path) -> &Path {
 fn read_limited(path: &Path, limit_bytes: u64) -> io::Result<Vec<u8>> {
     let file = File::open(path)?;
     let mut bytes = Vec::new();
+    // Room for all of it at once; a file that claims more than there is memory is refused here.
+    let len_bytes = file.metadata()?.len().min(limit_bytes).saturating_add(1);
+    bytes.try_reserve_exact(usize::try_from(len_bytes).unwrap_or(usize::MAX))?;
     // One byte beyond the limit tells a file of exactly the limit from a longer one.
     file.take(limit_bytes.saturating_add(1)).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > limit_bytes {
@@ -166,7 +170,8 @@ impl DiskFile for RealFile {
     }
 
     fn sync_data(&self) -> Result<(), DiskError> {
-        self.file.sync_data().map_err(|error| DiskError::new(Operation::Sync, &self.path, error))
+        let synced = mutant::unless("disk-sync", || self.file.sync_data());
+        synced.map_err(|error| DiskError::new(Operation::Sync, &self.path, error))
     }
 
     fn reserve(&self, len_bytes: u64) -> Result<(), DiskError> {
@@ -217,6 +222,16 @@ mod tests {
         RealDisk.create_dir_all(&nested).unwrap();
         RealDisk.create_dir_all(&nested).unwrap();
         assert!(nested.is_dir());
+    }
+
+    /// Linux refuses to sync these with `EINVAL`: whoever does not ask it to finds no fault.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_sync_asks_the_system_and_so_does_the_creation_of_a_directory_that_is_there() {
+        use std::path::Path;
+        assert!(RealDisk.open_append(Path::new("/dev/null")).unwrap().sync_data().is_err());
+        assert!(RealDisk.sync_dir(Path::new("/proc")).is_err());
+        assert!(RealDisk.create_dir_all(Path::new("/proc/self")).is_err());
     }
 
     #[test]

@@ -52,6 +52,9 @@ struct Run {
     journal: Journal,
     store: Store,
     model: Model,
+    /// Every record that there ever was in each place: those that a power loss, a fault or damage took may come back,
+    /// where what was written in their place is damaged.
+    ever: BTreeMap<usize, Vec<(u16, Vec<u8>)>>,
     /// Whether an operation may fail now.
     is_faulty: bool,
 }
@@ -86,7 +89,15 @@ pub fn operations(bytes: &[u8]) {
     let disk = SimulatedDisk::new();
     let Opened { journal, .. } = open_journal(&disk, durability).expect("an empty directory is a journal");
     let store = open_store(&disk);
-    let mut run = Run { disk, durability, journal, store, model: Model::default(), is_faulty: false };
+    let mut run = Run {
+        disk,
+        durability,
+        journal,
+        store,
+        model: Model::default(),
+        ever: BTreeMap::new(),
+        is_faulty: false,
+    };
     for _ in 0..MOST_OPERATIONS {
         if choices.0.len() == 0 {
             break;
@@ -133,6 +144,7 @@ impl Run {
     fn operate(&mut self, choices: &mut Choices<'_>) {
         let operation = choices.byte();
         let (loses_power, meets_fault) = (operation & 0x30 == 0x30, operation & 0x30 == 0x20);
+        let is_quiet = !loses_power && !meets_fault;
         let before = self.model.clone();
         let first = self.disk.operations();
         if meets_fault {
@@ -149,8 +161,8 @@ impl Run {
             8 => self.retire(choices),
             9 => self.link(choices),
             10 if !meets_fault => self.store = open_store(&self.disk),
-            11 if !meets_fault => self.damage_checkpoint(choices),
-            12 if !meets_fault => self.damage_journal(choices),
+            11 if is_quiet => self.damage_checkpoint(choices),
+            12 if is_quiet => self.damage_journal(choices),
             _ if !meets_fault => self.reopen(),
             _ => {}
         }
@@ -191,6 +203,9 @@ impl Run {
             return;
         }
         // Written or not, these are what may be found.
+        for (record, index) in records.iter().zip(self.model.records.len()..) {
+            self.ever.entry(index).or_default().push(record.clone());
+        }
         self.model.records.extend(records);
         // The model does not know when a segment is full, and with it what the records say: at least this.
         self.model.watermarks.resize(self.model.records.len(), before);
@@ -300,15 +315,18 @@ impl Run {
                 let told = self.model.watermarks.iter().enumerate().filter(|(index, _)| *index != kept);
                 let most = told.map(|(_, watermark)| *watermark).max();
                 assert!(most <= Some(kept), "a durable record was given up");
+                assert_eq!(Some(&*plain(&contents.records)), self.model.records.get(..kept));
                 kept
             }
         };
         let opened =
             open_journal(&damaged, self.durability).expect("what was repaired or torn is no obstacle");
-        assert_eq!(opened.records.len(), kept);
-        assert_eq!(Some(&*plain(&opened.records)), self.model.records.get(..kept));
-        self.model.records.truncate(kept);
-        self.model.watermarks.truncate(kept);
+        let records = plain(&opened.records);
+        assert_eq!(records.len(), kept);
+        let is_known = |(index, record)| self.ever.get(&index).is_some_and(|ever| ever.contains(record));
+        assert!(records.iter().enumerate().all(is_known), "a record that never was there is read");
+        self.model.records = records;
+        self.model.watermarks.resize(kept, 0);
         self.model.durable = kept;
         (self.store, self.journal) = (open_store(&damaged), opened.journal);
         self.disk = damaged;

@@ -7,10 +7,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::format::{FRAME_HEAD_BYTES, FrameHead, HEADER_BYTES, SegmentHeader, peek_frame, push_frame};
+use super::format::{FRAME_HEAD_BYTES, FrameHead, Frames, HEADER_BYTES, SegmentHeader, peek_frame};
 use super::segment;
 use crate::RunId;
 use crate::disk::{Disk, DiskError, DiskFile};
+use crate::mutant;
 use crate::run_id::random_bytes;
 
 /// How much room is set aside at least, and at most, when a segment outgrows what it has.
@@ -40,7 +41,8 @@ pub(super) struct OpenSegment {
     pub(super) file: Arc<dyn DiskFile>,
     pub(super) path: PathBuf,
     pub(super) number: u64,
-    pub(super) salt: u64,
+    /// How its frames are made.
+    pub(super) frames: Frames,
     pub(super) len_bytes: u64,
     /// Up to which size room is set aside for it.
     pub(super) reserved_bytes: u64,
@@ -107,19 +109,27 @@ impl Appender {
     pub(super) fn write(&mut self, records: &[(u16, &[u8])]) -> Result<(), DiskError> {
         let start = self.pending.bytes.len();
         for &(kind, payload) in records {
+            let watermark = match self.durable.sequence {
+                _ if mutant::is("watermark-never-written") => 0,
+                _ if mutant::is("watermark-too-high") => self.end.sequence,
+                durable => durable,
+            };
             let head = FrameHead {
                 payload_bytes: payload.len(),
                 kind,
                 sequence: self.end.sequence + 1,
-                watermark: self.durable.sequence,
+                watermark,
                 previous_crc: self.end.crc,
             };
-            let crc = push_frame(&mut self.pending.bytes, self.segment.salt, head, payload);
+            let crc = self.segment.frames.push(&mut self.pending.bytes, head, payload);
             self.end = Link { sequence: head.sequence, crc };
         }
         let frames = self.pending.bytes.get(start..).unwrap_or_default();
         self.segment.len_bytes += frames.len() as u64;
-        self.segment.file.write_all(frames)
+        match self.segment.file.write_all(frames) {
+            Err(_) if mutant::is("journal-failed-write-repeated") => self.segment.file.write_all(frames),
+            written => written,
+        }
     }
 
     /// Notes that everything up to the mark is durable.
@@ -159,7 +169,10 @@ impl Born {
     /// The segment that continues behind `after` with the records of these frames, which are whole, under a salt of its
     /// own.
     pub(super) fn new(run_id: RunId, number: u64, after: Link, old_frames: &[u8]) -> io::Result<Born> {
-        let salt = random_bytes().map(u64::from_le_bytes)?;
+        let mut salt = random_bytes().map(u64::from_le_bytes)?;
+        if mutant::is("segment-salt") {
+            salt = 0;
+        }
         let header = SegmentHeader {
             run_id,
             number,
@@ -170,10 +183,11 @@ impl Born {
             born_records: u32::try_from(frames(old_frames).count()).unwrap_or(u32::MAX),
         };
         let mut bytes = header.encode();
+        let new_frames = Frames::new(salt);
         let mut end = Link { sequence: after.sequence, crc: header.crc() };
         for (head, payload) in frames(old_frames) {
             let head = FrameHead { watermark: after.sequence, previous_crc: end.crc, ..head };
-            end = Link { sequence: head.sequence, crc: push_frame(&mut bytes, salt, head, payload) };
+            end = Link { sequence: head.sequence, crc: new_frames.push(&mut bytes, head, payload) };
         }
         Ok(Born { header, bytes, end })
     }
@@ -183,7 +197,14 @@ impl Born {
         let SegmentHeader { number, salt, .. } = self.header;
         let (path, file) = segment::create(disk, dir, number, &self.bytes)?;
         let len_bytes = self.bytes.len() as u64;
-        Ok(OpenSegment { file, path, number, salt, len_bytes, reserved_bytes: len_bytes })
+        Ok(OpenSegment {
+            file,
+            path,
+            number,
+            frames: Frames::new(salt),
+            len_bytes,
+            reserved_bytes: len_bytes,
+        })
     }
 }
 
@@ -206,11 +227,6 @@ pub(super) struct Pending {
 }
 
 impl Pending {
-    /// The frames in a row of whole ones.
-    pub(super) fn of(frames: &[u8]) -> Pending {
-        Pending { bytes: frames.to_vec(), dropped: 0 }
-    }
-
     pub(super) fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }

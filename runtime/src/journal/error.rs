@@ -5,7 +5,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::appender::StartError;
 use super::format::{FORMAT_VERSION, FrameFault, HeaderFault, MAX_PAYLOAD_BYTES};
 use crate::disk::DiskError;
 
@@ -78,15 +77,6 @@ impl OpenError {
     /// Whether files are damaged or missing, so that [`repair`](super::repair) helps.
     pub fn is_damage(&self) -> bool {
         matches!(self, OpenError::Header { .. } | OpenError::Missing { .. } | OpenError::Damaged(_))
-    }
-}
-
-impl From<StartError> for OpenError {
-    fn from(error: StartError) -> OpenError {
-        match error {
-            StartError::Random(source) => OpenError::Random(source),
-            StartError::Disk(error) => OpenError::Disk(error),
-        }
     }
 }
 

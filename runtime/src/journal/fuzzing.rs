@@ -7,7 +7,7 @@ use super::format::{
     FRAME_HEAD_BYTES, FrameHead, HEADER_BYTES, MAGIC, SegmentHeader, array_at, push_frame, u16_at, u32_at,
     u64_at,
 };
-use super::scan::{Scan, scan, search_beyond};
+use super::scan::{Scan, ScannedFrame, scan, search_beyond};
 use super::{Durability, Journal, OpenOptions, Record, Tail, read, segment};
 use crate::RunId;
 use crate::disk::simulated::SimulatedDisk;
@@ -20,9 +20,10 @@ const DIR: &str = "journal";
 pub fn journal_scan(bytes: &[u8]) {
     let disk = SimulatedDisk::new();
     for (piece, number) in segments(bytes).into_iter().zip(1..) {
-        if let Ok(scanned) = scan(piece, None) {
-            check_consistent(piece, &scanned);
-            check_only_encoding(piece, &scanned);
+        let mut frames = Vec::new();
+        if let Ok(scanned) = scan(piece, None, |frame| frames.push(frame)) {
+            check_consistent(piece, &scanned, &frames);
+            check_only_encoding(piece, &scanned, &frames);
         }
         disk.put(&Path::new(DIR).join(segment::file_name(number)), piece);
     }
@@ -49,8 +50,9 @@ pub fn journal_scan_unchecked(bytes: &[u8]) {
         let mut headed = SegmentHeader::encode(&header_of(bytes, 1, 1, 0));
         headed.extend_from_slice(bytes);
         for file in [bytes, &headed] {
-            if let Ok(scanned) = scan(file, None) {
-                check_consistent(file, &scanned);
+            let mut frames = Vec::new();
+            if let Ok(scanned) = scan(file, None, |frame| frames.push(frame)) {
+                check_consistent(file, &scanned, &frames);
             }
         }
     });
@@ -78,10 +80,12 @@ fn segments(bytes: &[u8]) -> Vec<&[u8]> {
 }
 
 /// What a scan says agrees with itself and with the size of the segment.
-fn check_consistent(segment: &[u8], scanned: &Scan) {
+fn check_consistent(segment: &[u8], scanned: &Scan, frames: &[ScannedFrame]) {
     let mut end = HEADER_BYTES;
-    for frame in &scanned.frames {
-        assert_eq!(frame.payload.start, end + FRAME_HEAD_BYTES);
+    assert_eq!(scanned.count, frames.len() as u64);
+    for (frame, count) in frames.iter().zip(0_u64..) {
+        let sequence = scanned.header.first_sequence.saturating_add(count);
+        assert_eq!((frame.sequence, frame.payload.start), (sequence, end + FRAME_HEAD_BYTES));
         assert!(frame.kind != 0 && frame.payload.end <= segment.len());
         end = frame.payload.end;
     }
@@ -94,14 +98,14 @@ fn check_consistent(segment: &[u8], scanned: &Scan) {
 }
 
 /// The intact frames, written again, give the bytes that they were read from.
-fn check_only_encoding(segment: &[u8], scanned: &Scan) {
+fn check_only_encoding(segment: &[u8], scanned: &Scan, frames: &[ScannedFrame]) {
     let mut written = scanned.header.encode();
     let mut previous_crc = scanned.header.crc();
-    for (frame, sequence) in scanned.frames.iter().zip(scanned.header.first_sequence..) {
+    for frame in frames {
         let payload = segment.get(frame.payload.clone()).unwrap_or_default();
         let head_at = frame.payload.start - FRAME_HEAD_BYTES;
         let watermark = u64_at(segment, head_at + 16).unwrap_or_default();
-        let kind = frame.kind;
+        let (kind, sequence) = (frame.kind, frame.sequence);
         let head = FrameHead { payload_bytes: payload.len(), kind, sequence, watermark, previous_crc };
         previous_crc = push_frame(&mut written, scanned.header.salt, head, payload);
     }

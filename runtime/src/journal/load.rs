@@ -5,11 +5,14 @@ use std::sync::Arc;
 
 use super::appender::Link;
 use super::error::{Damage, OpenError};
-use super::format::{FRAME_HEAD_BYTES, FrameFault, HEADER_BYTES, HeaderFault, SegmentHeader};
-use super::scan::{Beyond, Scan, scan, search_beyond};
+use super::format::{
+    FRAME_HEAD_BYTES, FrameFault, HEADER_BYTES, HeaderFault, SegmentHeader, frame_crc_before,
+};
+use super::scan::{Beyond, Scan, ScannedFrame, scan, search_beyond};
 use super::{Payload, Record, segment};
 use crate::RunId;
 use crate::disk::{Bytes, Disk, DiskError};
+use crate::mutant;
 
 /// What a journal holds.
 #[derive(Debug)]
@@ -28,30 +31,98 @@ impl Contents {
         Contents { run_id: None, records: Vec::new(), tail: Tail::Clean, last: None }
     }
 
-    /// Adds what counts of the next segment.
-    pub(super) fn add(&mut self, path: PathBuf, bytes: &Arc<Bytes>, segment: ReadSegment) {
-        let ReadSegment { scan, tail } = segment;
-        self.run_id = Some(scan.header.run_id);
-        self.tail = tail;
-        self.last = Some(last_segment(path, bytes, &scan));
-        self.records.extend(scan.frames.into_iter().zip(scan.header.first_sequence..).map(
-            |(frame, sequence)| Record {
-                sequence,
-                kind: frame.kind,
-                payload: Payload { segment: bytes.clone(), range: frame.payload },
-            },
-        ));
+    /// Verifies the next segment, holds it against the one before, and adds what counts of it. One that is refused adds
+    /// nothing.
+    pub(super) fn add(
+        &mut self,
+        path: &Path,
+        bytes: &Arc<Bytes>,
+        number: u64,
+        successor: Successor,
+    ) -> Result<(), OpenError> {
+        let known = self.records.len();
+        let end = match successor {
+            Successor::Behind(end) => end,
+            Successor::None => None,
+        };
+        let read = self
+            .scan(bytes, bytes.len(), end)
+            .and_then(|scanned| check_continues(&scanned, number, self.last.as_ref()).map(|()| scanned))
+            .map_err(|fault| OpenError::header(path, fault))
+            .and_then(|scanned| Ok((judge(path, bytes, &scanned, successor)?, scanned)));
+        match read {
+            Ok((tail, scanned)) => {
+                self.tail = tail;
+                self.note_last(bytes, &scanned, known);
+                Ok(())
+            }
+            Err(error) => {
+                self.records.truncate(known);
+                Err(error)
+            }
+        }
+    }
+
+    /// Adds a segment that is good up to here, and only so much of it.
+    pub(super) fn add_start(&mut self, bytes: &Arc<Bytes>, good_bytes: usize) -> Result<Scan, HeaderFault> {
+        let known = self.records.len();
+        let scanned = self.scan(bytes, good_bytes, None)?;
+        self.note_last(bytes, &scanned, known);
+        Ok(scanned)
+    }
+
+    /// Adds the records of a segment.
+    fn scan(&mut self, bytes: &Arc<Bytes>, len: usize, end: Option<Link>) -> Result<Scan, HeaderFault> {
+        scan(bytes.get(..len).unwrap_or_default(), end, |ScannedFrame { sequence, kind, payload }| {
+            let payload = Payload { segment: bytes.clone(), range: payload };
+            self.records.push(Record { sequence, kind, payload });
+        })
+    }
+
+    /// Notes where the journal ends, in a segment whose records are those from `known` on.
+    fn note_last(&mut self, bytes: &Arc<Bytes>, scan: &Scan, known: usize) {
+        let header = &scan.header;
+        let end = scan.end();
+        // A record behind the end that was promised is damage, which is refused.
+        let sequence = scan.promised().min(end.sequence);
+        let proven = sequence.saturating_sub(header.first_sequence.saturating_sub(1));
+        let proven = self
+            .records
+            .get(known..)
+            .unwrap_or_default()
+            .iter()
+            .take(usize::try_from(proven).unwrap_or(usize::MAX))
+            .next_back();
+        let proven = proven.map(|record| record.payload.range.clone());
+        let crc = proven.as_ref().map_or_else(|| header.crc(), |range| frame_crc_before(bytes, range.start));
+        let unproven = proven.map_or(HEADER_BYTES, |range| range.end)..scan.valid_bytes;
+        self.run_id = Some(header.run_id);
+        self.last = Some(LastSegment {
+            run_id: header.run_id,
+            number: header.number,
+            salt: header.salt,
+            after: follows(header),
+            frames: Payload { segment: bytes.clone(), range: HEADER_BYTES..scan.valid_bytes },
+            is_as_born: scan.count <= u64::from(header.born_records),
+            end,
+            durable: Link { sequence, crc },
+            unproven: Payload { segment: bytes.clone(), range: unproven },
+        });
     }
 }
 
 /// Where appending goes on.
 #[derive(Debug)]
 pub(super) struct LastSegment {
-    pub(super) path: PathBuf,
     pub(super) run_id: RunId,
     pub(super) number: u64,
     pub(super) salt: u64,
-    pub(super) valid_bytes: u64,
+    /// The record that it goes on behind.
+    pub(super) after: Link,
+    /// Its frames.
+    pub(super) frames: Payload,
+    /// Whether nothing was appended to it since it got its name.
+    pub(super) is_as_born: bool,
     /// The last record.
     pub(super) end: Link,
     /// The last record that the segment says was durable.
@@ -114,8 +185,7 @@ pub(super) fn load(
             None => Successor::None,
             Some(((_, next), _)) => Successor::of(next),
         };
-        let segment = read_segment(&path, &bytes, number, successor, contents.last.as_ref())?;
-        contents.add(path, &bytes, segment);
+        contents.add(&path, &bytes, number, successor)?;
     }
     Ok(contents)
 }
@@ -132,54 +202,6 @@ pub(super) enum Successor {
 impl Successor {
     pub(super) fn of(segment: &[u8]) -> Successor {
         Successor::Behind(header_of(segment).map(|header| follows(&header)))
-    }
-}
-
-/// A segment that verified, as far as it counts.
-#[derive(Debug)]
-pub(super) struct ReadSegment {
-    pub(super) scan: Scan,
-    pub(super) tail: Tail,
-}
-
-/// Verifies a segment and holds it against the one before.
-pub(super) fn read_segment(
-    path: &Path,
-    bytes: &[u8],
-    number: u64,
-    successor: Successor,
-    before: Option<&LastSegment>,
-) -> Result<ReadSegment, OpenError> {
-    let end = match successor {
-        Successor::Behind(end) => end,
-        Successor::None => None,
-    };
-    let scanned = scan(bytes, end)
-        .and_then(|scanned| check_continues(&scanned, number, before).map(|()| scanned))
-        .map_err(|fault| OpenError::header(path, fault))?;
-    let tail = judge(path, bytes, &scanned, successor)?;
-    Ok(ReadSegment { scan: scanned, tail })
-}
-
-fn last_segment(path: PathBuf, bytes: &Arc<Bytes>, scan: &Scan) -> LastSegment {
-    let header = &scan.header;
-    let end = scan.end();
-    // A record behind the end that was promised is damage, which is refused.
-    let sequence = scan.promised().min(end.sequence);
-    let proven_frames = sequence.saturating_sub(header.first_sequence.saturating_sub(1));
-    let last_proven =
-        usize::try_from(proven_frames).ok().and_then(|count| scan.frames.get(count.checked_sub(1)?));
-    let unproven = last_proven.map_or(HEADER_BYTES, |frame| frame.payload.end)..scan.valid_bytes;
-    let crc = last_proven.map_or_else(|| header.crc(), |frame| frame.crc(bytes));
-    LastSegment {
-        path,
-        run_id: header.run_id,
-        number: header.number,
-        salt: header.salt,
-        valid_bytes: scan.valid_bytes as u64,
-        end,
-        durable: Link { sequence, crc },
-        unproven: Payload { segment: bytes.clone(), range: unproven },
     }
 }
 
@@ -215,14 +237,17 @@ fn follows(header: &SegmentHeader) -> Link {
 /// Holds a segment's header against its name and against the segment before it.
 fn check_continues(scanned: &Scan, number: u64, before: Option<&LastSegment>) -> Result<(), HeaderFault> {
     let header = &scanned.header;
-    if header.number != number {
+    if header.number != number && !mutant::is("segment-number") {
         return Err(HeaderFault::Number { found: header.number });
     }
-    if let Some(expected) = before.map(|before| before.run_id).filter(|expected| *expected != header.run_id) {
+    if let Some(expected) = before
+        .map(|before| before.run_id)
+        .filter(|expected| *expected != header.run_id && !mutant::is("segment-run"))
+    {
         return Err(HeaderFault::RunId { found: header.run_id, expected });
     }
     let (expected, found) = (before.map_or(Link::START, |before| before.end), follows(header));
-    if found != expected {
+    if found != expected && !mutant::is("segment-continuation") {
         return Err(HeaderFault::Continuation {
             found_sequence: found.sequence,
             found_crc: found.crc,
@@ -243,7 +268,10 @@ fn judge(path: &Path, bytes: &[u8], scanned: &Scan, successor: Successor) -> Res
     let sequence = scanned.next_sequence();
     let has_more = bytes.len() > scanned.valid_bytes;
     let beyond = if has_more { search_beyond(bytes, scanned) } else { Beyond::default() };
-    let promised = scanned.promised().max(beyond.watermark);
+    let mut promised = scanned.promised().max(beyond.watermark);
+    if mutant::is("watermark-ignored") {
+        promised = scanned.header.first_sequence.saturating_sub(1);
+    }
     let damage = |fault| Damage {
         path: path.to_path_buf(),
         offset_bytes: scanned.valid_bytes as u64,
@@ -254,6 +282,9 @@ fn judge(path: &Path, bytes: &[u8], scanned: &Scan, successor: Successor) -> Res
     };
     match &scanned.fault {
         None if promised < sequence && !beyond.gave_up => Ok(Tail::Clean),
+        None if successor == Successor::Behind(Some(scanned.end())) && mutant::is("segment-superseded") => {
+            Ok(Tail::Clean)
+        }
         None if successor == Successor::Behind(Some(scanned.end())) => Err(damage(FrameFault::Superseded {
             continued_after: sequence.saturating_sub(1),
             found: promised,

@@ -12,12 +12,13 @@ use std::sync::Arc;
 use super::appender::{Born, Link};
 use super::error::{Damage, OpenError};
 use super::format::HEADER_BYTES;
-use super::load::{self, Contents, ReadSegment, Successor, read_segment};
-use super::scan::{Beyond, Scan, scan, search_any, search_beyond};
+use super::load::{self, Contents, Successor};
+use super::scan::{Beyond, search_any, search_beyond};
 use super::segment::{file_name, is_or_was_segment, name_of};
 use super::{Record, Tail, write};
 use crate::RunId;
 use crate::disk::{Bytes, DirEntry, Disk, DiskError, free_name, store_new};
+use crate::mutant;
 
 /// What to do about a journal; nothing is done yet.
 #[derive(Debug)]
@@ -108,9 +109,8 @@ pub fn examine(disk: &dyn Disk, dir: &Path) -> Result<Repair, OpenError> {
             Some((next, _)) if next.number == expected + 1 => Successor::of(&next.bytes),
             Some(_) => Successor::Behind(None),
         };
-        let before = survey.kept.last.as_ref();
-        match read_segment(&segment.path, &segment.bytes, expected, successor, before) {
-            Ok(read) => survey.kept.add(segment.path.clone(), &segment.bytes, read),
+        match survey.kept.add(&segment.path, &segment.bytes, expected, successor) {
+            Ok(()) => {}
             Err(OpenError::Damaged(found)) => {
                 kept_in_part = survey.set_aside_end(segment, &found);
                 damage = Some(OpenError::Damaged(found));
@@ -161,28 +161,24 @@ impl Survey<'_> {
     /// Sets aside a segment from where it is damaged, and gives what it is made anew with.
     fn set_aside_end(&mut self, segment: &Segment, damage: &Damage) -> Option<Replacement> {
         let start = usize::try_from(damage.offset_bytes).ok()?;
-        let good = segment.bytes.get(..start)?;
+        let after = self.kept.last.as_ref().map_or(Link::START, |last| last.end);
         // It was read up to there, so this is the same again, without what comes behind.
-        let scan = scan(good, None).ok()?;
+        let scan = self.kept.add_start(&segment.bytes, start).ok()?;
         self.last_known = self.last_known.max(damage.sequence).max(scan.promised());
         let found = search_beyond(&segment.bytes, &scan);
-        self.add_part(segment, format!("damaged-at-{start}"), start, &found);
-        let after = self.kept.last.as_ref().map_or(Link::START, |last| last.end);
-        let Scan { header, valid_bytes, .. } = &scan;
-        let frames = good.get(HEADER_BYTES..*valid_bytes).unwrap_or_default().to_vec();
-        let replacement = Replacement { number: segment.number, run_id: header.run_id, after, frames };
-        self.kept.add(segment.path.clone(), &segment.bytes, ReadSegment { scan, tail: Tail::Clean });
-        Some(replacement)
+        self.add_part(segment, &format!("damaged-at-{start}"), start, &found);
+        let frames = segment.bytes.get(HEADER_BYTES..scan.valid_bytes).unwrap_or_default().to_vec();
+        Some(Replacement { number: segment.number, run_id: scan.header.run_id, after, frames })
     }
 
     fn set_aside_whole(&mut self, segment: &Segment) {
         if let Some(header) = load::header_of(&segment.bytes) {
             self.last_known = self.last_known.max(header.first_sequence.saturating_sub(1));
         }
-        self.add_part(segment, "set-aside".to_owned(), 0, &search_any(&segment.bytes));
+        self.add_part(segment, "set-aside", 0, &search_any(&segment.bytes));
     }
 
-    fn add_part(&mut self, segment: &Segment, ending: String, start: usize, found: &Beyond) {
+    fn add_part(&mut self, segment: &Segment, ending: &str, start: usize, found: &Beyond) {
         self.last_known = self.last_known.max(found.last_sequence).max(found.watermark);
         let name = free_name(&self.taken, &format!("{}.{ending}", name_of(&segment.path)));
         self.set_aside.push(Part {
@@ -222,7 +218,7 @@ impl Repair {
         // The last first, so that there is no gap, and the one that does not fit stays until the end.
         for part in whole.into_iter().rev() {
             disk.rename(&part.from, &part.to)?;
-            disk.sync_dir(&self.dir)?;
+            mutant::unless("repair-sync-dir", || disk.sync_dir(&self.dir))?;
         }
         if self.begins_anew.is_some() {
             // A journal without a record still tells which run it is of.
@@ -235,7 +231,7 @@ impl Repair {
 /// Gives a segment the name under which it stays, beside its own; where there are no hard links, a copy gets it.
 fn keep_second_name(disk: &dyn Disk, dir: &Path, part: &Part) -> Result<(), DiskError> {
     match disk.hard_link(&part.from, &part.to) {
-        Ok(()) => disk.sync_dir(dir),
+        Ok(()) => mutant::unless("repair-link-sync-dir", || disk.sync_dir(dir)),
         Err(_) => store_new(disk, dir, &part.to, &disk.read(&part.from, u64::MAX)?),
     }
 }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::disk::{Disk, DiskError, DiskFile, remove_if_present};
+use crate::mutant;
 
 const SUFFIX: &str = ".wal";
 
@@ -39,13 +40,19 @@ pub(super) fn create(
     bytes: &[u8],
 ) -> Result<(PathBuf, Arc<dyn DiskFile>), DiskError> {
     let path = dir.join(file_name(number));
-    let temporary = dir.join(format!("{}.tmp", file_name(number)));
+    let mut temporary = dir.join(format!("{}.tmp", file_name(number)));
+    if mutant::is("segment-no-temporary-name") {
+        temporary.clone_from(&path);
+    }
     remove_if_present(disk, &temporary)?;
     let file = disk.create_new(&temporary)?;
     file.write_all(bytes)?;
-    file.sync_data()?;
-    disk.rename(&temporary, &path)?;
-    disk.sync_dir(dir)?;
+    if mutant::is("segment-renamed-before-sync") {
+        disk.rename(&temporary, &path)?;
+    }
+    mutant::unless("segment-sync", || file.sync_data())?;
+    mutant::unless("segment-renamed-before-sync", || disk.rename(&temporary, &path))?;
+    mutant::unless("segment-sync-dir", || disk.sync_dir(dir))?;
     Ok((path, file))
 }
 

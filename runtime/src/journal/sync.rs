@@ -9,6 +9,7 @@ use super::appender::{Appender, Mark, StartError};
 use super::error::{AppendError, SyncError};
 use super::failover::Failover;
 use crate::disk::DiskError;
+use crate::mutant;
 
 /// What the appending thread, the syncing thread and the holders of a [`SyncHandle`] share.
 #[derive(Debug)]
@@ -119,7 +120,7 @@ impl Shared {
                 let segment = &state.appender.segment;
                 (segment.file.clone(), segment.number, state.appender.mark())
             };
-            let outcome = file.sync_data();
+            let outcome = mutant::unless("journal-sync", || file.sync_data());
             let mut state = self.lock();
             // A write failed meanwhile, and the journal went on in another segment, or nowhere: what became of the one
             // that was left means nothing.
@@ -128,6 +129,7 @@ impl Shared {
             }
             match outcome {
                 Ok(()) => state.appender.note_durable(mark),
+                Err(_) if mutant::is("journal-failed-sync-repeated") => {}
                 Err(error) => state.fail_over(error).map_err(SyncError::Disk)?,
             }
         }

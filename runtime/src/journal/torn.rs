@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::load::Tail;
 use super::segment::name_of;
 use crate::disk::{Disk, DiskError, free_name, store_new};
+use crate::mutant;
 
 /// A torn tail that was moved out of the journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,10 +40,13 @@ pub(super) fn set_aside(disk: &dyn Disk, dir: &Path, tail: &Tail) -> Result<Opti
     let torn = usize::try_from(*offset_bytes).ok().and_then(|offset| bytes.get(offset..)).unwrap_or_default();
     let stem = format!("{}.torn-at-{offset_bytes}", name_of(segment));
     let path = dir.join(free_name(&disk.list(dir)?, &stem));
+    if mutant::is("torn-cut-before-copied") {
+        disk.open_append(segment)?.truncate(*offset_bytes)?;
+    }
     store_new(disk, dir, &path, torn)?;
 
     let file = disk.open_append(segment)?;
     file.truncate(*offset_bytes)?;
-    file.sync_data()?;
+    mutant::unless("torn-cut-sync", || file.sync_data())?;
     Ok(Some(SetAside { path, tail: tail.clone() }))
 }

@@ -1,6 +1,7 @@
 //! Opening a journal and appending to it.
 
 use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -10,12 +11,14 @@ use super::Record;
 use super::appender::{Appender, Born, EMPTY_SEGMENT_BYTES, Link, OpenSegment, Pending};
 use super::error::{AppendError, OpenError, SyncError};
 use super::failover::Failover;
-use super::format::{FRAME_HEAD_BYTES, MAX_PAYLOAD_BYTES};
+use super::format::{FRAME_HEAD_BYTES, Frames, MAX_PAYLOAD_BYTES};
 use super::load::{self, LastSegment, Tail};
+use super::segment::file_name;
 use super::sync::{self, Shared, State, SyncHandle};
 use super::torn::{self, SetAside};
 use crate::RunId;
 use crate::disk::Disk;
+use crate::mutant;
 
 /// When a segment is full and the next one begins, unless the options say otherwise: 64 MiB.
 const SEGMENT_LIMIT_BYTES: u64 = 64 << 20;
@@ -280,10 +283,7 @@ impl fmt::Debug for Journal {
 /// Starts the first segment of a journal.
 pub(super) fn begin(disk: Arc<dyn Disk>, dir: &Path, run_id: Option<RunId>) -> Result<Appender, OpenError> {
     let run_id = run_id.map_or_else(RunId::random, Ok).map_err(OpenError::Random)?;
-    let born = Born::new(run_id, 1, Link::START, &[]).map_err(OpenError::Random)?;
-    let segment = born.create(&*disk, dir)?;
-    let (dir, end) = (dir.to_path_buf(), born.end);
-    Ok(Appender { disk, dir, run_id, segment, end, durable: end, pending: Pending::default() })
+    start(disk, dir, run_id, Born::new(run_id, 1, Link::START, &[]))
 }
 
 /// Goes on behind the last record of a journal that was there, in a new segment: a process appends only to segments that
@@ -293,17 +293,46 @@ pub(super) fn begin(disk: Arc<dyn Disk>, dir: &Path, run_id: Option<RunId>) -> R
 /// power loss took back, and another power loss can bring it back behind new records. Under the salt of a new segment it
 /// never verifies. Records that are not known to be durable are written again, because of what `sync_data` may have
 /// answered the process before this one.
+///
+/// A last segment to which nothing was appended is made anew, so that opening alone does not add segments.
 fn take_up(disk: Arc<dyn Disk>, dir: &Path, last: LastSegment) -> Result<Appender, OpenError> {
-    let LastSegment { path, run_id, number, salt, valid_bytes, end, durable, unproven } = last;
-    let file = disk.open_append(&path)?;
     // Its name may only be in the memory of the system, left there by a process that died.
-    disk.sync_dir(dir)?;
-    let segment =
-        OpenSegment { file, path, number, salt, len_bytes: valid_bytes, reserved_bytes: valid_bytes };
-    let dir = dir.to_path_buf();
-    let mut appender = Appender { disk, dir, run_id, segment, end, durable, pending: Pending::of(&unproven) };
-    appender.start_segment()?;
-    Ok(appender)
+    mutant::unless("journal-open-sync-dir", || disk.sync_dir(dir))?;
+    let LastSegment { run_id, number, after, frames, is_as_born, end, durable, unproven, .. } = &last;
+    if mutant::is("journal-open-same-segment") && unproven.is_empty() {
+        return go_on_in_same_segment(disk, dir, &last);
+    }
+    let born = if *is_as_born {
+        Born::new(*run_id, *number, *after, frames)
+    } else if mutant::is("journal-open-believes-tail") {
+        Born::new(*run_id, number + 1, *end, &[])
+    } else {
+        Born::new(*run_id, number + 1, *durable, unproven)
+    };
+    start(disk, dir, *run_id, born)
+}
+
+/// What [`take_up`] must not do.
+fn go_on_in_same_segment(disk: Arc<dyn Disk>, dir: &Path, last: &LastSegment) -> Result<Appender, OpenError> {
+    let LastSegment { run_id, number, salt, end, durable, frames, .. } = last;
+    let path = dir.join(file_name(*number));
+    let (file, frames, len_bytes) =
+        (disk.open_append(&path)?, Frames::new(*salt), EMPTY_SEGMENT_BYTES + frames.len() as u64);
+    let segment = OpenSegment { file, path, number: *number, frames, len_bytes, reserved_bytes: len_bytes };
+    let (dir, pending) = (dir.to_path_buf(), Pending::default());
+    Ok(Appender { disk, dir, run_id: *run_id, segment, end: *end, durable: *durable, pending })
+}
+
+fn start(
+    disk: Arc<dyn Disk>,
+    dir: &Path,
+    run_id: RunId,
+    born: io::Result<Born>,
+) -> Result<Appender, OpenError> {
+    let born = born.map_err(OpenError::Random)?;
+    let segment = born.create(&*disk, dir)?;
+    let (dir, end) = (dir.to_path_buf(), born.end);
+    Ok(Appender { disk, dir, run_id, segment, end, durable: end, pending: Pending::default() })
 }
 
 /// How many bytes the frames of these records have, if all of them can be appended.
@@ -313,7 +342,7 @@ fn check_acceptable(records: &[(u16, &[u8])]) -> Result<u64, AppendError> {
         if *kind == 0 {
             return Err(AppendError::KindZero);
         }
-        if payload.len() > MAX_PAYLOAD_BYTES {
+        if payload.len() > MAX_PAYLOAD_BYTES && !mutant::is("journal-append-length-cap") {
             return Err(AppendError::PayloadTooLong { found_bytes: payload.len() });
         }
         batch_bytes += (FRAME_HEAD_BYTES + payload.len()) as u64;

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::disk::{Disk, DiskError, remove_if_present};
+use crate::mutant;
 
 /// The name of the file in a work directory.
 pub const BALLAST_FILE: &str = "ballast";
@@ -49,7 +50,7 @@ impl Ballast {
         remove_if_present(&*self.disk, &temporary)?;
         let made = self.disk.create_new(&temporary).and_then(|file| {
             file.allocate(self.len_bytes)?;
-            file.sync_data()
+            mutant::unless("ballast-sync", || file.sync_data())
         });
         let made = made.and_then(|()| self.disk.rename(&temporary, &path));
         if let Err(error) = made {
@@ -57,7 +58,7 @@ impl Ballast {
             let _ = self.disk.remove(&temporary);
             return Err(error);
         }
-        self.disk.sync_dir(&self.work_dir)
+        mutant::unless("ballast-sync-dir", || self.disk.sync_dir(&self.work_dir))
     }
 
     /// Whether it is there in the size that is wanted.

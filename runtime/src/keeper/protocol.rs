@@ -11,6 +11,7 @@ use super::writer::Outcome;
 use super::{Announce, KeepError, Rank, Save};
 use crate::checkpoint::{Link, LinkedBy, Name, Receipt, Request, Retention, Store};
 use crate::disk::Disk;
+use crate::mutant;
 
 /// What the keeper and the thread that writes checkpoints share.
 pub(super) struct Protocol {
@@ -108,13 +109,25 @@ impl Protocol {
     pub(super) fn keep(&self, save: Save) -> Outcome {
         let Save { kind, rank, epoch, step, state, snapshot } = save;
         let run_id = self.records().run_id();
-        self.sync_records()?;
+        mutant::unless("keep-journal-sync", || self.sync_records())?;
+        if mutant::is("keep-announced-first") {
+            let name = Name::new(kind, epoch, step);
+            let receipt = Receipt { name, len_bytes: 0, digest: [0; 16], seconds: 0.0 };
+            let (kind, payload) = self.announce.durable(&receipt)?;
+            self.append(kind, &payload)?;
+            self.sync_records()?;
+        }
+        if mutant::is("keep-retired-first") {
+            for older in self.store.list()? {
+                self.disk.remove(&self.store.path(older.name))?;
+            }
+        }
         let receipt = self.store.publish(Request { kind, run_id, epoch, step, state, snapshot })?;
         let Receipt { name, len_bytes, seconds, .. } = receipt;
         log::debug!("checkpoint {name}: {len_bytes} bytes in {seconds:.3} s");
         let (kind, payload) = self.announce.durable(&receipt)?;
         self.append(kind, &payload)?;
-        self.sync_records()?;
+        mutant::unless("keep-announcement-sync", || self.sync_records())?;
         self.link(Link::Last, name)?;
         if rank == Rank::Best {
             self.link(Link::Best, name)?;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::{KeepError, Keeper, RecoverError};
-use crate::checkpoint::{Checkpoint, Link, LoadError, Name, Rejected};
+use crate::checkpoint::{Checkpoint, Link, LoadError, Name, Rejected, Search};
 
 /// What the checkpoints of a run gave.
 #[derive(Debug)]
@@ -37,20 +37,30 @@ impl fmt::Display for PassedOver {
 }
 
 impl Keeper {
-    /// Finds the newest checkpoint that verifies. Nothing is changed.
+    /// Finds the newest checkpoint that verifies. Where none does, `last`, `final` and `best` may: they are copies where
+    /// there are no hard links, and may be all that somebody kept. Nothing is changed.
     ///
     /// # Errors
     /// If there are checkpoints and none verifies: to begin afresh is for a person to decide.
     pub fn recover(&self) -> Result<Recovery, RecoverError> {
-        let search = self.store().newest_valid()?;
-        let newest = search.newest.map(|checkpoint| {
+        let Search { newest, rejected } = self.store().newest_valid()?;
+        let ended_by_version =
+            matches!(rejected.last(), Some(Rejected { error: LoadError::Version { .. }, .. }));
+        let newest = newest.or_else(|| if ended_by_version { None } else { self.newest_link() });
+        if newest.is_none() && !rejected.is_empty() {
+            return Err(RecoverError::NoneVerifies { rejected });
+        }
+        let named = newest.map(|checkpoint| {
             let meta = checkpoint.meta();
             (Name::new(meta.kind, meta.epoch, meta.step), checkpoint)
         });
-        if newest.is_none() && !search.rejected.is_empty() {
-            return Err(RecoverError::NoneVerifies { rejected: search.rejected });
-        }
-        Ok(Recovery { newest, rejected: search.rejected })
+        Ok(Recovery { newest: named, rejected })
+    }
+
+    /// The newest of those that the links name and that verify.
+    fn newest_link(&self) -> Option<Checkpoint> {
+        let named = Link::ALL.map(|link| self.store().load_link(link));
+        named.into_iter().filter_map(Result::ok).max_by_key(|checkpoint| checkpoint.meta().step)
     }
 
     /// Goes on from a recovered checkpoint: sets the damaged ones aside, and makes the links that a process which died
@@ -71,9 +81,13 @@ impl Keeper {
             let set_aside = if is_damaged { Some(self.store().set_aside(rejected.name)?) } else { None };
             passed_over.push(PassedOver { rejected, set_aside, instead: name });
         }
+        let mut there = self.store().list()?;
+        if there.iter().all(|entry| entry.name != name) {
+            self.store().name_again(name)?;
+            there = self.store().list()?;
+        }
         self.protocol.set_durable(name);
         self.protocol.link(Link::Last, name)?;
-        let there = self.store().list()?;
         if let Some(best) = best.filter(|best| there.iter().any(|entry| entry.name == *best)) {
             self.protocol.link(Link::Best, best)?;
             self.protocol.state().durable_best = Some(best);

@@ -19,7 +19,7 @@ use std::time::Duration;
 pub use cgroup::{Chain, Controller, MemoryGroup};
 pub use machine::{headroom_bytes, oom_kills, resident_bytes};
 pub use reserve::Reserve;
-pub use watch::{Watch, WatchOptions};
+pub use watch::{Watch, WatchOptions, time_for_save};
 
 /// Whose memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -12,13 +12,24 @@ use super::machine::Machine;
 use super::{MemoryGroup, Pressure, Scope, Usage};
 
 /// How often is looked while there is plenty.
-const SELDOM: Duration = Duration::from_millis(100);
+const SELDOM: Duration = Duration::from_millis(40);
 
 /// How often is looked when a good part is used.
 const OFTEN: Duration = Duration::from_millis(10);
 
 /// The used part from which is looked often.
-const OFTEN_FROM: f64 = 0.5;
+const OFTEN_FROM: f64 = 0.4;
+
+/// A save may take so much longer than the last one: disks are at their slowest where memory is short.
+const SAVE_MARGIN: u32 = 5;
+
+/// The least that is allowed for a save.
+const LEAST_SAVE: Duration = Duration::from_secs(1);
+
+/// The time to allow for a save where memory runs short, from what the last one took; zero if there was none.
+pub fn time_for_save(last_save: Duration) -> Duration {
+    last_save.saturating_mul(SAVE_MARGIN).max(LEAST_SAVE)
+}
 
 /// Where and at what to look.
 #[derive(Debug, Clone)]

@@ -38,6 +38,7 @@ use std::time::Duration;
 use signal_hook::consts::signal::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2, SIGXFSZ};
 
 pub use companion::Companion;
+pub(crate) use ignored::ignored_at_start;
 pub use trap::COPY_WITHIN;
 
 use grace::Grace;
@@ -156,9 +157,8 @@ impl Signals {
             told: AtomicBool::new(false),
         });
         let numbers: Vec<i32> = Signal::ALL.map(Signal::number).into_iter().chain([SIGUSR2]).collect();
-        let ignored = ignored::at_start();
-        let handled: Vec<i32> =
-            numbers.into_iter().filter(|number| !ignored::is_in(ignored, *number)).collect();
+        let ignored = ignored_at_start();
+        let handled: Vec<i32> = numbers.into_iter().filter(|number| !ignored.contains(*number)).collect();
         // First the trap, so that a request is set when the thread hears of the signal.
         for number in &handled {
             trap::set(*number, shared.trap.clone())?;

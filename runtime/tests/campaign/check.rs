@@ -2,9 +2,12 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+use trainer_runtime::checkpoint::{Link, Store};
+use trainer_runtime::disk::Disk;
 use trainer_runtime::disk::simulated::SimulatedDisk;
 
-use crate::program::{Ledger, Model, Outcome, Plan, Promised, outcome, records, run, trajectory};
+use crate::ledger::{Ledger, Promised};
+use crate::program::{Model, Outcome, Plan, announced_step, outcome, records, run, trajectory, work_dir};
 
 /// A run that nothing disturbed: what every other one is held against.
 pub(crate) struct Undisturbed {
@@ -34,6 +37,7 @@ impl Undisturbed {
         promised: Promised,
         appended: &[(u16, Vec<u8>)],
     ) -> Result<Ledger, String> {
+        check_links(found, promised)?;
         let (ledger, ended) = run(found, &self.plan);
         if let Err(failure) = ended {
             return Err(format!("it did not go on, at step {}: {}", failure.step, failure.message));
@@ -53,6 +57,12 @@ impl Undisturbed {
             return Err(format!(
                 "a checkpoint of step {} was promised, and that of {loaded} is there",
                 promised.checkpoint_step
+            ));
+        }
+        let announced = announced_step(&ledger.found);
+        if loaded < announced {
+            return Err(format!(
+                "a checkpoint of step {announced} is announced, and that of {loaded} is there"
             ));
         }
         if ledger.found_file_epoch < promised.file_epoch {
@@ -93,6 +103,27 @@ impl Undisturbed {
         let leftover = disk.files().into_iter().find(|(path, _)| path.to_str().is_some_and(is_leftover));
         leftover.map_or(Ok(()), |(path, _)| Err(format!("{} was left behind", path.display())))
     }
+}
+
+/// A link that is there is good, and the last one is not older than was promised: before anybody makes it anew.
+fn check_links(found: &SimulatedDisk, promised: Promised) -> Result<(), String> {
+    let store = Store::open_read_only(found.shared(), &work_dir().join("checkpoints"));
+    let is_there = |link| found.len_bytes(&store.link_path(link)).is_ok();
+    for link in [Link::Best, Link::Last, Link::Final].into_iter().filter(|link| is_there(*link)) {
+        store.load_link(link).map_err(|error| format!("a link is damaged: {error}"))?;
+    }
+    if promised.checkpoint_step == 0 {
+        return Ok(());
+    }
+    let last = store.load_link(Link::Last).map_err(|error| format!("the link was promised: {error}"))?;
+    if last.meta().step < promised.checkpoint_step {
+        return Err(format!(
+            "the last link names step {}, {} was promised",
+            last.meta().step,
+            promised.checkpoint_step
+        ));
+    }
+    Ok(())
 }
 
 /// The same for disks with the same files.

@@ -5,7 +5,8 @@ use trainer_runtime::disk::simulated::{Fault, Lasting, Outcome, PowerLoss, Simul
 use trainer_runtime::journal::Durability;
 
 use crate::check::Undisturbed;
-use crate::program::{Failure, INTERVAL, OnError, Plan, Promised, Saving, records, run, used_disk};
+use crate::ledger::Promised;
+use crate::program::{Failure, INTERVAL, OnError, Plan, Saving, records, run, used_disk};
 use crate::{Scale, scale};
 
 /// How a disk is found before an operation fails on it.

@@ -1,7 +1,7 @@
 //! Campaigns against everything that this crate stores, through its public API and on a simulated disk: power loss,
 //! failing operations, damaged media.
 //!
-//! A `cargo test` takes samples. `scripts/faults/storage.sh` runs them in full, which takes minutes and says how much was
+//! A `cargo test` takes samples. `scripts/faults/power_loss.sh` runs them in full, which takes minutes and says how much was
 //! tried.
 
 #![allow(
@@ -14,8 +14,10 @@
 mod check;
 mod damage;
 mod faults;
+mod ledger;
 mod power_loss;
 mod program;
+mod returned;
 
 /// How much of a campaign is run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

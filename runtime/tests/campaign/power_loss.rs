@@ -6,7 +6,8 @@ use trainer_runtime::disk::simulated::{PowerLoss, SimulatedDisk};
 use trainer_runtime::journal::Durability;
 
 use crate::check::{Undisturbed, fingerprint};
-use crate::program::{INTERVAL, OnError, Plan, Promised, Saving, records, used_disk};
+use crate::ledger::Promised;
+use crate::program::{INTERVAL, OnError, Plan, Saving, records, used_disk};
 use crate::{Scale, scale};
 
 /// Damage states after each operation.

@@ -16,6 +16,8 @@ use trainer_runtime::keeper::{
     Announce, KeepError, Keeper, Options, Patience, Rank, Room, Save, Shortage, Waiting,
 };
 
+use crate::ledger::Ledger;
+
 pub(crate) const STEPS: u64 = 18;
 const STEPS_PER_EPOCH: u64 = 6;
 const CHECKPOINT_EVERY_STEPS: u64 = 4;
@@ -176,64 +178,6 @@ impl Announce for Records {
     }
 }
 
-/// What a process found and was promised, and after how many operations of its disk.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Ledger {
-    /// The records that were found.
-    pub(crate) found: Vec<(u16, Vec<u8>)>,
-    /// What was loaded, and of which step.
-    pub(crate) loaded: Option<(u64, Model)>,
-    /// Checkpoints that did not verify.
-    pub(crate) rejected: Vec<String>,
-    /// Which epoch the small file said that was found; 0 if there was none.
-    pub(crate) found_file_epoch: u64,
-    /// Which epoch it says.
-    file_epoch: u64,
-    /// When recovery was over and the first new step began.
-    pub(crate) recovered_at: usize,
-    promises: Vec<(usize, Promised)>,
-}
-
-/// What a process may rely on.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
-pub(crate) struct Promised {
-    /// So many records are durable.
-    pub(crate) records: u64,
-    /// A checkpoint of this step is; 0 for none.
-    pub(crate) checkpoint_step: u64,
-    /// The small file says this epoch, or a later one; 0 if it need not be there.
-    pub(crate) file_epoch: u64,
-}
-
-impl Promised {
-    pub(crate) fn and(self, other: Promised) -> Promised {
-        Promised {
-            records: self.records.max(other.records),
-            checkpoint_step: self.checkpoint_step.max(other.checkpoint_step),
-            file_epoch: self.file_epoch.max(other.file_epoch),
-        }
-    }
-}
-
-impl Ledger {
-    /// What was promised by the time that so many operations were done.
-    pub(crate) fn promised(&self, after_operation: usize) -> Promised {
-        let until = self.promises.partition_point(|(at, _)| *at <= after_operation);
-        self.promises[..until].last().map(|(_, promised)| *promised).unwrap_or_default()
-    }
-
-    fn note(&mut self, disk: &SimulatedDisk, keeper: &Keeper) {
-        let promised = Promised {
-            records: keeper.durable_sequence(),
-            checkpoint_step: keeper.last_durable().map_or(0, |name| name.step),
-            file_epoch: self.file_epoch,
-        };
-        if self.promises.last().is_none_or(|(_, last)| *last != promised) {
-            self.promises.push((disk.operations(), promised));
-        }
-    }
-}
-
 /// Why a process ended before the run did.
 #[derive(Debug, Clone)]
 pub(crate) struct Failure {
@@ -273,7 +217,8 @@ fn process(disk: &SimulatedDisk, plan: &Plan, ledger: &mut Ledger, step: &mut u6
 
     let (mut model, mut counters) = take_up(&mut keeper, ledger, step)?;
     ledger.recovered_at = disk.operations();
-    if (known.steps.len() as u64) < *step {
+    let knows_epochs = known.epochs.len() as u64 >= *step / STEPS_PER_EPOCH;
+    if (known.steps.len() as u64) < *step || !knows_epochs {
         return Err(format!("a checkpoint knows of step {step}, the journal of {} steps", known.steps.len()));
     }
     // No two attempts leave the same bytes, as in a program that records times.
@@ -386,6 +331,13 @@ impl Patience for Freed<'_> {
 /// Every record of a journal that can be read.
 pub(crate) fn records(disk: &SimulatedDisk) -> Vec<(u16, Vec<u8>)> {
     plain(&journal::read(disk, &work_dir().join("journal")).unwrap().records)
+}
+
+/// The step of the newest checkpoint that is announced in these records; 0 if none is.
+pub(crate) fn announced_step(records: &[(u16, Vec<u8>)]) -> u64 {
+    let name = |payload: &[u8]| codec::decode::<String>(payload).unwrap().parse::<Name>().unwrap();
+    let announced = records.iter().filter(|(kind, _)| *kind == CHECKPOINT_DURABLE);
+    announced.map(|(_, payload)| name(payload).step).max().unwrap_or(0)
 }
 
 fn plain(records: &[Record]) -> Vec<(u16, Vec<u8>)> {

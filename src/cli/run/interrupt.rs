@@ -27,9 +27,7 @@ pub(super) fn answer_signals(control: &Control, plan: &StopPlan, cancel: Cancel,
 
 /// Estimates how long a save takes in this work directory, and gives a warning if that is longer than the grace.
 pub(super) fn estimate_save(control: &Control, prepared: &Prepared, work_dir: &Path) -> Option<String> {
-    let elements: u64 =
-        prepared.engine.layout().tensors().map(|(_, dims)| dims.iter().product::<usize>() as u64).sum();
-    let state_bytes = elements.saturating_mul(4);
+    let state_bytes = prepared.engine.layout().bytes() as u64;
     let probed_bytes = state_bytes.clamp(1, PROBE_BYTES);
     let probed_s = match write_durably(work_dir, probed_bytes) {
         Ok(seconds) => seconds,

@@ -5,6 +5,7 @@ use crate::cli::exit::Exit;
 use crate::config::{Difference, Plan};
 use crate::train::batching::{Batching, Portion};
 use crate::train::history::History;
+use trainer_runtime::supervisor::Death;
 
 /// Settings whose change goes before what the journal says.
 const PORTION_KEYS: [&str; 3] = ["train.micro_batch", "train.batch_size", "train.eval_batch_size"];
@@ -25,6 +26,12 @@ pub(super) enum Before {
     Otherwise,
     /// The kernel killed it for memory.
     KilledForMemory,
+}
+
+impl Before {
+    pub(super) fn of(death: Option<Death>) -> Self {
+        if death.is_some_and(Death::is_for_memory) { Self::KilledForMemory } else { Self::Otherwise }
+    }
 }
 
 /// The portions from a place (epoch, batch) on.

@@ -4,40 +4,62 @@ use super::counted;
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, fail};
 use crate::config;
-use crate::report::progress::Progress;
-use crate::train::event::{Environment, Event, InputsChanged, PlanChanged, Resumed, RunStarted};
+use crate::report::progress::{Progress, duration};
+use crate::train::event::{
+    Environment, Event, HistoryLost, InputsChanged, PlanChanged, Resumed, RunStarted, WorkerDied,
+};
 use crate::train::keeper::{DATA_LOCK, Keeper, SETTINGS};
 use crate::train::prepare::Prepared;
 use crate::train::resume::Changes;
 use crate::train::saved::Saved;
-use trainer_runtime::checkpoint::Name;
+use trainer_runtime::checkpoint::{Checkpoint, Name};
+use trainer_runtime::supervisor::{Death, Ended};
 
-/// Records the beginning of a run; `found` is a checkpoint that outlived its journal.
+/// The death of the process before, as its supervisor tells it.
+pub(super) fn worker_died(death: Death) -> Event {
+    let (signal, exit_code) = match death.ended {
+        Ended::Signal(number) => (Some(number), None),
+        Ended::Code(code) => (None, Some(u32::from(code))),
+    };
+    Event::WorkerDied(WorkerDied { cause: death.to_string(), signal, exit_code, oom_kills: death.oom_kills })
+}
+
+/// Records the beginning of a run; `found` is a checkpoint that outlived its journal, and `saved` its state.
 pub(super) fn begin(
     keeper: &mut Keeper,
     prepared: &Prepared,
     environment: Environment,
     progress: &Progress,
-    found: Option<(Name, &Saved)>,
+    found: Option<&(Name, Checkpoint)>,
+    saved: &Saved,
 ) -> Result<(), Failure> {
     let settings = config::to_toml(&prepared.plan);
     let data_lock = serde_json::to_string_pretty(&prepared.data_lock).map_err(fail(Exit::Failure))?;
+    let had_settings = keeper.work_dir().join(SETTINGS).is_file();
     keeper.write_file(SETTINGS, settings.as_bytes())?;
     keeper.write_file(DATA_LOCK, data_lock.as_bytes())?;
-    if let Some((name, saved)) = found {
-        // Before the run's first record: a process that dies between the two leaves what is taken for no journal.
+    if let Some((name, survivor)) = found {
+        // Before the run's first record: a process that dies between them leaves what is taken for no journal.
+        let (run_id, checkpoint, step) = (survivor.meta().run_id.to_string(), name.to_string(), saved.step);
+        keeper.record(Event::HistoryLost(HistoryLost { run_id, checkpoint, step }))?;
         let environment = environment.clone();
-        keeper.record(Event::Resumed(resumed(1, Some(name), saved, environment, false)))?;
+        keeper.record(Event::Resumed(resumed(1, Some(*name), saved, environment, false)))?;
     }
     let started = RunStarted { settings, environment, data_lock, model_crc32: prepared.model_crc32 };
     keeper.record(Event::RunStarted(started))?;
     keeper.sync()?;
     match found {
         None => {
-            progress.info(&format!("Starting run {} in {}", keeper.run_id(), keeper.work_dir().display()))
+            if had_settings {
+                progress.line(&format!(
+                    "{SETTINGS} is there, a journal or checkpoints are not: the run begins at step 0 with these settings"
+                ));
+            }
+            progress.info(&format!("Starting run {} in {}", keeper.run_id(), keeper.work_dir().display()));
         }
         Some((name, _)) => progress.line(&format!(
-            "the journal is gone and with it the history; going on from checkpoint {name}, which is intact"
+            "the journal is gone and with it the history up to step {}; going on from checkpoint {name}, which is intact",
+            saved.step
         )),
     }
     Ok(())
@@ -81,9 +103,18 @@ pub(super) fn take_up(
             format!("{} discarded, because what computes changed", counted(steps, "recorded step"))
         }
         steps => {
-            format!("{} will be computed again and compared with the journal", counted(steps, "step"))
+            let seconds = keeper.history.seconds_per_step().map(|seconds| seconds * steps as f64);
+            let takes =
+                seconds.map_or(String::new(), |seconds| format!(", which takes about {}", duration(seconds)));
+            format!("{} will be computed again and compared with the journal{takes}", counted(steps, "step"))
         }
     };
+    if checkpoint.is_none() && !keeper.history.checkpoints.is_empty() {
+        let count = counted(keeper.history.checkpoints.len() as u64, "checkpoint");
+        progress.line(&format!(
+            "the journal tells of {count}, and none is there: the run is computed again from step 0 ({repeated})"
+        ));
+    }
     progress.info(&format!("The previous process {ended}; {repeated}"));
     // What discards steps comes before what it is discarded for: a process that dies between the two leaves a
     // journal in which the change is still to be made, and never old steps that pass for new ones.

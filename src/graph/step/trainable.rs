@@ -2,7 +2,7 @@
 
 use super::{StepError, loss_outputs};
 use crate::config::LossPlan;
-use crate::graph::model::Graph;
+use crate::graph::model::{Graph, Node};
 use crate::graph::tensor::{Dtype, Tensor};
 use crate::graph::train_form::is_running_statistic;
 use std::collections::HashSet;
@@ -25,6 +25,8 @@ pub enum Excluded {
     Frozen,
     /// A scalar constant of an expression.
     Scalar,
+    /// Operators read it as a setting, such as the scales of a Resize.
+    Setting,
     /// The loss does not depend on it.
     NoPathToLoss,
     /// Only 32-bit floats are trained.
@@ -48,6 +50,27 @@ impl Trainable {
     pub fn parameter_elements(&self) -> usize {
         self.parameters.iter().map(|(_, tensor)| tensor.kind().elements()).sum()
     }
+}
+
+/// Inputs, by operator, that are settings and not data: no gradient is taken for them, and shapes may depend on them.
+const SETTINGS: &[(&str, &[usize])] = &[
+    ("Clip", &[1, 2]),
+    ("Dropout", &[1]),
+    ("OneHot", &[0, 1, 2]),
+    ("Pad", &[2]),
+    ("Range", &[0, 1, 2]),
+    ("Resize", &[1, 2]),
+];
+
+/// Whether a node reads the value at a position, and every position at which one does is a setting.
+fn is_setting(nodes: &[Node], name: &str) -> bool {
+    let uses = nodes.iter().flat_map(|node| {
+        let settings = SETTINGS.iter().find(|(op, _)| *op == node.op && node.domain.is_empty());
+        let positions = node.inputs.iter().enumerate().filter(|(_, input)| *input == name);
+        positions.map(move |(position, _)| settings.is_some_and(|(_, inputs)| inputs.contains(&position)))
+    });
+    let uses: Vec<bool> = uses.collect();
+    !uses.is_empty() && uses.into_iter().all(|is_setting| is_setting)
 }
 
 /// Sorts the initializers of a model: every float initializer of rank 1 or more that the loss depends on is trained,
@@ -76,6 +99,8 @@ pub fn trainable(
             Some(Excluded::ElementType(tensor.dtype()))
         } else if tensor.dims().is_empty() {
             Some(Excluded::Scalar)
+        } else if is_setting(&graph.nodes, name) {
+            Some(Excluded::Setting)
         } else {
             None
         };

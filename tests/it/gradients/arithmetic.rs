@@ -66,16 +66,17 @@ fn selections() -> Vec<Case> {
         case("Clip", "a lower bound").x(&[6]).fixed(&[], &[0.25]),
         case("Clip", "an upper bound").x(&[6]).absent().fixed(&[], &[0.25]),
         case("Clip", "no bound").x(&[6]),
-        case("Clip", "passes at its bounds and stops beyond, as in PyTorch")
+        case("Clip", "stops at its bounds and beyond, as in PyTorch")
             .x_of(&[5], &[-3.0, -1.0, 0.0, 1.0, 3.0])
             .fixed(&[], &[-1.0])
             .fixed(&[], &[1.0])
-            .gives(&[0.0, 1.0, 1.0, 1.0, 0.0]),
-        case("Clip", "stops what is no number, as in PyTorch")
-            .x_of(&[1], &[f64::NAN])
-            .fixed(&[], &[-1.0])
-            .fixed(&[], &[1.0])
-            .gives(&[0.0]),
+            .gives(&[0.0, 0.0, 1.0, 0.0, 0.0]),
+        case("Clip", "the whole range is no bound")
+            .x_of(&[3], &[-3e38, 0.0, 3e38])
+            .fixed(&[], &[0.0])
+            .fixed(&[], &[f64::from(f32::MAX)])
+            .single_curved()
+            .gives(&[0.0, 0.0, 1.0]),
         case("Clip", "bounds that are trained").x(&[3]).x(&[]).refused("bounds depend on parameters"),
     ]
 }

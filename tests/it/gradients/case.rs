@@ -29,6 +29,8 @@ pub enum Expected {
     Differences,
     /// These values for the one varied input, where the function has no derivative; the output gradient is 1 everywhere.
     Values(Vec<f64>),
+    /// PyTorch's gradients of all varied inputs; the output gradient is 1, 2, 1, 2, ...
+    PyTorch(Vec<Vec<f64>>),
     /// No gradient reaches the varied inputs.
     Absent,
     /// The operator is refused with a message that holds this text.
@@ -72,6 +74,8 @@ pub enum Input {
     SmallInts { values: Vec<i64> },
     /// An int64 input of the graph, whose contents are not known when the gradient is built.
     FedInts { dims: Vec<usize>, values: Vec<i64> },
+    /// A truth value that is an input of the graph.
+    FedTruth(bool),
     /// Not given.
     Absent,
 }
@@ -173,6 +177,10 @@ impl Case {
 
     pub fn fed_ints_of(self, dims: &[usize], values: &[i64]) -> Self {
         self.input(Input::FedInts { dims: dims.to_vec(), values: values.to_vec() })
+    }
+
+    pub fn fed_truth(self, value: bool) -> Self {
+        self.input(Input::FedTruth(value))
     }
 
     pub fn absent(self) -> Self {

@@ -32,6 +32,22 @@ pub fn check_all(cases: &[Case]) {
     assert!(failures.is_empty(), "{} of the cases fail:\n{}", failures.len(), failures.join("\n"));
 }
 
+/// The gradients of a case whose elements are too many for differences.
+pub fn gradients_in(case: &Case, opset: i64, dtype: Dtype) -> Result<Vec<Vec<f64>>, String> {
+    let built = Differentiated::new(case, opset, dtype)?;
+    let gradients = built.gradients()?;
+    Ok(gradients.iter().zip(&built.varied).map(|(grad, (_, tensor))| filled(grad, tensor)).collect())
+}
+
+/// The largest difference of two lists of gradients, relative to the largest number of the second one.
+pub fn largest_difference(found: &[Vec<f64>], expected: &[Vec<f64>]) -> f64 {
+    let pairs = found.iter().zip(expected).map(|(found, expected)| {
+        let scale = expected.iter().fold(1.0_f64, |scale, x| scale.max(x.abs()));
+        found.iter().zip(expected).fold(0.0_f64, |far, (a, b)| far.max((a - b).abs() / scale))
+    });
+    pairs.fold(0.0, f64::max)
+}
+
 fn check(case: &Case, opset: i64) -> Result<(), String> {
     let dtype = match case.precision {
         Precision::Double => Dtype::F64,
@@ -55,6 +71,7 @@ fn check(case: &Case, opset: i64) -> Result<(), String> {
             };
         }
         Expected::Values(values) => compare("values", &gradients, std::slice::from_ref(values), 1e-12)?,
+        Expected::PyTorch(expected) => compare_each("PyTorch", &gradients, expected)?,
         Expected::Differences | Expected::Refused(_) => {
             let (step, tolerance) = match case.precision {
                 Precision::Double => (DOUBLE_STEP, DOUBLE_TOLERANCE),
@@ -92,6 +109,20 @@ fn compare(
         if let Some(at) = found.iter().zip(expected).position(far) {
             let (a, b) = (found[at], expected[at]);
             return Err(format!("input {input}, element {at}: gradient {a}, {with} give {b}"));
+        }
+    }
+    Ok(())
+}
+
+/// Numbers of very different sizes: each has to agree by itself.
+fn compare_each(with: &str, found: &[Option<Vec<f64>>], expected: &[Vec<f64>]) -> Result<(), String> {
+    for (input, (found, expected)) in found.iter().zip(expected).enumerate() {
+        let found = found.clone().unwrap_or_else(|| vec![0.0; expected.len()]);
+        let far = |(a, b): (&f64, &f64)| (a - b).abs() > 1e-6 + 1e-5 * b.abs() || a.is_nan() != b.is_nan();
+        if let Some(at) = found.iter().zip(expected).position(far) {
+            return Err(format!(
+                "input {input}: gradient {found:?}, {with} has {expected:?}, see element {at}"
+            ));
         }
     }
     Ok(())
@@ -228,8 +259,11 @@ fn weighted_sum(emit: &mut Emit, outputs: &[Value], case: &Case, dtype: Dtype) -
     let mut weights = Vec::with_capacity(outputs.len());
     for (position, output) in outputs.iter().enumerate() {
         let count = elements(emit.dims(*output));
-        let listed = matches!(case.expected, Expected::Values(_));
-        let weight = if listed { vec![1.0; count] } else { drawn(case, 100 + position, count, -1.0, 1.0) };
+        let weight = match case.expected {
+            Expected::Values(_) => vec![1.0; count],
+            Expected::PyTorch(_) => (0..count).map(|at| 1.0 + (at % 2) as f64).collect(),
+            _ => drawn(case, 100 + position, count, -1.0, 1.0),
+        };
         let constant = emit.constant(Tensor::from_f64(dtype, emit.dims(*output).to_vec(), &weight));
         let output = emit.cast(*output, dtype);
         let product = emit.mul(output, constant);
@@ -294,6 +328,10 @@ impl Operands {
                 }
                 Input::FedInts { dims, values } => {
                     made.fed.push((name.clone(), Tensor::from_i64(dims.clone(), values)));
+                }
+                Input::FedTruth(value) => {
+                    let kind = ValueType::new(Dtype::Bool, vec![]);
+                    made.fed.push((name.clone(), Tensor::new(kind, vec![u8::from(*value)]).unwrap()));
                 }
                 Input::Again(_) | Input::Absent => {}
             }

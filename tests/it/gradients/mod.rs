@@ -5,6 +5,7 @@
 
 mod case;
 mod check;
+mod document;
 
 mod activation;
 mod arithmetic;
@@ -21,9 +22,12 @@ mod pad;
 mod pool;
 mod recurrent;
 mod reduction;
+mod reference;
 mod resize;
 mod shape;
+mod sizes;
 mod structural;
+mod threads;
 mod trigonometric;
 mod zero;
 
@@ -50,6 +54,7 @@ fn all_cases() -> Vec<Case> {
         recurrent::cases(),
         reduction::cases(),
         shape::cases(),
+        sizes::cases(),
         structural::cases(),
         trigonometric::cases(),
         zero::cases(),
@@ -128,7 +133,9 @@ families! {
     resizing_matches_central_differences: resize,
     recurrent_layers_match_central_differences: recurrent,
     reductions_match_central_differences: reduction,
+    gradients_at_special_points_are_those_of_pytorch: reference,
     shape_operators_match_central_differences: shape,
+    elementwise_operators_of_any_size_match_central_differences: sizes,
     structural_operators_match_central_differences: structural,
     trigonometry_matches_central_differences: trigonometric,
     piecewise_constant_operators_give_no_gradient: zero,

@@ -21,7 +21,7 @@ fn control_flow() -> Vec<Case> {
     vec![
         case("If", "branches that read a variable")
             .captured(&[2])
-            .bools(&[], &[true])
+            .fed_truth(true)
             .graph("then_branch", body(&[], &[("x0", "then")]))
             .graph("else_branch", body(&[], &[("x0", "else")]))
             .single_linear()

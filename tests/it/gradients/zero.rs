@@ -9,6 +9,7 @@ pub fn cases() -> Vec<Case> {
         case("IsInf", "of a variable").x(&[2, 3]).gives_none(),
         case("Hardmax", "of a variable").x(&[2, 3]).single_linear().gives_none(),
         case("EyeLike", "of a variable").x(&[2, 3]).int("dtype", 1).gives_none(),
+        case("Bernoulli", "of a variable").x_within(&[2, 3], 0.0, 1.0).opsets(&[15, 21]).gives_none(),
         case("RandomNormalLike", "of a variable").x(&[2, 3]).opsets(&[13, 21]).gives_none(),
         case("RandomUniformLike", "of a variable").x(&[2, 3]).opsets(&[13, 21]).gives_none(),
     ];

@@ -182,3 +182,18 @@ fn several_outputs_and_absent_ones_are_typed() {
     assert_eq!(kind("b").dims, [1, 3, 4]);
     assert_eq!(kind("y").dtype, Dtype::F32);
 }
+
+/// `CastLike` is a function to ONNX Runtime, which says of its result what it says of a scalar: no dimensions.
+#[test]
+fn a_value_of_unknown_rank_is_not_taken_for_a_scalar() {
+    let nodes = vec![
+        node("Neg", &["x"], &["negative"], vec![]),
+        node("CastLike", &["negative", "x"], &["cast"], vec![]),
+        node("Shape", &["cast"], &["last"], vec![attribute::int("start", -1)]),
+        node("Concat", &["six", "last"], &["target"], vec![attribute::int("axis", 0)]),
+        node("Reshape", &["cast", "target"], &["y"], vec![]),
+    ];
+    let emit = lowered(&[("six", ints(&[6]))], nodes, &[]).unwrap();
+    assert_eq!(known_ints(&emit, "target"), [6, 4]);
+    assert_eq!(emit.dims(emit.find("y").unwrap()), [6, 4]);
+}

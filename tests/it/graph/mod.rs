@@ -3,10 +3,12 @@
 //! Belongs here: what `trainer::graph` promises about whole models, small ones built by [`model_of`] or those PyTorch
 //! exported. Does not belong here: gradients of single operators (`gradients`), trainings (`models`).
 
+mod branches;
 mod damaged_files;
 mod external_data;
 mod folding;
 mod forms;
+mod functions;
 mod reading;
 mod steps;
 mod training_form;

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use prost::Message;
 use std::path::Path;
 use trainer::graph::model::Graph;
-use trainer::graph::proto::{FunctionProto, ModelProto, SparseTensorProto, TensorProto};
+use trainer::graph::proto::{ModelProto, SparseTensorProto, TensorProto};
 use trainer::graph::read::{ReadError, read_bytes, read_file};
 use trainer::graph::tensor::{Dtype, Tensor};
 use trainer::graph::write::to_bytes;
@@ -107,12 +107,6 @@ fn names_of_the_training_graph_are_reserved() {
 fn old_and_absent_opsets_are_refused_with_the_version_found() {
     check_graph_refused(|graph| graph.opset = 12, &["opset 12", "13 or newer"]);
     check_message_refused(|model| model.opset_import.clear(), &["opset 0"]);
-}
-
-#[test]
-fn functions_of_the_model_are_refused_with_a_remedy() {
-    let function = FunctionProto { name: "Swish".to_owned(), ..Default::default() };
-    check_message_refused(|model| model.functions.push(function), &["`Swish`", "inline"]);
 }
 
 #[test]

@@ -163,33 +163,51 @@ fn a_model_without_anything_to_train_is_refused() {
     assert!(matches!(error, StepError::NothingToTrain { considered: 1 }), "{error}");
 }
 
+/// An operator of ONNX Runtime's own, which has no gradient rule.
+fn foreign(op: &str, inputs: &[&str], outputs: &[&str]) -> Node {
+    Node { domain: "com.microsoft".to_owned(), ..node(op, inputs, outputs, vec![]) }
+}
+
+fn with_foreign_operators(mut graph: Graph) -> Graph {
+    graph.other_opsets = vec![("com.microsoft".to_owned(), 1)];
+    graph
+}
+
 #[test]
 fn every_unsupported_operator_is_listed_at_once_by_name_and_operator() {
     let nodes = vec![
         node("Mul", &["x", "w"], &["a"], vec![]),
-        node("Sin", &["a"], &["b"], vec![]),
+        foreign("QuickGelu", &["a"], &["b"]),
         node("Relu", &["b"], &["c"], vec![]),
-        node("Cos", &["c"], &["d"], vec![]),
+        foreign("FastGelu", &["c"], &["d"]),
         node(
             "MaxPool",
             &["d"],
             &["e"],
             vec![attribute::ints("kernel_shape", &[2]), attribute::int("storage_order", 1)],
         ),
-        node("Sin", &["x"], &["unrelated"], vec![]),
+        foreign("QuickGelu", &["x"], &["unrelated"]),
         node("Sub", &["e", "unrelated_sum"], &["y"], vec![]),
     ];
     let mut graph =
         model_of(&[None, Some(1), Some(4)], &[("w", ramp(&[4])), ("unrelated_sum", ramp(&[3]))], nodes);
     graph.nodes[6].inputs[1] = "unrelated_sum".to_owned();
-    let StepError::Gradient(unsupported) = Setup::new(graph, 2, &[1, 4]).training().unwrap_err() else {
+    let StepError::Gradient(unsupported) =
+        Setup::new(with_foreign_operators(graph), 2, &[1, 4]).training().unwrap_err()
+    else {
         panic!("the operators have no gradient")
     };
     let listed: Vec<(&str, &str)> =
         unsupported.nodes.iter().map(|node| (node.name.as_str(), node.op.as_str())).collect();
-    assert_eq!(listed, [("node_b", "Sin"), ("node_d", "Cos")]);
+    assert_eq!(listed, [("node_b", "com.microsoft.QuickGelu"), ("node_d", "com.microsoft.FastGelu")]);
     let message = unsupported.to_string();
-    for word in ["2 nodes", "node_b (Sin)", "node_d (Cos)", "opset 18", "model.freeze"] {
+    for word in [
+        "2 nodes",
+        "node_b (com.microsoft.QuickGelu)",
+        "node_d (com.microsoft.FastGelu)",
+        "opset 18",
+        "model.freeze",
+    ] {
         assert!(message.contains(word), "`{word}` is missing in: {message}");
     }
 }
@@ -197,12 +215,13 @@ fn every_unsupported_operator_is_listed_at_once_by_name_and_operator() {
 #[test]
 fn an_unsupported_operator_off_the_path_to_the_parameters_does_no_harm() {
     let nodes = vec![
-        node("Sin", &["x"], &["a"], vec![]),
+        foreign("QuickGelu", &["x"], &["a"]),
         node("Mul", &["a", "w"], &["b"], vec![]),
-        node("Cos", &["b"], &["unused"], vec![]),
+        foreign("FastGelu", &["b"], &["unused"]),
         node("Neg", &["b"], &["y"], vec![]),
     ];
-    Setup::new(model_of(&[None, Some(3)], &[("w", ramp(&[3]))], nodes), 2, &[3]).training().unwrap();
+    let graph = model_of(&[None, Some(3)], &[("w", ramp(&[3]))], nodes);
+    Setup::new(with_foreign_operators(graph), 2, &[3]).training().unwrap();
 }
 
 #[test]
@@ -271,7 +290,7 @@ fn an_input_that_nothing_reads_is_not_fed() {
 }
 
 #[test]
-fn a_parameter_cut_off_by_a_step_function_has_gradient_zero() {
+fn a_parameter_cut_off_by_a_step_function_has_gradient_zero_and_is_reported() {
     let nodes = vec![
         node("Mul", &["x", "w"], &["h"], vec![]),
         node("Sign", &["h"], &["s"], vec![]),
@@ -280,12 +299,56 @@ fn a_parameter_cut_off_by_a_step_function_has_gradient_zero() {
     let setup =
         Setup::new(model_of(&[None, Some(3)], &[("w", ramp(&[3])), ("b", ramp(&[3]))], nodes), 1, &[3]);
     let step = setup.training().unwrap();
+    assert_eq!(step.without_gradient, ["w"]);
     let mut values = setup.values();
     values.push(("x".to_owned(), ramp(&[1, 3])));
     values.push(("trainer/target/t".to_owned(), Tensor::from_f32([1, 3], &[0.0; 3])));
     let given = outputs(&step, &values);
     assert_eq!(given[&step.gradients[0]], Tensor::from_f32([3], &[0.0; 3]));
     assert_ne!(given[&step.gradients[1]], Tensor::from_f32([3], &[0.0; 3]));
+}
+
+/// The loss is the mean of `(E[i] . h - t)^2` with `h = E[0]`, so the table gets a gradient as a lookup and as a matrix.
+#[test]
+fn a_table_that_is_looked_up_and_multiplied_gets_both_gradients() {
+    let nodes = vec![
+        node("Gather", &["w", "first"], &["h"], vec![]),
+        node("Mul", &["x", "h"], &["hx"], vec![]),
+        node("MatMul", &["hx", "turned"], &["y"], vec![]),
+    ];
+    let turned = node("Transpose", &["w"], &["turned"], vec![]);
+    let nodes = std::iter::once(turned).chain(nodes).collect();
+    let first = Tensor::from_i64([1], &[0]);
+    let table = Tensor::from_f32([2, 2], &[1.0, 2.0, 3.0, 4.0]);
+    let setup = Setup::new(model_of(&[None, Some(2)], &[("w", table), ("first", first)], nodes), 1, &[2]);
+    let step = setup.training().unwrap();
+    let mut values = setup.values();
+    values.push(("x".to_owned(), Tensor::from_f32([1, 2], &[1.0, 1.0])));
+    values.push(("trainer/target/t".to_owned(), Tensor::from_f32([1, 2], &[4.0, 10.0])));
+    let given = outputs(&step, &values);
+    // y = [5, 11], so dy = 2 (y - t) = [2, 2] for the sum of the loss; dE = dy' h, and dh = dy E in row 0.
+    let expected = [2.0 + 8.0, 4.0 + 12.0, 2.0, 4.0];
+    assert_eq!(given[&step.gradients[0]], Tensor::from_f32([2, 2], &expected));
+}
+
+/// The optimizing exporter gives Resize its scales as an initializer, like a weight.
+#[test]
+fn numbers_that_operators_read_as_settings_are_not_trained() {
+    let nodes = vec![
+        node("Conv", &["x", "w"], &["h"], vec![]),
+        node("Resize", &["h", "", "scales"], &["y"], vec![attribute::string("mode", "linear")]),
+    ];
+    let scales = Tensor::from_f32([4], &[1.0, 1.0, 2.0, 2.0]);
+    let model = model_of(
+        &[None, Some(1), Some(2), Some(2)],
+        &[("w", ramp(&[1, 1, 1, 1])), ("scales", scales)],
+        nodes,
+    );
+    let setup = Setup::new(model, 2, &[1, 2, 2]);
+    let trainable = setup.trainable().unwrap();
+    assert_eq!(trainable.parameters.len(), 1);
+    assert_eq!(trainable.excluded, [("scales".to_owned(), Excluded::Setting)]);
+    assert_eq!(setup.training().unwrap().predictions.1.dims, [2, 1, 4, 4]);
 }
 
 #[test]

@@ -17,7 +17,7 @@ use outcome::Outcome;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock};
-use tracer::{Next, Side, Stop, trace};
+use tracer::{Next, Pace, Side, Stop, trace};
 use trainer::train::event::Event;
 
 /// Sixty steps in five epochs, with a checkpoint every four steps, of which few are kept, and with a best epoch that is
@@ -58,70 +58,113 @@ fn undisturbed(more: &[&str]) -> Arc<Outcome> {
     Arc::clone(computed)
 }
 
-/// What is done to a process at a point.
+/// What is done to a process at a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Blow {
     KillBefore,
     KillBehind,
+    /// At a call that is no write, the same as `KillBefore`.
     CutAndKill,
     Fail(i32),
 }
 
-/// A point and what is done there.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+/// At which call of a process.
+#[derive(Debug, Clone)]
+enum At {
+    Point(Point),
+    /// The Nth storage call of a thread, whichever it is.
+    Nth {
+        thread: String,
+        ordinal: u64,
+    },
+}
+
+impl At {
+    fn is(&self, stop: &Stop<'_>) -> bool {
+        match self {
+            Self::Point(point) => stop.point == point,
+            Self::Nth { thread, ordinal } => stop.point.thread == *thread && stop.ordinal == *ordinal,
+        }
+    }
+}
+
+/// A call and what is done there.
+#[derive(Debug, Clone)]
 struct Aim {
-    point: Point,
+    at: At,
     blow: Blow,
 }
 
 impl std::fmt::Display for Aim {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:?} {}", self.blow, self.point)
+        write!(f, "{:?} ", self.blow)?;
+        match &self.at {
+            At::Point(point) => write!(f, "{point}"),
+            At::Nth { thread, ordinal } => write!(f, "{thread} call {ordinal}."),
+        }
     }
+}
+
+/// Where a blow fell, and how the process ended.
+#[derive(Debug)]
+struct Struck {
+    point: Point,
+    ended: Ended,
 }
 
 impl Aim {
     /// What is to be done to a process that is stopped.
     fn next(&self, stop: &Stop<'_>) -> Next {
         let side = if self.blow == Blow::KillBehind { Side::Behind } else { Side::Before };
-        if stop.side != side || *stop.point != self.point {
+        if stop.side != side || !self.at.is(stop) {
             return Next::GoOn;
         }
         match self.blow {
-            Blow::KillBefore | Blow::KillBehind => Next::Kill,
-            Blow::CutAndKill => Next::CutAndKill,
+            Blow::CutAndKill if stop.effect == Effect::Writes => Next::CutAndKill,
+            Blow::KillBefore | Blow::KillBehind | Blow::CutAndKill => Next::Kill,
             Blow::Fail(errno) => Next::Fail(errno),
         }
     }
 
-    /// Runs until the blow falls, and gives how the process ended; `None` if it never came to the point.
+    /// Runs until the blow falls; `None` if it never came to the call.
     #[track_caller]
-    fn strike(&self, dir: &WorkDir) -> Option<Ended> {
-        let mut is_struck = false;
+    fn strike(&self, dir: &WorkDir) -> Option<Struck> {
+        // In turn, a run makes the calls that another made.
+        let mut struck = None;
         let mut look = |stop: &Stop<'_>| {
             let next = self.next(stop);
-            is_struck |= next != Next::GoOn;
+            if next != Next::GoOn {
+                struck = Some(stop.point.clone());
+            }
             next
         };
-        let ended = trace(&mut dir.command(&[]), &dir.path(), &mut look).unwrap();
-        let survivable = matches!(self.blow, Blow::Fail(_)) || !is_struck;
-        assert!(survivable || ended.killed_by == Some(libc::SIGKILL), "{ended:?}");
-        is_struck.then_some(ended)
+        let ended = trace(&mut dir.command(&[]), &dir.path(), Pace::InTurn, &mut look).unwrap();
+        let is_killed = struck.is_some() && !matches!(self.blow, Blow::Fail(_));
+        assert!(!is_killed || ended.killed_by == Some(libc::SIGKILL), "{ended:?}");
+        struck.map(|point| Struck { point, ended })
     }
 }
 
-/// The points that a run comes to and what it does there, in their order. The process runs to its end.
+/// A storage call that a run made.
+#[derive(Debug)]
+struct Made {
+    point: Point,
+    ordinal: u64,
+    effect: Effect,
+}
+
+/// The storage calls that a run makes, in their order. The process runs to its end.
 #[track_caller]
-fn points(dir: &WorkDir) -> Vec<(Point, Effect)> {
-    let mut points = Vec::new();
+fn calls_of(dir: &WorkDir) -> Vec<Made> {
+    let mut made = Vec::new();
     let mut look = |stop: &Stop<'_>| {
         if stop.side == Side::Before {
-            points.push((stop.point.clone(), stop.effect));
+            made.push(Made { point: stop.point.clone(), ordinal: stop.ordinal, effect: stop.effect });
         }
         Next::GoOn
     };
-    trace(&mut dir.command(&[]), &dir.path(), &mut look).unwrap().check_code(0);
-    points
+    trace(&mut dir.command(&[]), &dir.path(), Pace::InTurn, &mut look).unwrap().check_code(0);
+    made
 }
 
 /// The records in bytes that are appended to a segment of a journal; none if it is not whole records.
@@ -166,14 +209,14 @@ impl Boundary {
 
     /// Runs until the record is written, on this side of it, and kills the process there.
     #[track_caller]
-    fn strike(self, side: Side, dir: &WorkDir) {
+    fn strike(self, side: Side, pace: Pace, dir: &WorkDir) {
         let mut look = |stop: &Stop<'_>| {
             let is_write = stop.effect == Effect::Writes && stop.side == side;
             let is_it =
                 is_write && records(&stop.point.path, &stop.bytes()).iter().any(|event| self.is(event));
             if is_it { Next::Kill } else { Next::GoOn }
         };
-        let ended = trace(&mut dir.command(&[]), &dir.path(), &mut look).unwrap();
+        let ended = trace(&mut dir.command(&[]), &dir.path(), pace, &mut look).unwrap();
         assert_eq!(ended.killed_by, Some(libc::SIGKILL), "{self:?} was never recorded: {ended:?}");
     }
 }

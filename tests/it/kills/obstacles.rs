@@ -2,10 +2,11 @@
 //! run ends with the code of storage and says what is in its way, nothing that was kept is altered, and when the
 //! obstacle is gone, the same command finishes with the same bytes.
 
+use super::calls::Effect;
 use super::outcome::check_image;
 use super::short::can_trace;
-use super::tracer::{REWRITES, Side};
-use super::{Aim, Blow, Boundary, points, sixty_steps, undisturbed};
+use super::tracer::{Next, Pace, REWRITES, Side, Stop, trace};
+use super::{Boundary, sixty_steps, undisturbed};
 use crate::work_dir::{Ended, WorkDir};
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -103,7 +104,7 @@ fn check_finishes(dir: &WorkDir) {
 /// A run that was killed in its fourth epoch, in what is already there of a work directory.
 #[track_caller]
 fn killed(dir: &WorkDir) {
-    Boundary::Step(38).strike(Side::Behind, dir);
+    Boundary::Step(38).strike(Side::Behind, Pace::InTurn, dir);
 }
 
 #[test]
@@ -112,8 +113,9 @@ fn a_full_disk_is_named_and_the_same_command_finishes_when_there_is_room() {
     for size in ["300k", "1280k", "1400k"] {
         let dir = sixty_steps(&[]);
         let Some(disk) = SmallDisk::mount(&dir, &format!("size={size}")) else { return };
-        check_stops(&dir, &mut dir.command(&[]), &["free some space", "step-000000"]);
-        check_stops(&dir, &mut dir.command(&[]), &["free some space"]);
+        let at_once = ["checkpoint.disk_full_timeout_s=0"];
+        check_stops(&dir, &mut dir.command(&at_once), &["free some space", "step-000000"]);
+        check_stops(&dir, &mut dir.command(&at_once), &["free some space"]);
         disk.change("size=10m");
         check_finishes(&dir);
     }
@@ -156,7 +158,7 @@ fn a_limit_on_the_size_of_files_is_named_and_the_same_command_finishes_without_i
 #[test]
 fn too_few_descriptors_are_said_and_the_same_command_finishes_with_more() {
     let (mut refused, mut enough) = (0, 0);
-    for limit in 5..=14 {
+    for limit in [5, 6, 7, 9, 11, 13, 64] {
         let dir = sixty_steps(&[]);
         let ended = Ended::of(&mut limited(&dir, "-n", limit));
         check_image(&dir.path());
@@ -170,7 +172,7 @@ fn too_few_descriptors_are_said_and_the_same_command_finishes_with_more() {
         }
         check_finishes(&dir);
     }
-    assert!(refused > 2 && enough > 2, "{refused} limits were too low, {enough} were not");
+    assert!(refused > 2 && enough > 0, "{refused} limits were too low, {enough} were not");
 }
 
 #[test]
@@ -178,26 +180,23 @@ fn a_quota_that_is_used_up_is_named_and_the_same_command_finishes_when_there_is_
     if !can_trace() || !REWRITES {
         return;
     }
-    let all = points(&sixty_steps(&[]));
-    for (call, beginning, ending) in [
-        ("write", "journal", ".wal"),
-        ("write", "checkpoints/epoch-", ".tmp"),
-        ("write", "model.onnx", ".tmp"),
-        ("linkat", "checkpoints/last", ".tmp"),
-    ] {
-        let is_it = |path: &str| path.starts_with(beginning) && path.ends_with(ending);
-        let found: Vec<_> = all
-            .iter()
-            .filter(|(point, _)| point.call == call && is_it(point.path.to_str().unwrap()))
-            .collect();
-        let point = found[found.len() / 2].0.clone();
+    // The lock is written first and the journal's header second; then settings, steps and checkpoints.
+    for writes in [0, 1, 3, 40, 200] {
         let dir = sixty_steps(&[]);
-        let ended = Aim { point, blow: Blow::Fail(libc::EDQUOT) }.strike(&dir);
-        let ended = ended.unwrap_or_else(|| panic!("no {call} of {beginning}"));
-        // What can not be appended to a segment of the journal may be appended to a new one.
-        let is_overcome = ended.code == Some(0) && beginning == "journal";
-        assert!(is_overcome || ended.code == Some(STORAGE_FAILED), "{ended:?}");
-        ended.check_says(&["uota exceeded", dir.path().to_str().unwrap()]);
+        let mut written = 0;
+        let mut look = |stop: &Stop<'_>| {
+            let is_write = stop.side == Side::Before && stop.effect == Effect::Writes;
+            written += usize::from(is_write);
+            if is_write && written > writes { Next::Fail(libc::EDQUOT) } else { Next::GoOn }
+        };
+        let ended = trace(
+            &mut dir.command(&["checkpoint.disk_full_timeout_s=0"]),
+            &dir.path(),
+            Pace::InTurn,
+            &mut look,
+        )
+        .unwrap();
+        ended.check_code(STORAGE_FAILED).check_says(&["uota exceeded", dir.path().to_str().unwrap()]);
         check_image(&dir.path());
         check_finishes(&dir);
     }

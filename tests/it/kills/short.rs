@@ -1,8 +1,8 @@
 //! The campaigns in small: some forty kills.
 
 use super::outcome::{check_image, copy_folder};
-use super::tracer::{Next, REWRITES, Side, Stop, refusal, trace};
-use super::{Aim, Blow, Boundary, Effect, STEPS, points, sixty_steps, undisturbed};
+use super::tracer::{Next, Pace, REWRITES, Side, Stop, refusal, trace};
+use super::{Aim, At, Blow, Boundary, Effect, Made, STEPS, calls_of, sixty_steps, undisturbed};
 use crate::work_dir::{Ended, WorkDir};
 use std::process::Stdio;
 use std::time::Duration;
@@ -16,17 +16,19 @@ pub(super) fn can_trace() -> bool {
     refusal.is_none()
 }
 
-/// Every `nth` of what a run does to its files, with each blow in turn.
-fn aims(dir: &WorkDir, nth: usize) -> Vec<Aim> {
-    let all = points(dir).into_iter().filter(|(_, effect)| *effect != Effect::Looks);
-    let chosen = all.step_by(nth).enumerate();
-    let aims = chosen.map(|(index, (point, effect))| {
+/// This many of the calls with which a run changes its files, evenly spread over it, with each blow in turn.
+fn aims(dir: &WorkDir, count: usize) -> Vec<Aim> {
+    let mut all = calls_of(dir);
+    all.retain(|made| made.effect != Effect::Looks);
+    let distance = all.len() / count;
+    let chosen = all.into_iter().step_by(distance).take(count).enumerate();
+    let aims = chosen.map(|(index, Made { point, ordinal, effect })| {
         let blow = match (index % 3, effect) {
             (0, _) => Blow::KillBefore,
             (1, Effect::Writes) if REWRITES => Blow::CutAndKill,
             _ => Blow::KillBehind,
         };
-        Aim { point, blow }
+        Aim { at: At::Nth { thread: point.thread, ordinal }, blow }
     });
     aims.collect()
 }
@@ -38,17 +40,17 @@ fn a_kill_before_a_call_prevents_it_and_a_kill_behind_it_does_not() {
     }
     let lock = |blow| {
         let dir = sixty_steps(&[]);
-        let all = points(&sixty_steps(&[]));
-        let is_lock = |point: &super::Point| point.path.as_os_str() == "lock" && point.call == "write";
-        let point = all.into_iter().map(|(point, _)| point).find(is_lock).unwrap();
-        Aim { point, blow }.strike(&dir).unwrap();
+        let mut all = calls_of(&sixty_steps(&[])).into_iter().map(|made| made.point);
+        let point = all.find(|point| point.path.as_os_str() == "lock" && point.call == "write").unwrap();
+        Aim { at: At::Point(point), blow }.strike(&dir).unwrap();
         dir.read("lock").len()
     };
     let whole = lock(Blow::KillBehind);
     assert!(whole > 0);
     assert_eq!(lock(Blow::KillBefore), 0);
     if REWRITES {
-        assert_eq!(lock(Blow::CutAndKill), whole / 2);
+        // Half of it, of a process whose number may have a digit more.
+        assert!((1..whole).contains(&lock(Blow::CutAndKill)));
     }
 }
 
@@ -58,17 +60,14 @@ fn a_run_killed_at_a_storage_call_ends_as_an_undisturbed_one() {
         return;
     }
     let expected = undisturbed(&[]);
-    let aims = aims(&sixty_steps(&[]), 53);
-    let mut struck = 0;
+    let aims = aims(&sixty_steps(&[]), 12);
     for aim in &aims {
         let dir = sixty_steps(&[]);
-        // What the thread that writes checkpoints gets to do depends on the machine.
-        struck += usize::from(aim.strike(&dir).is_some());
+        aim.strike(&dir).unwrap_or_else(|| panic!("{aim} never came again"));
         check_image(&dir.path());
         dir.finish(&[]);
         expected.check(&dir);
     }
-    assert!(aims.len() >= 8 && struck * 2 > aims.len(), "{struck} of {} were struck", aims.len());
 }
 
 #[test]
@@ -78,13 +77,13 @@ fn a_run_killed_while_it_recovers_ends_as_an_undisturbed_one() {
     }
     let expected = undisturbed(&[]);
     let killed = sixty_steps(&[]);
-    Boundary::Step(38).strike(Side::Behind, &killed);
+    Boundary::Step(35).strike(Side::Behind, Pace::InTurn, &killed);
     let copy = || {
         let dir = sixty_steps(&[]);
         copy_folder(&killed.path(), &dir.path());
         dir
     };
-    for aim in aims(&copy(), 2).into_iter().take(8) {
+    for aim in aims(&copy(), 24).into_iter().take(8) {
         let dir = copy();
         aim.strike(&dir).unwrap_or_else(|| panic!("{aim} never came again"));
         check_image(&dir.path());
@@ -100,14 +99,14 @@ fn a_run_killed_between_two_steps_ends_as_an_undisturbed_one() {
     }
     let momentum = ["optimizer.kind=sgd", "optimizer.momentum=0.9", "--threads", "2"];
     let cases: [(&[&str], &[Boundary]); 2] = [
-        (&[], &[Boundary::Step(1), Boundary::Step(12), Boundary::Epoch(1), Boundary::Step(31)]),
-        (&momentum, &[Boundary::Step(2), Boundary::Epoch(4), Boundary::Step(STEPS), Boundary::Finished]),
+        (&[], &[Boundary::Step(35), Boundary::Step(12), Boundary::Epoch(1), Boundary::Step(11)]),
+        (&momentum, &[Boundary::Step(1), Boundary::Epoch(4), Boundary::Step(STEPS - 1), Boundary::Finished]),
     ];
     for (settings, boundaries) in cases {
         for (index, boundary) in boundaries.iter().enumerate() {
             let dir = sixty_steps(settings);
             let side = if index % 2 == 0 { Side::Behind } else { Side::Before };
-            boundary.strike(side, &dir);
+            boundary.strike(side, Pace::InTurn, &dir);
             if let (Boundary::Step(step), Side::Behind) = (boundary, side) {
                 assert_eq!(check_image(&dir.path()), *step, "the death of the process lost a record");
             }
@@ -155,7 +154,7 @@ fn a_slow_disk_does_not_change_which_checkpoint_is_the_final_one() {
         let is_table_written = is_last_epoch_over && stop.point.call == "close" && stop.side == Side::Behind;
         if is_table_written { Next::Release } else { Next::GoOn }
     };
-    trace(&mut dir.command(&[]), &dir.path(), &mut look).unwrap().check_code(0);
+    trace(&mut dir.command(&[]), &dir.path(), Pace::Free, &mut look).unwrap().check_code(0);
     assert!(is_held, "no checkpoint was held up");
     undisturbed(&[]).check(&dir);
 }

@@ -13,6 +13,7 @@ use std::io::{self, Read as _, Seek as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 /// Whether system calls can be rewritten here: cut short, or failed.
 pub const REWRITES: bool = cfg!(target_arch = "x86_64");
@@ -47,6 +48,8 @@ pub enum Next {
 #[derive(Debug)]
 pub struct Stop<'a> {
     pub point: &'a Point,
+    /// How many storage calls its thread has made with this one.
+    pub ordinal: u64,
     pub side: Side,
     pub effect: Effect,
     tid: i32,
@@ -61,11 +64,22 @@ impl Stop<'_> {
     }
 }
 
+/// Whether the threads of a process wait for each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pace {
+    /// They do not.
+    Free,
+    /// The main thread makes no storage call before all others sleep. So every checkpoint is written before the next one
+    /// is due, and two runs make the same calls in the same order.
+    InTurn,
+}
+
 /// A call that a thread is in.
 #[derive(Debug)]
 struct InCall {
     call: StorageCall,
     point: Point,
+    ordinal: u64,
     args: [u64; 6],
     then: Then,
 }
@@ -80,7 +94,7 @@ enum Then {
 
 /// Whether this machine lets a process be traced; if not, why.
 pub fn refusal() -> Option<String> {
-    let traced = trace(&mut Command::new("true"), Path::new("/nowhere"), &mut |_| Next::GoOn);
+    let traced = trace(&mut Command::new("true"), Path::new("/nowhere"), Pace::Free, &mut |_| Next::GoOn);
     traced.err().map(|error| format!("this machine lets no process be traced: {error}"))
 }
 
@@ -91,6 +105,7 @@ pub fn refusal() -> Option<String> {
 pub fn trace(
     command: &mut Command,
     root: &Path,
+    pace: Pace,
     look: &mut dyn FnMut(&Stop<'_>) -> Next,
 ) -> io::Result<Ended> {
     let output = [tempfile::tempfile()?, tempfile::tempfile()?];
@@ -106,8 +121,11 @@ pub fn trace(
         root: root.to_owned(),
         in_calls: HashMap::new(),
         counts: BTreeMap::new(),
+        ordinals: BTreeMap::new(),
         begun: BTreeSet::new(),
         held: BTreeSet::new(),
+        pace,
+        waits_its_turn: None,
     };
     let status = tracer.follow(look)?;
     let [mut stdout, mut stderr] = output;
@@ -135,16 +153,18 @@ fn request(request: libc::c_uint, tid: i32, address: usize, data: usize) -> io::
     if result == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Waits for the next news of any process that this thread traces.
-fn wait() -> io::Result<(i32, i32)> {
+/// Waits for the next news of any process that this thread traces; with `WNOHANG` as the option, only looks whether there
+/// is any.
+fn wait(option: i32) -> io::Result<Option<(i32, i32)>> {
     loop {
         let mut status = 0;
         // SAFETY: `status` outlives the call.
-        let tid = unsafe { libc::waitpid(-1, &raw mut status, libc::__WALL | libc::__WNOTHREAD) };
+        let tid = unsafe { libc::waitpid(-1, &raw mut status, libc::__WALL | libc::__WNOTHREAD | option) };
         match tid {
             -1 if io::Error::last_os_error().kind() == io::ErrorKind::Interrupted => {}
             -1 => return Err(io::Error::last_os_error()),
-            tid => return Ok((tid, status)),
+            0 => return Ok(None),
+            tid => return Ok(Some((tid, status))),
         }
     }
 }
@@ -202,16 +222,24 @@ struct Tracer {
     root: PathBuf,
     in_calls: HashMap<i32, InCall>,
     counts: BTreeMap<(String, &'static str, PathBuf), u64>,
+    ordinals: BTreeMap<String, u64>,
     /// Threads that have been seen: the first stop of each is of our making.
     begun: BTreeSet<i32>,
     held: BTreeSet<i32>,
+    pace: Pace,
+    /// The storage call that the main thread will enter when the others sleep.
+    waits_its_turn: Option<InCall>,
 }
 
 impl Tracer {
     /// Follows the process to its end and gives its status.
     fn follow(&mut self, look: &mut dyn FnMut(&Stop<'_>) -> Next) -> io::Result<i32> {
         loop {
-            let (tid, status) = wait()?;
+            let news = match self.news(look) {
+                Err(error) if error.raw_os_error() == Some(libc::ESRCH) => None,
+                other => other?,
+            };
+            let Some((tid, status)) = news else { continue };
             if !libc::WIFSTOPPED(status) {
                 if tid == self.pid {
                     return Ok(status);
@@ -224,6 +252,38 @@ impl Tracer {
                 other => other?,
             }
         }
+    }
+
+    /// What happened next; `None` if that was the turn of the main thread.
+    fn news(&mut self, look: &mut dyn FnMut(&Stop<'_>) -> Next) -> io::Result<Option<(i32, i32)>> {
+        if self.waits_its_turn.is_none() {
+            return wait(0);
+        }
+        if let Some(news) = wait(libc::WNOHANG)? {
+            return Ok(Some(news));
+        }
+        if !self.others_sleep() {
+            std::thread::sleep(Duration::from_micros(50));
+            return Ok(None);
+        }
+        if let Some(entering) = self.waits_its_turn.take() {
+            self.enter(self.pid, entering, look)?;
+            if !self.held.contains(&self.pid) {
+                request(libc::PTRACE_SYSCALL, self.pid, 0, 0)?;
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether every thread but the main one sleeps, and waits for no disk.
+    fn others_sleep(&self) -> bool {
+        let Ok(threads) = fs::read_dir(format!("/proc/{}/task", self.pid)) else { return true };
+        let states =
+            threads.flatten().filter(|thread| *thread.file_name() != *self.pid.to_string()).map(|thread| {
+                let stat = fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+                stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next())
+            });
+        states.flatten().all(|state| matches!(state, 'S' | 'Z' | 'X'))
     }
 
     fn stopped(&mut self, tid: i32, status: i32, look: &mut dyn FnMut(&Stop<'_>) -> Next) -> io::Result<()> {
@@ -239,7 +299,8 @@ impl Tracer {
         let signal = libc::WSTOPSIG(status);
         if signal == libc::SIGTRAP | 0x80 {
             self.at_call(tid, look)?;
-            return if self.held.contains(&tid) { Ok(()) } else { request(libc::PTRACE_SYSCALL, tid, 0, 0) };
+            let waits = self.held.contains(&tid) || (tid == self.pid && self.waits_its_turn.is_some());
+            return if waits { Ok(()) } else { request(libc::PTRACE_SYSCALL, tid, 0, 0) };
         }
         // Of signals, the process gets those that were sent to it.
         let ours = is_new || signal == libc::SIGTRAP;
@@ -267,9 +328,27 @@ impl Tracer {
         let thread = fs::read_to_string(format!("/proc/{}/task/{tid}/comm", self.pid))?.trim_end().to_owned();
         let nth = self.counts.entry((thread.clone(), call.name, path.to_owned())).or_default();
         *nth += 1;
+        let ordinal = self.ordinals.entry(thread.clone()).or_default();
+        *ordinal += 1;
+        let ordinal = *ordinal;
         let point = Point { thread, call: call.name, path: path.to_owned(), nth: *nth };
-        let stop = Stop { point: &point, side: Side::Before, effect: call.effect, tid, args: &args };
-        let then = match look(&stop) {
+        let entering = InCall { call, point, ordinal, args, then: Then::Look };
+        if self.pace == Pace::InTurn && tid == self.pid {
+            self.waits_its_turn = Some(entering);
+            return Ok(());
+        }
+        self.enter(tid, entering, look)
+    }
+
+    fn enter(
+        &mut self,
+        tid: i32,
+        mut entering: InCall,
+        look: &mut dyn FnMut(&Stop<'_>) -> Next,
+    ) -> io::Result<()> {
+        let InCall { call, point, ordinal, args, then } = &mut entering;
+        let stop = Stop { point, ordinal: *ordinal, side: Side::Before, effect: call.effect, tid, args };
+        *then = match look(&stop) {
             Next::GoOn => Then::Look,
             Next::Release => self.release().map(|()| Then::Look)?,
             Next::Hold => {
@@ -287,18 +366,20 @@ impl Tracer {
                 Then::Fail(errno)
             }
         };
-        self.in_calls.insert(tid, InCall { call, point, args, then });
+        self.in_calls.insert(tid, entering);
         Ok(())
     }
 
     fn leaving(&mut self, tid: i32, look: &mut dyn FnMut(&Stop<'_>) -> Next) -> io::Result<()> {
-        let Some(InCall { call, point, args, then }) = self.in_calls.remove(&tid) else { return Ok(()) };
+        let Some(InCall { call, point, ordinal, args, then }) = self.in_calls.remove(&tid) else {
+            return Ok(());
+        };
         match then {
             Then::Kill => return self.kill(),
             Then::Fail(errno) => set_register(tid, register::RESULT, (-i64::from(errno)) as u64)?,
             Then::Look => {}
         }
-        let stop = Stop { point: &point, side: Side::Behind, effect: call.effect, tid, args: &args };
+        let stop = Stop { point: &point, ordinal, side: Side::Behind, effect: call.effect, tid, args: &args };
         match look(&stop) {
             Next::GoOn => Ok(()),
             Next::Kill => self.kill(),

@@ -1,11 +1,12 @@
 //! Runs that are taken up with something changed on purpose, or moved.
 
+use super::damaged::{killed_with_checkpoints, rewrite_journal};
 use super::{STEPS_PER_EPOCH, send, three_epochs, undisturbed};
 use crate::data_files::{npy_f32, npy_i64, npz};
 use crate::work_dir::WorkDir;
 use rustix::process::Signal;
 use std::fs;
-use trainer::train::event::Event;
+use trainer::train::event::{Environment, Event};
 use trainer_runtime::checkpoint::Link;
 
 #[test]
@@ -102,4 +103,73 @@ fn data_that_were_moved_with_their_content_are_no_change() {
     fs::rename(&first, &second).unwrap();
     dir.finish(&[&format!("data.train={}", second.display()), maps[0], maps[1], "train.epochs=3"]);
     assert_eq!(dir.epochs().len(), 3);
+}
+
+/// That a run which was computed by another environment is refused with this line, and goes on when that is allowed,
+/// which is recorded.
+#[track_caller]
+fn check_environment_binds(edit: fn(&mut Environment), line: &str) {
+    let dir = killed_with_checkpoints();
+    rewrite_journal(&dir, |mut event| {
+        if let Event::RunStarted(started) = &mut event {
+            edit(&mut started.environment);
+        }
+        Some(event)
+    });
+    let records = dir.events().len();
+    dir.run(&[]).check_code(4).check_says(&[line, "--allow-changed environment"]);
+    assert_eq!(dir.events().len(), records, "a refused run was recorded");
+    dir.finish(&["--allow-changed", "environment"]).check_says(&["accepted change: ", line]);
+    let resumed = dir.events().into_iter().find_map(|event| match event {
+        Event::Resumed(resumed) => Some(resumed),
+        _ => None,
+    });
+    let resumed = resumed.unwrap();
+    assert!(resumed.discards_later && resumed.environment.program == trainer::BUILD);
+}
+
+#[test]
+fn another_build_is_refused_unless_it_is_allowed() {
+    let line = format!("program version: was 0.0.1 (0123456789ab), is {}", trainer::BUILD);
+    check_environment_binds(|was| was.program = "0.0.1 (0123456789ab)".to_owned(), &line);
+}
+
+#[test]
+fn another_onnxruntime_is_refused_unless_it_is_allowed() {
+    check_environment_binds(
+        |was| was.onnxruntime = "1.2.3".to_owned(),
+        "ONNX Runtime version: was 1.2.3, is ",
+    );
+}
+
+#[test]
+fn another_device_is_refused_unless_it_is_allowed() {
+    let line = "device: was cuda:0, is cpu (`--device cuda:0` asks for the old one)";
+    check_environment_binds(|was| was.device = "cuda:0".to_owned(), line);
+}
+
+#[test]
+fn another_number_of_threads_is_refused_unless_it_is_allowed() {
+    check_environment_binds(|was| was.threads = 7, "threads: was 7, is 1");
+    let dir = killed_with_checkpoints();
+    dir.run(&["--threads", "2"]).check_code(4).check_says(&["threads: 1 -> 2"]);
+}
+
+#[test]
+fn what_only_changes_how_a_run_is_saved_is_free() {
+    let dir = killed_with_checkpoints();
+    let free = [
+        "checkpoint.every_epochs=2",
+        "checkpoint.every_steps=\"none\"",
+        "checkpoint.every_minutes=0.01",
+        "checkpoint.on_best=false",
+        "checkpoint.keep_last=5",
+        "checkpoint.keep_every_steps=20",
+        "checkpoint.digest_every_steps=7",
+        "checkpoint.reserve=false",
+        "checkpoint.disk_full_timeout_s=0",
+        "checkpoint.durability=step",
+    ];
+    dir.finish(&free).check_says(&["changed setting: checkpoint.digest_every_steps: 100 -> 7"]);
+    dir.result().check_equals(&undisturbed(&["checkpoint.every_steps=10"]));
 }

@@ -1,18 +1,19 @@
 //! Work directories from which something is gone, or in which something is not what it was.
 
 use super::{three_epochs, undisturbed};
+use crate::data_files::{npy_f32, npy_i64, npz};
 use crate::work_dir::WorkDir;
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
-use trainer::train::event::Event;
+use trainer::train::event::{Event, HistoryLost};
 use trainer_runtime::checkpoint::Link;
 use trainer_runtime::disk::RealDisk;
 use trainer_runtime::journal::{Journal, OpenOptions, read};
 
 /// A run that was killed in its second epoch, with checkpoints every ten steps.
-fn killed_with_checkpoints() -> WorkDir {
+pub(super) fn killed_with_checkpoints() -> WorkDir {
     let dir = three_epochs(&["checkpoint.every_steps=10"]);
     dir.kill_at_step(65, &[]);
     dir
@@ -53,6 +54,7 @@ fn a_damaged_checkpoint_is_announced_and_set_aside_and_the_one_before_is_taken()
     dir.finish(&[]).check_says(&[
         &dir.store().path(newest).display().to_string(),
         &aside,
+        "failed its checksum in tensor \"",
         &format!("falling back to {older}"),
         &format!("Resuming run {} from checkpoints/{older} (checksums ok)", run_id(&dir)),
     ]);
@@ -110,8 +112,13 @@ fn damage_inside_the_journal_is_refused_with_its_place() {
 #[test]
 fn without_a_journal_the_checkpoints_suffice_and_the_loss_of_the_history_is_said() {
     let dir = killed_with_checkpoints();
+    let id = run_id(&dir);
     fs::remove_dir_all(dir.path().join("journal")).unwrap();
-    dir.finish(&[]).check_says(&["the journal is gone and with it the history; going on from checkpoint"]);
+    let newest = dir.checkpoints().pop().unwrap();
+    let lost = format!("the journal is gone and with it the history up to step {}", newest.step);
+    dir.finish(&[]).check_says(&[&lost, &format!("going on from checkpoint {newest}")]);
+    let told = HistoryLost { run_id: id, checkpoint: newest.to_string(), step: newest.step };
+    assert_eq!(dir.events().first(), Some(&Event::HistoryLost(told)));
     dir.result().check_equals_in_tensors(&undisturbed(&["checkpoint.every_steps=10"]));
 }
 
@@ -120,17 +127,24 @@ fn without_checkpoints_every_recorded_step_is_computed_again_and_compared() {
     let dir = killed_with_checkpoints();
     remove_checkpoints(&dir);
     let recorded = dir.steps().len();
-    let again = format!("{recorded} steps will be computed again and compared with the journal");
-    dir.finish(&[]).check_says(&["from the initial weights", &again]);
+    let again =
+        format!("{recorded} steps will be computed again and compared with the journal, which takes about ");
+    let gone = "and none is there: the run is computed again from step 0";
+    dir.finish(&[]).check_says(&[
+        "the journal tells of 3 checkpoints",
+        gone,
+        "from the initial weights",
+        &again,
+    ]);
     dir.result().check_equals(&undisturbed(&["checkpoint.every_steps=10"]));
 }
 
-fn remove_checkpoints(dir: &WorkDir) {
+pub(super) fn remove_checkpoints(dir: &WorkDir) {
     fs::remove_dir_all(dir.path().join("checkpoints")).unwrap();
 }
 
 /// Writes the journal anew with what `edit` makes of each record; `None` leaves it out.
-fn rewrite_journal(dir: &WorkDir, edit: impl Fn(Event) -> Option<Event>) {
+pub(super) fn rewrite_journal(dir: &WorkDir, edit: impl Fn(Event) -> Option<Event>) {
     let (journal, changed) = (dir.path().join("journal"), dir.path().join("changed"));
     let run_id = read(&*RealDisk::shared(), &journal).unwrap().run_id;
     let options = OpenOptions { run_id, ..OpenOptions::default() };
@@ -204,4 +218,73 @@ fn a_process_that_died_before_it_said_that_it_finished_is_made_up_for() {
     assert!(dir.finish(&[]).stdout.starts_with("finished: 3 epochs"));
     assert_eq!(fs::read(dir.path().join("model.onnx")).unwrap(), model);
     assert!(dir.finish(&[]).stdout.starts_with("nothing to do"));
+}
+
+#[test]
+fn without_journal_and_checkpoints_the_run_begins_with_the_settings_that_are_left_and_says_so() {
+    let dir = killed_with_checkpoints();
+    remove_checkpoints(&dir);
+    fs::remove_dir_all(dir.path().join("journal")).unwrap();
+    dir.finish(&[])
+        .check_says(&["trainer.toml is there, a journal or checkpoints are not", "begins at step 0"]);
+    dir.result().check_equals(&undisturbed(&["checkpoint.every_steps=10"]));
+}
+
+#[test]
+fn where_only_the_last_link_is_left_the_run_goes_on_from_it() {
+    let dir = killed_with_checkpoints();
+    let newest = dir.checkpoints().pop().unwrap();
+    dir.checkpoints().iter().for_each(|name| fs::remove_file(dir.store().path(*name)).unwrap());
+    dir.finish(&[]).check_says(&[&format!("from checkpoints/{newest} (checksums ok)")]);
+    dir.result().check_equals(&undisturbed(&["checkpoint.every_steps=10"]));
+}
+
+#[test]
+fn a_step_that_does_not_give_the_recorded_parameters_again_stops_the_run() {
+    let dir = three_epochs(&["checkpoint.digest_every_steps=10"]);
+    dir.kill_at_step(44, &[]);
+    rewrite_journal(&dir, |mut event| {
+        if let Event::StepDone(done) = &mut event
+            && done.step == 30
+        {
+            done.digest = done.digest.map(|digest| digest ^ 1);
+        }
+        Some(event)
+    });
+    let words = ["step 30, computed again", "gave parameters with the digest ", "the journal recorded"];
+    dir.run(&[]).check_code(4).check_says(&words);
+    let digested = |event: &Event| matches!(event, Event::StepDone(done) if done.digest.is_some());
+    assert_eq!(dir.events().into_iter().filter(digested).count(), 4);
+}
+
+/// Removes the record of the end and every checkpoint, so that all is computed again.
+fn forget_the_end(dir: &WorkDir) {
+    rewrite_journal(dir, |event| (!matches!(event, Event::Finished(_))).then_some(event));
+    remove_checkpoints(dir);
+}
+
+#[test]
+fn batches_left_out_and_an_early_stop_are_recorded_once_however_often_they_are_computed() {
+    let dir = WorkDir::new(&["model.builtin=mlp", "train.batch_size=2", "train.epochs=9", "--lr", "1e-6"]);
+    // The product of the last two with any weight is beyond 32 bits.
+    let x = npy_f32(&[4, 2], &[0., 1., 1., 0., 2., 1., f32::MAX, f32::MAX]);
+    let file = dir.write("huge.npz", npz(&[("x", x), ("y", npy_i64(&[0, 1, 1, 0]))]));
+    let early = ["train.early_stopping.patience=2", "train.early_stopping.min_delta=9"];
+    let settings = [
+        &format!("data.train={file}"),
+        "data.inputs.x={array=\"x\"}",
+        "data.targets.y={array=\"y\"}",
+        early[0],
+        early[1],
+    ];
+    dir.finish(&settings).check_says(&["was left out", "stopping early"]);
+    let recorded = || {
+        let is_it = |event: &Event| matches!(event, Event::StepRefused(_) | Event::EarlyStopped(_));
+        dir.events().into_iter().filter(is_it).count()
+    };
+    let once = recorded();
+    assert!(once > 3, "nothing was left out");
+    forget_the_end(&dir);
+    dir.finish(&[]).check_says(&["was left out", "stopping early"]);
+    assert_eq!(recorded(), once);
 }

@@ -266,3 +266,28 @@ fn few_checkpoints_are_kept_and_the_best_among_them() {
     let kept: Vec<u64> = dir.checkpoints().iter().map(|name| name.step).collect();
     assert_eq!(kept, [lowest.step, 24 * 23, 25 * 23]);
 }
+
+#[test]
+fn checkpoints_by_the_clock_change_nothing_that_is_trained() {
+    let dir = three_epochs(&["checkpoint.every_minutes=0.0005"]);
+    dir.kill_at_step(60, &[]);
+    dir.finish(&[]);
+    let by_clock = dir.events().into_iter().filter(|event| match event {
+        Event::CheckpointDurable(durable) => durable.name.starts_with("step-"),
+        _ => false,
+    });
+    assert!(by_clock.count() > 0, "no checkpoint was made by the clock");
+    dir.result().check_equals(&undisturbed(&[]));
+}
+
+#[test]
+fn every_so_many_epochs_a_checkpoint_is_kept_for_good() {
+    let dir = three_epochs(&["train.epochs=7"]);
+    dir.finish(&["checkpoint.keep_last=2", "checkpoint.keep_every_epochs=3", "checkpoint.on_best=false"]);
+    let best = dir.store().load_link(Link::Best).unwrap().meta().step;
+    let mut kept: Vec<u64> = [3, 6, 7].map(|epoch| epoch * STEPS_PER_EPOCH).to_vec();
+    kept.push(best);
+    kept.sort_unstable();
+    kept.dedup();
+    assert_eq!(dir.checkpoints().iter().map(|name| name.step).collect::<Vec<_>>(), kept);
+}

@@ -127,6 +127,16 @@ fn metadata_that_are_missing_or_from_another_version_are_refused() {
 }
 
 #[test]
+fn metadata_that_are_passed_over_are_texts_too_as_every_reader_demands() {
+    check_forged(&format!(r#"{META},"unknown":7"#), "", 0, "malformed");
+    let mut bytes = forged(&format!(r#"{META},"unknown":"?""#), STATE, 0);
+    let at = bytes.iter().position(|byte| *byte == b'?').unwrap();
+    bytes[at] = 0xff;
+    let resigned = crate::fuzzing::sign_checkpoint(&bytes);
+    assert!(fault(resigned).to_string().contains("utf-8"));
+}
+
+#[test]
 fn hostile_header_lengths_are_refused() {
     for (length, says) in [
         (u64::MAX, "16777216 is the most"),

@@ -1,11 +1,23 @@
 //! Torn, flipped, lost, exchanged and hostile bytes.
 
+use std::path::Path;
+
 use super::{
-    RUN, check_records, kind, open, open_error, payload, segment, segment_bytes, with_segment, with_segments,
+    RUN, check_records, kind, open, open_error, options, payload, segment, segment_bytes, with_segment,
+    with_segments,
 };
-use crate::disk::RealDisk;
+use crate::RunId;
+use crate::disk::simulated::SimulatedDisk;
+use crate::disk::{Disk, RealDisk};
 use crate::journal::format::{FRAME_HEAD_BYTES, FrameHead, HEADER_BYTES, SegmentHeader, push_frame};
-use crate::journal::{FrameFault, MAX_PAYLOAD_BYTES, OpenError, Tail, read};
+use crate::journal::{FrameFault, Journal, MAX_PAYLOAD_BYTES, OpenError, Tail, read};
+
+/// A disk in memory with one segment of these bytes, and its directory.
+fn in_memory(bytes: &[u8]) -> (SimulatedDisk, &'static Path) {
+    let (disk, dir) = (SimulatedDisk::new(), Path::new("/journal"));
+    disk.put(&segment(dir, 1), bytes);
+    (disk, dir)
+}
 
 /// Where each frame begins, and where the last one ends: `ends[n]` is the end of record `n`.
 fn frame_ends(count: u64) -> Vec<usize> {
@@ -23,23 +35,23 @@ fn a_tail_torn_at_any_byte_is_set_aside_and_the_records_before_it_survive() {
     let bytes = segment_bytes(4, 7);
     let ends = frame_ends(7);
     for cut in HEADER_BYTES..bytes.len() {
-        let dir = with_segment(&bytes[..cut]);
+        let (disk, dir) = in_memory(&bytes[..cut]);
         let whole = ends.iter().filter(|end| **end <= cut).count() as u64 - 1;
         let torn = &bytes[ends[whole as usize]..cut];
-        let opened = open(dir.path());
+        let opened = Journal::open(disk.shared(), dir, options()).unwrap();
         check_records(&opened.records, whole);
         match opened.set_aside {
             None => assert!(torn.is_empty(), "cut at {cut}"),
             Some(set_aside) => {
                 assert!(!torn.is_empty(), "cut at {cut}");
-                assert_eq!(std::fs::read(set_aside.path).unwrap(), torn, "cut at {cut}");
+                assert_eq!(disk.read(&set_aside.path, 1 << 20).unwrap(), torn, "cut at {cut}");
             }
         }
         // What was repaired is whole, and goes on.
         let mut journal = opened.journal;
         let next = journal.append(kind(whole + 1), &payload(whole + 1)).unwrap();
         drop(journal);
-        let reopened = open(dir.path());
+        let reopened = Journal::open(disk.shared(), dir, options()).unwrap();
         assert_eq!((next, reopened.set_aside), (whole + 1, None));
         check_records(&reopened.records, whole + 1);
     }
@@ -61,9 +73,9 @@ fn every_flipped_bit_is_refused_or_set_aside_and_what_follows_it_is_counted() {
     for bit in 0..bytes.len() * 8 {
         let mut damaged = bytes.clone();
         damaged[bit / 8] ^= 1 << (bit % 8);
-        let dir = with_segment(&damaged);
+        let (disk, dir) = in_memory(&damaged);
         let record = ends.iter().filter(|end| **end <= bit / 8).count() as u64;
-        match read(&RealDisk, dir.path()) {
+        match read(&disk, dir) {
             Err(OpenError::Header { .. }) => assert_eq!(record, 0, "bit {bit}"),
             Err(OpenError::Damaged(damage)) => {
                 // A later record says that this one was durable.
@@ -221,6 +233,35 @@ fn a_segment_that_is_not_the_one_in_its_name_or_of_another_run_is_refused() {
 }
 
 #[test]
+fn a_segment_that_fits_in_everything_but_its_run_is_refused() {
+    let dir = with_segments(12);
+    let path = segment(dir.path(), 2);
+    let mut bytes = std::fs::read(&path).unwrap();
+    let (header, _) = SegmentHeader::decode(&bytes).unwrap();
+    let other = SegmentHeader { run_id: RunId([8; 16]), ..header };
+    bytes.splice(..HEADER_BYTES, other.encode());
+    std::fs::write(&path, bytes).unwrap();
+    assert!(open_error(dir.path()).to_string().contains("it belongs to run 0808"));
+}
+
+#[test]
+fn a_record_beyond_the_limit_is_none_even_if_it_verifies() {
+    let mut bytes = segment_bytes(0, 0);
+    let (header, crc) = SegmentHeader::decode(&bytes).unwrap();
+    for excess in [0, 1] {
+        bytes.truncate(HEADER_BYTES);
+        let payload = vec![1; MAX_PAYLOAD_BYTES + excess];
+        let head = FrameHead { payload_bytes: 0, kind: 1, sequence: 1, watermark: 0, previous_crc: crc };
+        push_frame(&mut bytes, header.salt, head, &payload);
+        let contents = read(&RealDisk, with_segment(&bytes).path()).unwrap();
+        assert_eq!(contents.records.len(), 1 - excess);
+        let is_refused =
+            matches!(&contents.tail, Tail::Torn { fault: FrameFault::PayloadTooLong { .. }, .. });
+        assert_eq!(is_refused, excess == 1, "{:?}", contents.tail);
+    }
+}
+
+#[test]
 fn a_tail_torn_in_a_segment_that_has_a_successor_is_damage() {
     let dir = with_segments(12);
     let bytes = std::fs::read(segment(dir.path(), 1)).unwrap();
@@ -325,8 +366,8 @@ fn random_bytes_behind_a_header_are_never_records_and_never_a_panic() {
             // Small values more often than not, as fields have them.
             if random >> 63 == 1 { 0 } else { (random >> 56) as u8 }
         }));
-        let contents = read(&RealDisk, with_segment(&bytes).path()).unwrap();
-        assert!(contents.records.is_empty());
+        let (disk, dir) = in_memory(&bytes);
+        assert!(read(&disk, dir).unwrap().records.is_empty());
     }
 }
 

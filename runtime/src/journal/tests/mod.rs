@@ -1,10 +1,11 @@
 //! The journal on real files: here reading, and what the tests share; in `append`, writing; in `failover`, writes
-//! and syncs that fail; in `damage`, everything that can be wrong with the bytes; in `repair`, what is
-//! done about it.
+//! and syncs that fail; in `damage`, everything that can be wrong with the bytes; in `power_loss`, power losses around
+//! failures; in `repair`, what is done about damage.
 
 mod append;
 mod damage;
 mod failover;
+mod power_loss;
 mod repair;
 
 use std::path::{Path, PathBuf};

@@ -167,6 +167,30 @@ fn where_no_checkpoint_verifies_nothing_is_touched() {
 }
 
 #[test]
+fn where_only_a_link_is_left_the_run_goes_on_from_what_it_names() {
+    for has_links in [true, false] {
+        let (dir, disk) = (tempfile::tempdir().unwrap(), FaultDisk::default());
+        if !has_links {
+            disk.fail(Operation::HardLink, io::ErrorKind::Unsupported);
+        }
+        let mut keeper = open_on(disk.shared(), dir.path());
+        keeper.save_now(save(1, Rank::Best)).unwrap();
+        keeper.save_now(save(2, Rank::Ordinary)).unwrap();
+        let (first, second) = (keeper.store().path(name(1)), keeper.store().path(name(2)));
+        drop(keeper);
+        std::fs::remove_file(first).unwrap();
+        // Where the links are copies, a damaged checkpoint does not damage them.
+        if has_links { std::fs::remove_file(&second) } else { std::fs::write(&second, b"rubbish") }.unwrap();
+        let mut keeper = open_on(disk.shared(), dir.path());
+        let recovery = keeper.recover().unwrap();
+        let newest = recovery.newest.unwrap().0;
+        assert_eq!((newest, recovery.rejected.len()), (name(2), usize::from(!has_links)));
+        keeper.take_up(newest, recovery.rejected, Some(name(1))).unwrap();
+        assert_eq!(keeper.store().load(name(2)).unwrap().meta().step, 2);
+    }
+}
+
+#[test]
 fn links_that_a_process_could_not_make_any_more_are_made_by_the_next() {
     let (dir, disk) = (tempfile::tempdir().unwrap(), FaultDisk::default());
     let mut keeper = open_on(disk.shared(), dir.path());

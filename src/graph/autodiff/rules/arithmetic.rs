@@ -2,6 +2,7 @@
 
 use super::{NodeView, Refusal, Rule, Ruled, one, rule};
 use crate::graph::emit::{Emit, Value};
+use crate::graph::tensor::Dtype;
 
 pub(super) const RULES: &[Rule] = &[
     rule("Add", add),
@@ -188,18 +189,44 @@ fn select(node: &NodeView, emit: &mut Emit) -> Ruled {
     Ok(vec![None, da, db])
 }
 
-/// y = min(max(x, low), high)   gives   dx = dy where low <= x <= high, else 0
+/// y = min(max(x, low), high)   gives   dx = dy where low < x < high, else 0: nothing at the bounds, as in PyTorch
 fn clip(node: &NodeView, emit: &mut Emit) -> Ruled {
     if node.needs(1) || node.needs(2) {
         return Err(Refusal("its bounds depend on parameters, expected constants".to_owned()));
     }
-    let x = node.input(0);
-    let low = node.optional_input(1).map(|low| emit.greater_or_equal(x, low));
-    let high = node.optional_input(2).map(|high| emit.less_or_equal(x, high));
+    let (x, low, high) = (node.input(0), node.optional_input(1), node.optional_input(2));
+    if emit.dtype(x) == Dtype::F32 {
+        // A bound at the end of the range bounds nothing.
+        let bounds = |bound: &Value| {
+            let number = emit.known(*bound).and_then(|bound| bound.to_f64()).and_then(|n| n.first().copied());
+            number.is_none_or(|number| number.abs() < f64::from(f32::MAX))
+        };
+        let (low, high) = (low.filter(bounds), high.filter(bounds));
+        return one(clip_by_distance(node, low, high, emit));
+    }
+    let low = low.map(|low| emit.greater(x, low));
+    let high = high.map(|high| emit.less(x, high));
     let inside = match (low, high) {
         (Some(low), Some(high)) => emit.and(low, high),
         (Some(bound), None) | (None, Some(bound)) => bound,
         (None, None) => return one(node.dy()),
     };
     one(emit.keep_where(inside, node.dy()))
+}
+
+/// The same from the distances of y to its bounds, whose product is positive inside: fewer passes, and fast ones.
+fn clip_by_distance(node: &NodeView, low: Option<Value>, high: Option<Value>, emit: &mut Emit) -> Value {
+    let y = node.output(0);
+    let above = low.map(|low| {
+        let is_zero = emit.known(low).and_then(|low| low.to_f64()).is_some_and(|low| low == [0.0]);
+        if is_zero { y } else { emit.sub(y, low) }
+    });
+    let below = high.map(|high| emit.sub(high, y));
+    let distance = match (above, below) {
+        (Some(above), Some(below)) => emit.mul(above, below),
+        (Some(distance), None) | (None, Some(distance)) => distance,
+        (None, None) => return node.dy(),
+    };
+    let inside = emit.unit_step(distance);
+    emit.mul(node.dy(), inside)
 }

@@ -24,7 +24,7 @@ pub(super) const RULES: &[Rule] = &[
 ];
 
 /// Up to this many rows a product with a matrix of 0 and 1 is faster on the CPU than adding row by row on one thread.
-const PRODUCT_ROWS: usize = 256;
+const PRODUCT_ROWS: usize = 512;
 /// Most elements of such a matrix on a graphics processor, where adding row by row has no fixed order.
 const PRODUCT_ELEMENTS: usize = 1 << 28;
 

@@ -28,6 +28,9 @@ pub(super) const RULES: &[Rule] = &[
     zero("ArgMin", POSITIONS),
     zero("Hardmax", STEPS),
     zero("EyeLike", SHAPES),
+    zero("Bernoulli", "its values are drawn, with probabilities that PyTorch gives no gradient")
+        .since(15)
+        .until(21),
     zero("RandomNormalLike", RANDOM).until(21),
     zero("RandomUniformLike", RANDOM).until(21),
 ];

@@ -6,16 +6,20 @@ mod random;
 mod steps;
 mod syscalls;
 
+use super::calls::Point;
 use super::outcome::copy_folder;
 use crate::work_dir::WorkDir;
 use std::any::Any;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::thread;
 use std::time::Instant;
+
+/// How often a campaign says how far it is.
+const TRIALS_PER_LINE: usize = 250;
 
 /// A number from the environment.
 fn number(variable: &str, default: u64) -> u64 {
@@ -39,6 +43,7 @@ impl<'a> Trial<'a> {
 #[derive(Debug, Default)]
 struct Record {
     counts: Mutex<BTreeMap<&'static str, u64>>,
+    points: Mutex<Vec<Point>>,
     dirs: Mutex<Vec<(PathBuf, tempfile::TempDir)>>,
 }
 
@@ -46,6 +51,11 @@ impl Record {
     /// Counts something that the summary tells.
     fn count(&self, what: &'static str) {
         *self.counts.lock().unwrap().entry(what).or_default() += 1;
+    }
+
+    /// Notes where a blow fell.
+    fn struck(&self, point: Point) {
+        self.points.lock().unwrap().push(point);
     }
 
     /// Keeps the files as they are now, for the case that the trial fails. The first process starts from nothing, each
@@ -70,12 +80,22 @@ fn run_all(campaign: &str, trials: Vec<Trial<'_>>) {
     println!("{campaign}: {total} trials");
     let since = Instant::now();
     let counts = Mutex::new(BTreeMap::<&'static str, u64>::new());
+    let points = Mutex::new(BTreeSet::<Point>::new());
     let failures = Mutex::new(Vec::new());
     let work = || {
         loop {
-            let Some(trial) = queue.lock().unwrap().pop_front() else { return };
+            let (trial, left) = {
+                let mut queue = queue.lock().unwrap();
+                let Some(trial) = queue.pop_front() else { return };
+                (trial, queue.len())
+            };
+            if left > 0 && left.is_multiple_of(TRIALS_PER_LINE) {
+                let elapsed_s = since.elapsed().as_secs_f64();
+                println!("{campaign}: {} of {total} after {elapsed_s:.0} s", total - left);
+            }
             let record = Record::default();
             let outcome = catch_unwind(AssertUnwindSafe(|| (trial.run)(&record)));
+            points.lock().unwrap().extend(record.points.into_inner().unwrap());
             for (what, count) in record.counts.into_inner().unwrap() {
                 *counts.lock().unwrap().entry(what).or_default() += count;
             }
@@ -96,6 +116,7 @@ fn run_all(campaign: &str, trials: Vec<Trial<'_>>) {
             scope.spawn(work);
         }
     });
+    print_points(campaign, &points.into_inner().unwrap());
     let failures = failures.into_inner().unwrap();
     let counts: Vec<String> =
         counts.into_inner().unwrap().iter().map(|(what, count)| format!("{count} {what}")).collect();
@@ -106,6 +127,18 @@ fn run_all(campaign: &str, trials: Vec<Trial<'_>>) {
         since.elapsed().as_secs_f64()
     );
     assert!(failures.is_empty(), "failed: {failures:#?}");
+}
+
+/// Says at how many different points blows fell, by call.
+fn print_points(campaign: &str, points: &BTreeSet<Point>) {
+    let mut by_call: BTreeMap<&str, u64> = BTreeMap::new();
+    for point in points {
+        *by_call.entry(point.call).or_default() += 1;
+    }
+    let each: Vec<String> = by_call.iter().map(|(call, count)| format!("{call} {count}")).collect();
+    if !points.is_empty() {
+        println!("{campaign}: struck at {} different points ({})", points.len(), each.join(", "));
+    }
 }
 
 /// What a panic said.

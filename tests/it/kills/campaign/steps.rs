@@ -2,7 +2,7 @@
 
 use super::{Trial, run_all};
 use crate::kills::outcome::check_image;
-use crate::kills::tracer::Side;
+use crate::kills::tracer::{Pace, Side};
 use crate::kills::{Boundary, STEPS, sixty_steps, undisturbed};
 use crate::work_dir::trainer;
 use std::collections::BTreeSet;
@@ -46,10 +46,12 @@ fn steps() {
                 for side in [Side::Before, Side::Behind] {
                     let name = format!("{optimizer}, {threads} threads, {side:?} {boundary:?}.");
                     let boundary = *boundary;
+                    // With all checkpoints until then durable, and with the newest one on its way.
+                    let pace = if side == Side::Behind { Pace::InTurn } else { Pace::Free };
                     let settings = [settings, &["--threads", threads][..]].concat();
                     trials.push(Trial::new(name, move |record| {
                         let dir = sixty_steps(&settings);
-                        boundary.strike(side, &dir);
+                        boundary.strike(side, pace, &dir);
                         record.count("kills");
                         record.keep(&dir);
                         let recorded = check_image(&dir.path());

@@ -1,74 +1,58 @@
 //! SIGKILL at every system call with which a run touches its files: before it, behind it, and in the middle of a write;
 //! and at every such call of the process that recovers from one of those kills.
 
-use super::{Trial, run_all};
+use super::{Record, Trial, run_all};
 use crate::kills::calls::{Effect, Point};
 use crate::kills::outcome::{check_image, copy_folder};
 use crate::kills::tracer::REWRITES;
-use crate::kills::{Aim, Blow, points, sixty_steps, undisturbed};
+use crate::kills::{Aim, At, Blow, Made, calls_of, sixty_steps, undisturbed};
 use crate::work_dir::WorkDir;
-use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-/// How often a trial is repeated if the run did not come to the point: what a thread does first depends on the machine.
-const ATTEMPTS: u64 = 8;
-
-/// The blows that differ from each other at this point. Behind a call that only looks, the disk is as before it.
-fn blows(effect: Effect) -> Vec<Blow> {
+/// The blows that differ from each other at this call. Behind one that only looks, the disk is as before it.
+fn blows(effect: Effect) -> &'static [Blow] {
     match effect {
-        Effect::Looks => vec![Blow::KillBefore],
-        Effect::Changes => vec![Blow::KillBefore, Blow::KillBehind],
-        Effect::Writes if REWRITES => vec![Blow::KillBefore, Blow::CutAndKill, Blow::KillBehind],
-        Effect::Writes => vec![Blow::KillBefore, Blow::KillBehind],
+        Effect::Looks => &[Blow::KillBefore],
+        Effect::Writes if REWRITES => &[Blow::KillBefore, Blow::CutAndKill, Blow::KillBehind],
+        Effect::Changes | Effect::Writes => &[Blow::KillBefore, Blow::KillBehind],
     }
 }
 
-fn aims(points: BTreeMap<Point, Effect>) -> Vec<Aim> {
-    let aim = |(point, effect): (Point, Effect)| {
-        blows(effect).into_iter().map(move |blow| Aim { point: point.clone(), blow })
-    };
-    points.into_iter().flat_map(aim).collect()
+/// Every blow at every call.
+fn aims(calls: impl IntoIterator<Item = Made>) -> Vec<Aim> {
+    let aims = calls.into_iter().flat_map(|Made { point, ordinal, effect }| {
+        let at = At::Nth { thread: point.thread, ordinal };
+        blows(effect).iter().map(move |blow| Aim { at: at.clone(), blow: *blow })
+    });
+    aims.collect()
 }
 
 /// Strikes once, checks what lies there, lets the run end, and compares.
-fn check(aim: &Aim, image: Option<&Path>, record: &super::Record) {
-    for _ in 0..ATTEMPTS {
-        let dir = sixty_steps(&[]);
-        if let Some(image) = image {
-            copy_folder(image, &dir.path());
-        }
-        if aim.strike(&dir).is_some() {
+fn check(aim: &Aim, image: Option<&Path>, record: &Record) {
+    let dir = sixty_steps(&[]);
+    if let Some(image) = image {
+        copy_folder(image, &dir.path());
+    }
+    match aim.strike(&dir) {
+        Some(struck) => {
             record.count("kills");
+            record.struck(struck.point);
             record.keep(&dir);
             check_image(&dir.path());
             dir.finish(&[]);
-            undisturbed(&[]).check(&dir);
-            return;
         }
+        None => record.count("that came too late"),
     }
-    record.count("points that never came again");
-}
-
-/// Says how many points there are, by call.
-fn print_points(what: &str, aims: &[Aim]) {
-    let mut by_call: BTreeMap<&str, BTreeSet<&Point>> = BTreeMap::new();
-    for aim in aims {
-        by_call.entry(aim.point.call).or_default().insert(&aim.point);
-    }
-    let total: usize = by_call.values().map(BTreeSet::len).sum();
-    let each: Vec<String> = by_call.iter().map(|(call, points)| format!("{call} {}", points.len())).collect();
-    println!("{what}: {total} points ({})", each.join(", "));
+    undisturbed(&[]).check(&dir);
 }
 
 #[test]
 #[ignore = "a campaign: scripts/faults/run.sh syscalls"]
 fn syscalls() {
-    // Which checkpoints are written depends on how fast they are, so three runs are asked where they come to.
-    let all: BTreeMap<Point, Effect> = (0..3).flat_map(|_| points(&sixty_steps(&[]))).collect();
-    let aims = aims(all);
-    print_points("syscalls", &aims);
+    let calls = calls_of(&sixty_steps(&[]));
+    println!("syscalls: a run makes {} storage calls", calls.len());
     let trial = |aim: Aim| Trial::new(aim.to_string(), move |record| check(&aim, None, record));
-    run_all("syscalls", aims.into_iter().map(trial).collect());
+    run_all("syscalls", aims(calls).into_iter().map(trial).collect());
 }
 
 /// The kills from which every step of a recovery is tried: this blow, at the middle one of the times that a run makes this
@@ -95,12 +79,12 @@ fn killed(blow: Blow, call: &str, beginning: &str, ending: &str) -> WorkDir {
         point.call == call && path.starts_with(beginning) && path.ends_with(ending)
     };
     // The checkpoint may give way to a newer one in the run that is to be killed; another is asked then.
-    for _ in 0..ATTEMPTS {
+    for _ in 0..20 {
         let found: Vec<Point> =
-            points(&sixty_steps(&[])).into_iter().map(|(point, _)| point).filter(is_it).collect();
+            calls_of(&sixty_steps(&[])).into_iter().map(|made| made.point).filter(is_it).collect();
         let dir = sixty_steps(&[]);
-        let point = found.get(found.len() / 2).cloned();
-        if point.is_some_and(|point| Aim { point, blow }.strike(&dir).is_some()) {
+        let at = found.get(found.len() / 2).cloned().map(At::Point);
+        if at.is_some_and(|at| Aim { at, blow }.strike(&dir).is_some()) {
             return dir;
         }
     }
@@ -113,24 +97,20 @@ fn recovery() {
     let images: Vec<WorkDir> =
         IMAGES.into_iter().map(|(blow, call, start, end)| killed(blow, call, start, end)).collect();
     let mut trials = Vec::new();
-    let mut all_aims = Vec::new();
     for ((blow, call, start, end), image) in IMAGES.into_iter().zip(&images) {
         let dir = sixty_steps(&[]);
         copy_folder(&image.path(), &dir.path());
-        let aims =
-            aims(points(&dir).into_iter().take_while(|(point, _)| !is_new_checkpoint(point)).collect());
+        let aims = aims(calls_of(&dir).into_iter().take_while(|made| !is_new_checkpoint(&made.point)));
         for aim in aims {
             let name = format!("after {blow:?} {call} {start}{end}: {aim}");
-            all_aims.push(aim.clone());
             trials.push(Trial::new(name, move |record| check(&aim, Some(&image.path()), record)));
         }
     }
-    print_points("recovery", &all_aims);
     run_all("recovery", trials);
 }
 
 /// Whether the recovery is over, and the run goes on as the other campaign has it.
 fn is_new_checkpoint(point: &Point) -> bool {
-    let path = point.path.to_string_lossy();
-    point.call == "rename" && point.thread.starts_with("checkpoint") && path.ends_with(".safetensors")
+    let is_temporary = point.path.extension().is_some_and(|ending| ending == "tmp");
+    is_temporary && point.thread.starts_with("checkpoint")
 }

@@ -1,0 +1,171 @@
+#!/usr/bin/env python3
+"""Stop signals at random moments: exit code, message, and the same bytes in the end.
+
+Runs are stopped again and again, each time at a random moment from the first instruction to the end, half of the times
+followed by a second signal within 500 ms, and taken up again until they finish. Each finished run is compared with one
+that nobody disturbed: tensors, the trainer's own state, and history. Every attempt has to end with 128 + the signal's
+number and a sentence that says what is saved, or be complete, or be hit before the program's first instruction.
+
+    cargo build --release
+    scripts/signals/campaign.py --count 500
+
+Signals are sent from here and not from a shell, whose background jobs ignore SIGINT.
+"""
+
+import argparse
+import collections
+import json
+import os
+import pathlib
+import random
+import shutil
+import signal
+import statistics
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+SETTINGS = [
+    "model.builtin=mlp", "train.epochs=8", "train.eval_batch_size=8", "checkpoint.every_steps=40", "spin=false",
+    "device=cpu", "threads=1",
+]
+STOPS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+
+
+def command(program, folder):
+    sets = [argument for setting in SETTINGS for argument in ("--set", setting)]
+    return [str(program), "run", "--work-dir", str(folder), *sets]
+
+
+def result(folder):
+    """Tensors and history of a finished run; what depends on the clock and the run's identity is left out."""
+    data = (folder / "checkpoints/final.safetensors").read_bytes()
+    (length,) = struct.unpack("<Q", data[:8])
+    header = json.loads(data[8 : 8 + length])
+    header.pop("__metadata__")
+    body = data[8 + length :]
+    tensors = {name: (entry["shape"], body[slice(*entry["data_offsets"])]) for name, entry in header.items()}
+    rows = [line.rsplit(",", 2)[0] for line in (folder / "history.csv").read_text().splitlines()]
+    return tensors, rows
+
+
+def undisturbed(program, folder):
+    started = time.monotonic()
+    subprocess.run(command(program, folder), check=True, capture_output=True)
+    return result(folder), time.monotonic() - started
+
+
+def phase_of(said, code):
+    """Where the signal met the process, from what it said."""
+    for words, phase in [
+        ("leaving at once", "second signal"),
+        ("grace of", "grace over"),
+        ("while ", None),
+        ("its model is being written", "exporting"),
+        ("is saved already", "saved already"),
+        ("saving step", "training, validating or saving"),
+        ("no step is complete", "before the first step"),
+    ]:
+        if words in said:
+            if phase is None:
+                return said.split("received while ")[1].split(":")[0]
+            return phase
+    return "complete" if code == 0 else "said nothing"
+
+
+def attempt(program, folder, number, is_double, longest_s, rng):
+    process = subprocess.Popen(command(program, folder), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    time.sleep(rng.random() * longest_s)
+    process.send_signal(number)
+    sent = time.monotonic()
+    second = rng.choice(STOPS) if is_double else None
+    if second is not None:
+        time.sleep(rng.random() * 0.5)
+        if process.poll() is None:
+            process.send_signal(second)
+    try:
+        out, err = process.communicate(timeout=60)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise SystemExit(f"a process did not end within 60 s of {number.name}: {process.communicate()}")
+    return process.returncode, err, time.monotonic() - sent, second
+
+
+def check(code, err, number, second):
+    """Raises if the end is not one of those promised; gives the phase."""
+    allowed = {0, 128 + number} | ({128 + second} if second else set())
+    if code < 0:
+        if -code in (number, second) and err == "":
+            return "before the first instruction"
+        raise SystemExit(f"killed by {-code} after {number.name}:\n{err}")
+    if code not in allowed:
+        raise SystemExit(f"exit code {code} after {number.name}:\n{err}")
+    phase = phase_of(err, code)
+    says = ["Saved step", "nothing new to save", "is saved", "no step is saved yet", "nothing to do"]
+    if code != 0 and not any(words in err for words in says):
+        raise SystemExit(f"nothing was said after {number.name}:\n{err}")
+    return phase
+
+
+def raw_write_s(folder, size_bytes):
+    """Writing and syncing the same bytes, without anything around it."""
+    times = []
+    for _ in range(20):
+        path = folder / "raw"
+        started = time.monotonic()
+        with open(path, "wb") as file:
+            file.write(b"x" * size_bytes)
+            file.flush()
+            os.fsync(file.fileno())
+        times.append(time.monotonic() - started)
+        path.unlink()
+    return statistics.median(times)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--program", type=pathlib.Path, default=ROOT / "target/release/trainer")
+    parser.add_argument("--count", type=int, default=500, help="signals of each kind")
+    parser.add_argument("--seed", type=int, default=1)
+    args = parser.parse_args()
+    rng = random.Random(args.seed)
+    base = pathlib.Path(tempfile.mkdtemp(prefix="signals-"))
+    expected, whole_s = undisturbed(args.program, base / "undisturbed")
+    print(f"an undisturbed run takes {whole_s:.2f} s", flush=True)
+    size_bytes = (base / "undisturbed/checkpoints/final.safetensors").stat().st_size
+    phases, times, finished = collections.Counter(), [], 0
+    folder = base / "exp"
+    todo = [(number, index % 2 == 1) for number in STOPS for index in range(args.count)]
+    rng.shuffle(todo)
+    for number, is_double in todo:
+        code, err, took_s, second = attempt(args.program, folder, number, is_double, whole_s * 1.1, rng)
+        phases[check(code, err, number, second)] += 1
+        if "Saved step" in err and not is_double:
+            times.append(took_s)
+        if code == 0 and (folder / "checkpoints/final.safetensors").exists():
+            if result(folder) != expected:
+                raise SystemExit(f"a disturbed run ended with other bytes: {folder}")
+            finished += 1
+            shutil.rmtree(folder)
+    if folder.exists():
+        subprocess.run(command(args.program, folder), check=True, capture_output=True)
+        if result(folder) != expected:
+            raise SystemExit(f"a disturbed run ended with other bytes: {folder}")
+        finished += 1
+    print(f"{len(todo)} signals; {finished} disturbed runs ended with the bytes of the undisturbed one")
+    for phase, count in phases.most_common():
+        print(f"  {count:5} {phase}")
+    times.sort()
+    if times:
+        p99 = times[min(len(times) - 1, int(len(times) * 0.99))]
+        print(f"from signal to the end of the process, saved: median {statistics.median(times) * 1e3:.0f} ms, "
+              f"p99 {p99 * 1e3:.0f} ms, most {times[-1] * 1e3:.0f} ms ({len(times)} times)")
+    print(f"raw write and sync of the same {size_bytes} bytes: median {raw_write_s(base, size_bytes) * 1e3:.1f} ms")
+    shutil.rmtree(base)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

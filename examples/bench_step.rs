@@ -107,7 +107,7 @@ fn batches(prepared: &Prepared) -> anyhow::Result<Vec<Vec<HostArray>>> {
     let examples: Vec<usize> = (0..loader.len()).collect();
     let filled = examples.chunks_exact(BATCH_SIZE).map(|examples| {
         let mut arrays = Vec::new();
-        loader.load(examples, &mut arrays)?;
+        loader.load(1, examples, &mut arrays)?;
         Ok(arrays)
     });
     let filled: Vec<_> = filled.collect::<anyhow::Result<_>>()?;

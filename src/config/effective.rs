@@ -10,6 +10,7 @@ use super::plan::{
 };
 use super::value::{KeyPath, Value};
 
+mod generated_data;
 mod loss;
 mod optimizer;
 
@@ -133,7 +134,9 @@ fn write_data(out: &mut Writer, data: &DataPlan) {
                 out.path("data.validation", validation);
             }
         }
+        DataSource::Tokens(_) | DataSource::Images(_) => {}
     }
+    generated_data::write(out, source);
     if let Some(fraction) = validation_fraction {
         out.float("data.validation_fraction", *fraction);
     }

@@ -4,10 +4,12 @@ use super::interruption::{MemoryPlan, MicroBatch, StopPlan};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+mod data;
 mod loss;
 mod model;
 mod optimizer;
 
+pub use data::{Crop, ImagesPlan, TokenType, TokensPlan};
 pub use loss::{LossKind, LossPlan, Reduction, TargetUse};
 pub use model::{Builtin, Init, ModelPlan, ModelSource, Rename, WeightsPlan};
 pub use optimizer::{AdjustLr, EmaPlan, OptimizerKind, OptimizerPlan, ParameterGroup};
@@ -86,6 +88,10 @@ pub enum DataSource {
         /// The file with the validation examples.
         validation: Option<PathBuf>,
     },
+    /// Tokens: array `tokens` with a window, and `next` with the token behind each of it.
+    Tokens(TokensPlan),
+    /// Images in folders: array `images` (u8, channels x height x width) and `labels` (i64, by the order of the folders).
+    Images(ImagesPlan),
 }
 
 /// Which array feeds one input or target, and how its values are scaled: `(value * scale - mean) / std`.
@@ -140,6 +146,10 @@ impl DataPlan {
         let arrays = || self.inputs.values().chain(self.targets.values());
         match &self.source {
             DataSource::Digits => true,
+            DataSource::Tokens(TokensPlan { validation, .. })
+            | DataSource::Images(ImagesPlan { validation, .. }) => {
+                validation.is_some() || self.validation_fraction.is_some()
+            }
             DataSource::Files { validation, .. } => {
                 validation.is_some()
                     || self.validation_fraction.is_some()

@@ -18,6 +18,11 @@ const EXCLUSIVE: &[(&str, &str)] = &[
     ("data.validation", "data.builtin"),
     ("data.validation_fraction", "data.builtin"),
     ("data.validation", "data.validation_fraction"),
+    ("data.tokens.train", "data.train"),
+    ("data.tokens.train", "data.builtin"),
+    ("data.images.train", "data.train"),
+    ("data.images.train", "data.builtin"),
+    ("data.tokens.train", "data.images.train"),
 ];
 
 /// Tables of named entries. A settings file that names one entry names them all: entries of earlier sources go.

@@ -1,6 +1,7 @@
 //! An array as it is stored: element type, shape and little-endian bytes, most often a part of a mapped file.
 
 use std::fmt;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -19,6 +20,10 @@ pub enum Dtype {
     I64,
     /// Unsigned 8-bit integer.
     U8,
+    /// Unsigned 16-bit integer; only stored, no model takes it here.
+    U16,
+    /// Unsigned 32-bit integer; only stored, no model takes it here.
+    U32,
     /// One byte, 0 for false.
     Bool,
 }
@@ -28,8 +33,9 @@ impl Dtype {
     #[must_use]
     pub const fn size_bytes(self) -> usize {
         match self {
-            Self::F32 | Self::I32 => 4,
+            Self::F32 | Self::I32 | Self::U32 => 4,
             Self::F64 | Self::I64 => 8,
+            Self::U16 => 2,
             Self::U8 | Self::Bool => 1,
         }
     }
@@ -49,6 +55,8 @@ impl Dtype {
             Self::I32 => "int32",
             Self::I64 => "int64",
             Self::U8 => "uint8",
+            Self::U16 => "uint16",
+            Self::U32 => "uint32",
             Self::Bool => "bool",
         }
     }
@@ -91,8 +99,8 @@ impl fmt::Display for Place {
 
 /// A stored array with at least one example and at least one element per example. Axis 0 counts the examples.
 ///
-/// Invariant: `data` holds exactly the elements of `rows * example_shape`, row-major and little-endian. It need not be
-/// aligned to the element size: members of an `.npz` file start anywhere.
+/// Invariant: `data` holds exactly the elements of `rows * example_shape`, row-major and little-endian, or those of windows
+/// that overlap. It need not be aligned to the element size: members of an `.npz` file start anywhere.
 #[derive(Debug, Clone)]
 pub(crate) struct Array {
     pub(crate) place: Place,
@@ -100,6 +108,8 @@ pub(crate) struct Array {
     pub(crate) rows: usize,
     pub(crate) example_shape: Vec<usize>,
     row_bytes: usize,
+    /// From the start of a row to that of the next: less than a row where rows overlap.
+    stride_bytes: usize,
     data: Bytes,
 }
 
@@ -132,13 +142,31 @@ impl Array {
             rows,
             example_shape: example_shape.to_vec(),
             row_bytes: expected / rows,
+            stride_bytes: expected / rows,
             data,
+        })
+    }
+
+    /// The windows of `window` rows of an array of single values, one starting at each row but the last `window`, moved
+    /// by `offset` rows, which is 0 or 1. `None` if there is no such window.
+    pub(crate) fn windows(&self, rows: Range<usize>, window: usize, offset: usize) -> Option<Self> {
+        let starts = rows.len().checked_sub(window).filter(|starts| *starts > 0 && window > 0)?;
+        let first = (rows.start + offset) * self.row_bytes;
+        let len = (starts - 1 + window) * self.row_bytes;
+        let fits = self.example_shape.iter().all(|axis| *axis == 1) && first + len <= self.data.len();
+        fits.then(|| Self {
+            rows: starts,
+            example_shape: vec![window],
+            row_bytes: window * self.row_bytes,
+            stride_bytes: self.row_bytes,
+            data: self.data.slice(first..first + len),
+            ..self.clone()
         })
     }
 
     /// The bytes of one example; `row` is below [`Array::rows`].
     pub(crate) fn row(&self, row: usize) -> &[u8] {
-        let start = row * self.row_bytes;
+        let start = row * self.stride_bytes;
         self.data
             .get(start..start + self.row_bytes)
             .expect("rows are numbered below the count that was checked")

@@ -36,7 +36,8 @@ impl Values {
             Dtype::F32 => Self::F32(Vec::new()),
             Dtype::F64 => Self::F64(Vec::new()),
             Dtype::I32 => Self::I32(Vec::new()),
-            Dtype::I64 => Self::I64(Vec::new()),
+            // Binding refuses to hand over the stored-only types.
+            Dtype::I64 | Dtype::U16 | Dtype::U32 => Self::I64(Vec::new()),
             Dtype::U8 => Self::U8(Vec::new()),
             Dtype::Bool => Self::Bool(Vec::new()),
         }

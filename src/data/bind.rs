@@ -1,6 +1,7 @@
 //! Binding a split to what a model takes: names, types, shapes and scales are checked before the first batch.
 
-use super::array::{Array, Dtype, Place, show_shape};
+use super::array::{Dtype, Place, show_shape};
+use super::content::Content;
 use super::convert::{Channel, Scaling};
 use super::dataset::{Role, Split, SplitArray};
 use super::loader::{Column, Loader};
@@ -166,18 +167,18 @@ impl Loader {
             return Err(BindError::Unused { role: unused.role, name: unused.name.clone(), expected });
         }
         let columns = feeds.iter().map(|feed| bind_feed(split, feed)).collect::<Result<_, _>>()?;
-        Ok(Self { rows: split.rows.clone(), columns })
+        Ok(Self { rows: split.rows.clone(), columns, draws: split.draws })
     }
 }
 
 fn bind_feed(split: &Split, feed: &Feed) -> Result<Column, BindError> {
     let found = split.arrays.iter().find(|array| array.role == feed.role && array.name == feed.name);
-    let Some(SplitArray { array, map, .. }) = found else {
+    let Some(SplitArray { content, map, .. }) = found else {
         let available = list(split.arrays.iter().map(|array| (array.role, array.name.as_str())));
         return Err(BindError::Missing { role: feed.role, name: feed.name.clone(), available });
     };
-    check_dtype(array, feed)?;
-    let shape = bind_shape(array, feed)?;
+    check_dtype(content, feed)?;
+    let shape = bind_shape(content, feed)?;
     let is_scaled = map.scale != 1.0 || !map.mean.is_empty() || !map.std.is_empty();
     if is_scaled && !feed.dtype.is_float() {
         return Err(BindError::ScaledIntegers {
@@ -188,13 +189,13 @@ fn bind_feed(split: &Split, feed: &Feed) -> Result<Column, BindError> {
     }
     let channels = shape.first().copied().unwrap_or(1);
     let scaling = bind_scaling(feed, map.scale, &map.mean, &map.std, channels)?;
-    let array = array.clone();
-    Ok(Column { role: feed.role, name: feed.name.clone(), array, dtype: feed.dtype, shape, scaling })
+    let content = content.clone();
+    Ok(Column { role: feed.role, name: feed.name.clone(), content, dtype: feed.dtype, shape, scaling })
 }
 
-fn check_dtype(array: &Array, feed: &Feed) -> Result<(), BindError> {
-    let (place, role, name) = (array.place.clone(), feed.role, feed.name.clone());
-    let (found, expected) = (array.dtype, feed.dtype);
+fn check_dtype(content: &Content, feed: &Feed) -> Result<(), BindError> {
+    let (place, role, name) = (content.place(), feed.role, feed.name.clone());
+    let (found, expected) = (content.dtype(), feed.dtype);
     let fits = match expected {
         Dtype::F32 | Dtype::F64 => true,
         Dtype::I32 | Dtype::I64 if found.is_float() => {
@@ -203,26 +204,27 @@ fn check_dtype(array: &Array, feed: &Feed) -> Result<(), BindError> {
         Dtype::I32 | Dtype::I64 => true,
         Dtype::U8 => matches!(found, Dtype::U8 | Dtype::Bool),
         Dtype::Bool => found == Dtype::Bool,
+        Dtype::U16 | Dtype::U32 => false,
     };
     if fits { Ok(()) } else { Err(BindError::Dtype { place, role, name, found, expected }) }
 }
 
 /// The shape in which examples are handed over: the stored one if it fits, or the wanted one with as many elements.
-fn bind_shape(array: &Array, feed: &Feed) -> Result<Vec<usize>, BindError> {
-    let stored = &array.example_shape;
+fn bind_shape(content: &Content, feed: &Feed) -> Result<Vec<usize>, BindError> {
+    let stored = content.example_shape();
     let Some(wanted) = &feed.shape else {
-        return Ok(stored.clone());
+        return Ok(stored.to_vec());
     };
     let fits = |(stored, wanted): (&usize, &Option<usize>)| wanted.is_none_or(|wanted| wanted == *stored);
     if stored.len() == wanted.len() && stored.iter().zip(wanted).all(fits) {
-        return Ok(stored.clone());
+        return Ok(stored.to_vec());
     }
-    let (place, role, name) = (array.place.clone(), feed.role, feed.name.clone());
+    let (place, role, name) = (content.place(), feed.role, feed.name.clone());
     let expected = show_wanted(wanted);
     let found = show_shape(stored);
     // A free axis could take many lengths: guessing one would train on garbage.
     let known: Option<Vec<usize>> = wanted.iter().copied().collect();
-    let Some(known) = known.filter(|known| elements(known) == Some(array.example_len())) else {
+    let Some(known) = known.filter(|known| elements(known) == Some(content.example_len())) else {
         return Err(BindError::Shape { place, role, name, found, expected });
     };
     let (stored_axes, known_axes) = (long_axes(stored), long_axes(&known));

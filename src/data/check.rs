@@ -72,13 +72,14 @@ impl Loader {
     /// The first label that is neither, with its row.
     pub fn check_labels(&self, target: &str, classes: usize, ignore_index: i64) -> Result<(), CheckError> {
         let is_labels = |column: &&Column| {
-            column.role == Role::Target && column.name == target && !column.array.dtype.is_float()
+            column.role == Role::Target && column.name == target && !column.content.dtype().is_float()
         };
-        let Some(Column { array, .. }) = self.columns.iter().find(is_labels) else {
+        let found = self.columns.iter().find(is_labels).and_then(|column| column.content.stored());
+        let Some(array) = found else {
             return Err(CheckError::NoLabels { name: target.to_owned() });
         };
         let largest = i64::try_from(classes).unwrap_or(i64::MAX) - 1;
-        for row in (0..self.len()).map(|example| self.rows.at(example)) {
+        for row in self.rows.covering() {
             let mut labels = stored_integers(array.dtype, array.row(row));
             if let Some(found) = labels.find(|label| !(0..=largest).contains(label) && *label != ignore_index)
             {
@@ -98,12 +99,12 @@ impl Loader {
         let Some(column) = self.columns.iter().find(is_target) else { return Ok(()) };
         let mut example = HostArray::empty(Dtype::F32);
         example.reset(Dtype::F32, 1, &column.shape);
-        for row in (0..self.len()).map(|example| self.rows.at(example)) {
-            let filled = column.fill(std::iter::once(row), &mut example.values);
+        for row in self.rows.covering() {
+            let filled = column.fill(&[row], None, &mut example.values);
             debug_assert!(filled.is_ok(), "{filled:?}");
             let Values::F32(values) = &example.values else { continue };
             if let Some(found) = values.iter().find(|value| !(0.0..=1.0).contains(*value)) {
-                let (place, found) = (column.array.place.clone(), *found);
+                let (place, found) = (column.content.place(), *found);
                 return Err(CheckError::Probability { place, row, found });
             }
         }
@@ -119,18 +120,20 @@ impl Loader {
     }
 
     fn check_finite_column(&self, column: &Column) -> Result<(), CheckError> {
-        let can_fail = column.array.dtype.is_float() || !column.scaling.is_identity();
-        if !can_fail || !matches!(column.dtype, Dtype::F32 | Dtype::F64) {
+        let can_fail = column.content.dtype().is_float() || !column.scaling.is_identity();
+        // The values of images are few, and to decode all of them would take as long as an epoch.
+        let is_stored = column.content.stored().is_some();
+        if !can_fail || !is_stored || !matches!(column.dtype, Dtype::F32 | Dtype::F64) {
             return Ok(());
         }
         let mut example = HostArray::empty(column.dtype);
         example.reset(column.dtype, 1, &column.shape);
-        for row in (0..self.len()).map(|example| self.rows.at(example)) {
+        for row in self.rows.covering() {
             // Numbers with fractions take every stored value, so there is no other outcome.
-            let filled = column.fill(std::iter::once(row), &mut example.values);
+            let filled = column.fill(&[row], None, &mut example.values);
             debug_assert!(filled.is_ok(), "{filled:?}");
             if let Some((index, found)) = first_not_finite(&example.values) {
-                return Err(CheckError::NotFinite { place: column.array.place.clone(), row, index, found });
+                return Err(CheckError::NotFinite { place: column.content.place(), row, index, found });
             }
         }
         Ok(())

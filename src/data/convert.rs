@@ -59,6 +59,8 @@ pub(crate) fn floats<T>(
         Dtype::I32 => scaling.fill(out, decode(bytes, i32::from_le_bytes).map(f64::from), narrow),
         Dtype::I64 => scaling.fill(out, decode(bytes, i64::from_le_bytes).map(|value| value as f64), narrow),
         Dtype::U8 => scaling.fill(out, bytes.iter().copied().map(f64::from), narrow),
+        Dtype::U16 => scaling.fill(out, decode(bytes, u16::from_le_bytes).map(f64::from), narrow),
+        Dtype::U32 => scaling.fill(out, decode(bytes, u32::from_le_bytes).map(f64::from), narrow),
         Dtype::Bool => scaling.fill(out, bytes.iter().map(|byte| f64::from(u8::from(*byte != 0))), narrow),
     }
 }
@@ -71,6 +73,8 @@ pub(crate) fn integers<T: TryFrom<i64>>(out: &mut [T], dtype: Dtype, bytes: &[u8
         Dtype::I32 => narrowed(out, decode(bytes, i32::from_le_bytes).map(i64::from)),
         Dtype::I64 => narrowed(out, decode(bytes, i64::from_le_bytes)),
         Dtype::U8 => narrowed(out, bytes.iter().copied().map(i64::from)),
+        Dtype::U16 => narrowed(out, decode(bytes, u16::from_le_bytes).map(i64::from)),
+        Dtype::U32 => narrowed(out, decode(bytes, u32::from_le_bytes).map(i64::from)),
         Dtype::Bool => narrowed(out, bytes.iter().map(|byte| i64::from(*byte != 0))),
         Dtype::F32 | Dtype::F64 => Ok(()),
     }
@@ -89,6 +93,8 @@ pub(crate) fn stored_integers(dtype: Dtype, bytes: &[u8]) -> Box<dyn Iterator<It
         Dtype::I32 => Box::new(decode(bytes, i32::from_le_bytes).map(i64::from)),
         Dtype::I64 => Box::new(decode(bytes, i64::from_le_bytes)),
         Dtype::U8 => Box::new(bytes.iter().copied().map(i64::from)),
+        Dtype::U16 => Box::new(decode(bytes, u16::from_le_bytes).map(i64::from)),
+        Dtype::U32 => Box::new(decode(bytes, u32::from_le_bytes).map(i64::from)),
         Dtype::Bool => Box::new(bytes.iter().map(|byte| i64::from(*byte != 0))),
         Dtype::F32 | Dtype::F64 => Box::new(std::iter::empty()),
     }

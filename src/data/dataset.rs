@@ -1,6 +1,7 @@
 //! A data set as the settings name it: every file open and checked, the examples split, the fingerprints taken.
 
 mod error;
+mod generated;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -8,7 +9,8 @@ use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use super::array::{Array, Dtype, show_shape};
+use super::array::{Dtype, show_shape};
+use super::content::Content;
 use super::convert::stored_integers;
 use super::digits;
 use super::fingerprint::{DataLock, Fingerprint};
@@ -73,6 +75,8 @@ pub struct Split {
     pub(crate) name: SplitName,
     pub(crate) rows: Rows,
     pub(crate) arrays: Vec<SplitArray>,
+    /// The seed of random windows and changes of images; only of training examples.
+    pub(crate) draws: Option<u64>,
 }
 
 /// An array, what it is for and how it is to be scaled.
@@ -80,7 +84,7 @@ pub struct Split {
 pub(crate) struct SplitArray {
     pub(crate) role: Role,
     pub(crate) name: String,
-    pub(crate) array: Array,
+    pub(crate) content: Content,
     pub(crate) map: ArrayMap,
 }
 
@@ -91,12 +95,15 @@ pub(crate) enum Rows {
     Range(Range<usize>),
     /// The places `range` of a permutation of all rows.
     Drawn { permutation: Permutation, range: Range<usize> },
+    /// So many windows one behind the other, of those that begin at each row; from the start again where they are more.
+    Windows { starts: usize, window: usize, count: usize },
 }
 
 impl Rows {
     pub(crate) fn len(&self) -> usize {
         match self {
             Self::Range(range) | Self::Drawn { range, .. } => range.len(),
+            Self::Windows { count, .. } => *count,
         }
     }
 
@@ -105,6 +112,17 @@ impl Rows {
         match self {
             Self::Range(range) => range.start + example,
             Self::Drawn { permutation, range } => permutation.at(range.start + example),
+            Self::Windows { starts, window, .. } => (example * window) % starts,
+        }
+    }
+
+    /// Rows in which every value stands that an example may hold.
+    pub(crate) fn covering(&self) -> Box<dyn Iterator<Item = usize> + '_> {
+        match self {
+            Self::Windows { starts, window, .. } => {
+                Box::new((0..*starts).step_by(*window).chain(starts.checked_sub(1)))
+            }
+            _ => Box::new((0..self.len()).map(|example| self.at(example))),
         }
     }
 }
@@ -127,8 +145,12 @@ impl Dataset {
             DataSource::Files { train, validation } => {
                 open_files(plan, train.as_deref(), validation.as_deref(), &mut files)?
             }
+            DataSource::Tokens(tokens) => generated::open_tokens(plan, tokens, seed, &mut files)?,
+            DataSource::Images(images) => generated::open_images(plan, images, seed, &mut files)?,
         };
-        let (train, validation) = match (plan.validation_fraction, validation) {
+        // Windows overlap, so tokens are not split by drawing examples.
+        let fraction = plan.validation_fraction.filter(|_| !matches!(plan.source, DataSource::Tokens(_)));
+        let (train, validation) = match (fraction, validation) {
             (None, validation) => (train, validation),
             (Some(fraction), None) => draw_validation(train, fraction, seed)?,
             (Some(_), Some(_)) => return Err(OpenError::TwoValidations),
@@ -187,28 +209,25 @@ impl Split {
 
     /// The arrays as they are stored: inputs first, then targets, each by name.
     pub fn arrays(&self) -> impl Iterator<Item = ArrayInfo> {
-        self.arrays.iter().map(|SplitArray { role, name, array, .. }| ArrayInfo {
+        self.arrays.iter().map(|SplitArray { role, name, content, .. }| ArrayInfo {
             role: *role,
             name: name.clone(),
-            dtype: array.dtype,
-            shape: array.example_shape.clone(),
+            dtype: content.dtype(),
+            shape: content.example_shape().to_vec(),
         })
     }
 
     fn largest_label(&self, target: &str) -> Option<i64> {
         let found = self.arrays.iter().find(|found| found.role == Role::Target && found.name == target)?;
-        let labels =
-            |example| stored_integers(found.array.dtype, found.array.row(self.rows.at(example))).max();
-        (0..self.len()).filter_map(labels).max()
+        let array = found.content.stored()?;
+        self.rows.covering().filter_map(|row| stored_integers(array.dtype, array.row(row)).max()).max()
     }
 
     fn holds_label(&self, target: &str, label: i64) -> bool {
-        let mut columns =
-            self.arrays.iter().filter(|found| found.role == Role::Target && found.name == target);
-        columns.any(|found| {
-            let row = |example| found.array.row(self.rows.at(example));
-            (0..self.len())
-                .any(|example| stored_integers(found.array.dtype, row(example)).any(|value| value == label))
+        let columns = self.arrays.iter().filter(|found| found.role == Role::Target && found.name == target);
+        columns.filter_map(|found| found.content.stored()).any(|array| {
+            let holds = |row| stored_integers(array.dtype, array.row(row)).any(|value| value == label);
+            self.rows.covering().any(holds)
         })
     }
 }
@@ -290,7 +309,8 @@ fn split_array(role: Role, name: &str, map: &ArrayMap, file: &DataFile) -> Resul
         None if file.has_names() => Wanted::Named(name),
         None => Wanted::Only,
     };
-    Ok(SplitArray { role, name: name.to_owned(), array: file.array(wanted)?, map: map.clone() })
+    let content = Content::Stored(file.array(wanted)?);
+    Ok(SplitArray { role, name: name.to_owned(), content, map: map.clone() })
 }
 
 fn open_digits(plan: &DataPlan, lock: &mut DataLock) -> Result<(Split, Option<Split>), OpenError> {
@@ -309,43 +329,50 @@ fn open_digits(plan: &DataPlan, lock: &mut DataLock) -> Result<(Split, Option<Sp
         };
         let wanted = map.array.as_deref().unwrap_or(default);
         let array = digits::array(wanted).ok_or_else(|| refused(format!("array `{wanted}`")))?;
-        arrays.push(SplitArray { role, name: name.clone(), array, map: map.clone() });
+        arrays.push(SplitArray {
+            role,
+            name: name.clone(),
+            content: Content::Stored(array),
+            map: map.clone(),
+        });
     }
     lock.files.insert("data.digits".to_owned(), digits::fingerprint());
     let whole = whole_split(SplitName::Train, arrays)?;
     if plan.validation_fraction.is_some() {
         return Ok((whole, None));
     }
-    let part = |name, rows| Split { name, rows: Rows::Range(rows), arrays: whole.arrays.clone() };
+    let part =
+        |name, rows| Split { name, rows: Rows::Range(rows), arrays: whole.arrays.clone(), draws: None };
     let validation = part(SplitName::Validation, digits::VALIDATION_ROWS);
     Ok((part(SplitName::Train, digits::TRAIN_ROWS), Some(validation)))
 }
 
 /// A split of all rows, which must be equally many in every array.
 fn whole_split(name: SplitName, arrays: Vec<SplitArray>) -> Result<Split, OpenError> {
-    let Some(first) = arrays.first().map(|first| &first.array) else {
+    let Some(first) = arrays.first().map(|first| &first.content) else {
         return Err(OpenError::NoInputs);
     };
-    if let Some(other) = arrays.iter().map(|other| &other.array).find(|other| other.rows != first.rows) {
+    if let Some(other) = arrays.iter().map(|other| &other.content).find(|other| other.rows() != first.rows())
+    {
         return Err(OpenError::Rows {
-            first: first.place.clone(),
-            first_rows: first.rows,
-            second: other.place.clone(),
-            second_rows: other.rows,
+            first: first.place(),
+            first_rows: first.rows(),
+            second: other.place(),
+            second_rows: other.rows(),
         });
     }
-    Ok(Split { name, rows: Rows::Range(0..first.rows), arrays })
+    Ok(Split { name, rows: Rows::Range(0..first.rows()), arrays, draws: None })
 }
 
 fn check_shapes(train: &[SplitArray], validation: &[SplitArray]) -> Result<(), OpenError> {
     for (train, validation) in train.iter().zip(validation) {
-        let (train, validation) = (&train.array, &validation.array);
-        if train.example_shape != validation.example_shape {
+        let (train, validation) = (&train.content, &validation.content);
+        if train.example_shape() != validation.example_shape() {
             return Err(OpenError::ValidationShape {
-                train: train.place.clone(),
-                validation: validation.place.clone(),
-                found: show_shape(&validation.example_shape),
-                expected: show_shape(&train.example_shape),
+                train: train.place(),
+                validation: validation.place(),
+                found: show_shape(validation.example_shape()),
+                expected: show_shape(train.example_shape()),
             });
         }
     }
@@ -361,8 +388,12 @@ fn draw_validation(train: Split, fraction: f64, seed: u64) -> Result<(Split, Opt
     let drawn = ((examples as f64 * fraction).round() as usize).clamp(1, examples - 1);
     let permutation = Permutation::new(examples, &mut stream(seed, Purpose::Split, 0, 0));
     let rows = |range| Rows::Drawn { permutation: permutation.clone(), range };
-    let validation =
-        Split { name: SplitName::Validation, rows: rows(0..drawn), arrays: train.arrays.clone() };
+    let validation = Split {
+        name: SplitName::Validation,
+        rows: rows(0..drawn),
+        arrays: train.arrays.clone(),
+        draws: None,
+    };
     Ok((Split { rows: rows(drawn..examples), ..train }, Some(validation)))
 }
 

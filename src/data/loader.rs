@@ -1,9 +1,13 @@
 //! Filling batches from a split that is bound to what a model takes.
 
-use super::array::{Array, Dtype, Place};
+use super::array::{Dtype, Place};
 use super::batch::{HostArray, Values};
+use super::content::Content;
 use super::convert::{Scaling, floats, integers};
 use super::dataset::{Role, Rows};
+use super::images::{Draw, ImageError};
+use crate::random::{Purpose, below, stream};
+use rayon::prelude::*;
 
 /// Why a batch can not be filled.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +27,9 @@ pub enum LoadError {
         /// Type that is wanted.
         expected: Dtype,
     },
+    /// An image that can not be used.
+    #[error(transparent)]
+    Image(#[from] ImageError),
     /// The thread that prepares batches ended before its time.
     #[error(
         "the thread that prepares batches ended before epoch {epoch}, batch {batch}; this is a defect of trainer"
@@ -40,6 +47,8 @@ pub enum LoadError {
 pub struct Loader {
     pub(crate) rows: Rows,
     pub(crate) columns: Vec<Column>,
+    /// The seed of what is drawn anew in each epoch.
+    pub(crate) draws: Option<u64>,
 }
 
 /// One array of a split and what becomes of it.
@@ -47,7 +56,7 @@ pub struct Loader {
 pub(crate) struct Column {
     pub(crate) role: Role,
     pub(crate) name: String,
-    pub(crate) array: Array,
+    pub(crate) content: Content,
     pub(crate) dtype: Dtype,
     pub(crate) shape: Vec<usize>,
     pub(crate) scaling: Scaling,
@@ -61,18 +70,32 @@ impl Loader {
         self.rows.len()
     }
 
-    /// Fills one array per feed with the given examples, each below [`Loader::len`]. Memory of `arrays` is used again.
+    /// Fills one array per feed with the given examples, each below [`Loader::len`], as an epoch sees them: training
+    /// examples that are drawn, such as windows of tokens and parts of images, are others in each. Memory of `arrays` is
+    /// used again.
     ///
     /// # Errors
-    /// If a stored integer does not fit into the type that is wanted.
-    pub fn load(&self, examples: &[usize], arrays: &mut Vec<HostArray>) -> Result<(), LoadError> {
+    /// If a stored integer does not fit into the type that is wanted, or an image can not be decoded.
+    pub fn load(&self, epoch: u64, examples: &[usize], arrays: &mut Vec<HostArray>) -> Result<(), LoadError> {
         arrays.resize_with(self.columns.len(), || HostArray::empty(Dtype::F32));
+        let rows: Vec<usize> = examples.iter().map(|example| self.row(epoch, *example)).collect();
+        let draw = self.draws.map(|seed| Draw { seed, epoch });
         for (column, array) in self.columns.iter().zip(arrays) {
             array.reset(column.dtype, examples.len(), &column.shape);
-            let rows = examples.iter().map(|example| self.rows.at(*example));
-            column.fill(rows, &mut array.values)?;
+            column.fill(&rows, draw, &mut array.values)?;
         }
         Ok(())
+    }
+
+    /// The row of an example in an epoch.
+    fn row(&self, epoch: u64, example: usize) -> usize {
+        match (&self.rows, self.draws) {
+            (Rows::Windows { starts, .. }, Some(seed)) => {
+                let mut rng = stream(seed, Purpose::Window, epoch, example as u64);
+                usize::try_from(below(&mut rng, *starts as u64)).unwrap_or(0)
+            }
+            (rows, _) => rows.at(example),
+        }
     }
 }
 
@@ -80,40 +103,66 @@ impl Column {
     /// Fills `values`, which has room for exactly these rows.
     pub(crate) fn fill(
         &self,
-        rows: impl Iterator<Item = usize>,
+        rows: &[usize],
+        draw: Option<Draw>,
         values: &mut Values,
     ) -> Result<(), LoadError> {
-        let (array, scaling, len) = (&self.array, &self.scaling, self.array.example_len());
-        let (dtype, bytes) = (array.dtype, |row| array.row(row));
+        match &self.content {
+            Content::Stored(array) => {
+                self.convert(array.dtype, rows.iter().map(|row| (*row, array.row(*row))), values)
+            }
+            Content::Images(folder) => {
+                let len = self.content.example_len();
+                let mut pixels = vec![0_u8; len * rows.len()];
+                let decoded: Vec<Result<(), ImageError>> = pixels
+                    .par_chunks_exact_mut(len)
+                    .zip(rows)
+                    .map(|(pixels, row)| folder.example(*row, draw, pixels))
+                    .collect();
+                decoded.into_iter().collect::<Result<(), _>>()?;
+                let examples = rows.iter().copied().zip(pixels.chunks_exact(len));
+                self.convert(Dtype::U8, examples, values)
+            }
+        }
+    }
+
+    /// Converts stored examples, each with its row, to the type that is wanted.
+    fn convert<'a>(
+        &self,
+        dtype: Dtype,
+        examples: impl Iterator<Item = (usize, &'a [u8])>,
+        values: &mut Values,
+    ) -> Result<(), LoadError> {
+        let (scaling, len) = (&self.scaling, self.content.example_len());
         match values {
             Values::F32(out) => {
-                for (slots, row) in out.chunks_exact_mut(len).zip(rows) {
-                    floats(slots, dtype, bytes(row), scaling, |value| value as f32);
+                for (slots, (_, bytes)) in out.chunks_exact_mut(len).zip(examples) {
+                    floats(slots, dtype, bytes, scaling, |value| value as f32);
                 }
             }
             Values::F64(out) => {
-                for (slots, row) in out.chunks_exact_mut(len).zip(rows) {
-                    floats(slots, dtype, bytes(row), scaling, |value| value);
+                for (slots, (_, bytes)) in out.chunks_exact_mut(len).zip(examples) {
+                    floats(slots, dtype, bytes, scaling, |value| value);
                 }
             }
             Values::I32(out) => {
-                for (slots, row) in out.chunks_exact_mut(len).zip(rows) {
-                    integers(slots, dtype, bytes(row)).map_err(|found| self.does_not_fit(row, found))?;
+                for (slots, (row, bytes)) in out.chunks_exact_mut(len).zip(examples) {
+                    integers(slots, dtype, bytes).map_err(|found| self.does_not_fit(row, found))?;
                 }
             }
             Values::I64(out) => {
-                for (slots, row) in out.chunks_exact_mut(len).zip(rows) {
-                    integers(slots, dtype, bytes(row)).map_err(|found| self.does_not_fit(row, found))?;
+                for (slots, (row, bytes)) in out.chunks_exact_mut(len).zip(examples) {
+                    integers(slots, dtype, bytes).map_err(|found| self.does_not_fit(row, found))?;
                 }
             }
             Values::U8(out) => {
-                for (slots, row) in out.chunks_exact_mut(len).zip(rows) {
-                    integers(slots, dtype, bytes(row)).map_err(|found| self.does_not_fit(row, found))?;
+                for (slots, (row, bytes)) in out.chunks_exact_mut(len).zip(examples) {
+                    integers(slots, dtype, bytes).map_err(|found| self.does_not_fit(row, found))?;
                 }
             }
             Values::Bool(out) => {
-                for (slots, row) in out.chunks_exact_mut(len).zip(rows) {
-                    slots.iter_mut().zip(bytes(row)).for_each(|(slot, byte)| *slot = *byte != 0);
+                for (slots, (_, bytes)) in out.chunks_exact_mut(len).zip(examples) {
+                    slots.iter_mut().zip(bytes).for_each(|(slot, byte)| *slot = *byte != 0);
                 }
             }
         }
@@ -121,7 +170,7 @@ impl Column {
     }
 
     fn does_not_fit(&self, row: usize, found: i64) -> LoadError {
-        LoadError::DoesNotFit { place: self.array.place.clone(), row, found, expected: self.dtype }
+        LoadError::DoesNotFit { place: self.content.place(), row, found, expected: self.dtype }
     }
 }
 

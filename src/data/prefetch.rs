@@ -164,7 +164,7 @@ impl Source {
         batch.examples.clear();
         let positions = self.sampler.plan.range(cursor.batch);
         batch.examples.extend(positions.filter_map(|position| self.order.1.at(position)));
-        self.loader.load(&batch.examples, &mut batch.arrays)?;
+        self.loader.load(cursor.epoch, &batch.examples, &mut batch.arrays)?;
         Ok(batch)
     }
 }

@@ -27,4 +27,5 @@ mod repair;
 mod resume;
 mod signals;
 mod tidy;
+mod tokens_and_images;
 mod updates;

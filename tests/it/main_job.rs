@@ -18,7 +18,7 @@ fn validation_digits() -> (Vec<f32>, Vec<i64>) {
     let feeds = [feed(Role::Input, "images", Dtype::F32), feed(Role::Target, "labels", Dtype::I64)];
     let loader = Loader::bind(dataset.validation().unwrap(), &feeds).unwrap();
     let mut arrays = Vec::new();
-    loader.load(&(0..loader.len()).collect::<Vec<_>>(), &mut arrays).unwrap();
+    loader.load(1, &(0..loader.len()).collect::<Vec<_>>(), &mut arrays).unwrap();
     let [HostArray { values: Values::F32(images), .. }, HostArray { values: Values::I64(labels), .. }] =
         &arrays[..]
     else {

@@ -104,7 +104,7 @@ impl ReferenceModel {
             let first = batch * size % EXAMPLES;
             let examples: Vec<usize> = (first..first + size).collect();
             let mut arrays = Vec::new();
-            loader.load(&examples, &mut arrays).unwrap();
+            loader.load(1, &examples, &mut arrays).unwrap();
             arrays[0].shape.clone_from(&shape);
             arrays
         })

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::Reader;
-use super::{float_of, text_of};
-use crate::config::plan::{ArrayMap, DataPlan, DataSource, LossPlan, TargetUse};
+use super::{float_of, generated_data, text_of};
+use crate::config::plan::{ArrayMap, DataPlan, DataSource, ImagesPlan, LossPlan, TargetUse, TokensPlan};
 use crate::config::value::{KeyPath, Value};
 
 /// The arrays of the embedded digits, and the names under which they are used if none are given.
@@ -20,7 +20,7 @@ pub(super) fn names_files(reader: &Reader<'_>) -> bool {
             reader.settings.given(&path).is_some()
         })
     };
-    ["data.train", "data.validation"]
+    ["data.train", "data.validation", "data.tokens.train", "data.images.train"]
         .iter()
         .any(|path| reader.settings.is_given(path) || reader.settings.is_spoiled(path))
         || has_file("data.inputs")
@@ -35,11 +35,16 @@ pub(super) fn data(reader: &mut Reader<'_>) -> Option<DataPlan> {
     let drop_last = reader.bool("data.drop_last");
     let inputs = arrays(reader, "data.inputs");
     let targets = arrays(reader, "data.targets");
+    let tokens = generated_data::tokens(reader);
+    let images = generated_data::images(reader);
     let is_digits = is_digits(reader)?;
-    let source = if is_digits {
-        DataSource::Digits
-    } else {
-        DataSource::Files { train: train?.map(PathBuf::from), validation: validation?.map(PathBuf::from) }
+    let source = match (tokens?, images?) {
+        (Some(tokens), _) => DataSource::Tokens(tokens),
+        (None, Some(images)) => DataSource::Images(images),
+        (None, None) if is_digits => DataSource::Digits,
+        (None, None) => {
+            DataSource::Files { train: train?.map(PathBuf::from), validation: validation?.map(PathBuf::from) }
+        }
     };
     let mut plan = DataPlan {
         source,
@@ -49,12 +54,40 @@ pub(super) fn data(reader: &mut Reader<'_>) -> Option<DataPlan> {
         inputs: inputs?,
         targets: targets?,
     };
-    if is_digits {
-        complete_digits(reader, &mut plan);
-    } else {
-        check_files(reader, &plan);
+    match &plan.source {
+        DataSource::Digits => complete_digits(reader, &mut plan),
+        DataSource::Files { .. } => check_files(reader, &plan),
+        DataSource::Tokens(TokensPlan { validation, .. })
+        | DataSource::Images(ImagesPlan { validation, .. }) => {
+            check_generated(reader, &plan, validation.is_some());
+        }
     }
     Some(plan)
+}
+
+/// Tokens and images have two arrays, which need no files, and one source of validation examples.
+fn check_generated(reader: &mut Reader<'_>, plan: &DataPlan, has_validation: bool) {
+    if plan.inputs.is_empty() && !reader.settings.is_spoiled_table("data.inputs") {
+        missing_input(reader, "tokens\" or \"images");
+    }
+    if has_validation && plan.validation_fraction.is_some() {
+        let path = KeyPath::dotted("data.validation_fraction");
+        let found = reader.settings.given(&path).map(Value::short).unwrap_or_default();
+        let expected = "nothing, because there are validation data of their own";
+        reader.wrong(&path, &found, expected, "remove one of them");
+    }
+    for (table, arrays) in [("data.inputs", &plan.inputs), ("data.targets", &plan.targets)] {
+        for (name, map) in arrays {
+            let path = KeyPath::dotted(table).child(name);
+            let foreign = [("file", map.file.is_some()), ("columns", !map.columns.is_empty())];
+            for (leaf, _) in foreign.into_iter().filter(|(_, is_given)| *is_given) {
+                let path = path.child(leaf);
+                let found = reader.settings.given(&path).map(Value::short).unwrap_or_default();
+                let expected = "nothing, because the data are tokens or images and no arrays in files";
+                reader.wrong(&path, &found, expected, "remove it");
+            }
+        }
+    }
 }
 
 /// Whether the embedded digits are used; `None` if that can not be said or no data are named where they must be.

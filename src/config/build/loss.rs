@@ -11,6 +11,7 @@ const TAKEN_BY: &[(&str, &[&str])] = &[
     ("label_smoothing", &["cross_entropy"]),
     ("class_weights", &["cross_entropy", "nll"]),
     ("ignore_index", &["cross_entropy", "nll"]),
+    ("class_axis", &["cross_entropy", "nll"]),
     ("pos_weight", &["bce_with_logits"]),
     ("delta", &["huber"]),
     ("beta", &["smooth_l1"]),
@@ -132,6 +133,14 @@ impl Term<'_> {
             Some(value) => reader.converted(&self.path("ignore_index").to_string(), &value)?,
             None => LossPlan::new(LossKind::Mse).ignore_index,
         };
+        let class_axis = match self.find(reader, "class_axis") {
+            Some(Value::Integer(axis)) => i64::try_from(axis).unwrap_or(1),
+            _ => 1,
+        };
+        if class_axis == 0 {
+            let expected = "another axis, because the first counts the examples";
+            reader.wrong(&self.path("class_axis"), "0", expected, "set 1, or -1 for the last axis");
+        }
         let class_weights = self.numbers(reader, "class_weights");
         if !class_weights.is_empty() && class_weights.iter().all(|weight| *weight == 0.0) {
             let expected = "a weight above 0 for at least one class";
@@ -144,6 +153,7 @@ impl Term<'_> {
             reduction,
             sample_weights: self.text(reader, "sample_weights"),
             mask: self.text(reader, "mask"),
+            class_axis,
             label_smoothing: self.number(reader, "label_smoothing", 0.0),
             class_weights,
             ignore_index,

@@ -6,6 +6,7 @@
 //! A check between settings is left out where one of them is wrong already, so that one mistake is reported once.
 
 mod data;
+mod generated_data;
 mod loss;
 mod model;
 mod schedule;

@@ -21,6 +21,7 @@ fn write_term(out: &mut Writer, at: &KeyPath, loss: &LossPlan) {
         reduction,
         sample_weights,
         mask,
+        class_axis,
         label_smoothing,
         class_weights,
         ignore_index,
@@ -45,6 +46,9 @@ fn write_term(out: &mut Writer, at: &KeyPath, loss: &LossPlan) {
     put("class_weights", floats(class_weights));
     put("ignore_index", Value::Integer((*ignore_index).into()));
     // What has its default is left out, so that a run which began before these settings were there is still the same.
+    if *class_axis != 1 {
+        put("class_axis", Value::Integer((*class_axis).into()));
+    }
     if *weight != 1.0 {
         put("weight", Value::Float(*weight));
     }

@@ -19,6 +19,9 @@ pub struct LossPlan {
     pub sample_weights: Option<String>,
     /// The target array that is 0 at positions which do not count.
     pub mask: Option<String>,
+    /// The axis of the output that counts the classes of cross entropy and nll; from the end where it is negative, and never
+    /// 0, which counts the examples.
+    pub class_axis: i64,
     /// Label smoothing of cross entropy, in `[0, 1)`.
     pub label_smoothing: f64,
     /// A weight per class of cross entropy and nll; empty means all equal.
@@ -44,6 +47,7 @@ impl LossPlan {
             reduction: Reduction::Mean,
             sample_weights: None,
             mask: None,
+            class_axis: 1,
             label_smoothing: 0.0,
             class_weights: Vec::new(),
             ignore_index: -100,

@@ -81,6 +81,13 @@ macro_rules! shared_keys {
                 Unset { words: "all positions count", example: "\"mask\"" },
             ),
             Key::new(
+                concat!($table, ".class_axis"),
+                "The axis of the output that counts the classes: 1 as in PyTorch's losses, -1 for the last, as language models \
+                 have it.",
+                Takes::Integer { min: -16, max: 16 },
+                Always("1"),
+            ),
+            Key::new(
                 concat!($table, ".label_smoothing"),
                 "Part of the probability that is spread over all classes.",
                 Takes::Float(FloatRange::BELOW_ONE),
@@ -156,8 +163,8 @@ macro_rules! shared_keys {
     };
 }
 
-const FIRST: [Key; 17] = shared_keys!("loss");
-const FURTHER: [Key; 17] = shared_keys!("loss.auxiliary.<name>");
+const FIRST: [Key; 18] = shared_keys!("loss");
+const FURTHER: [Key; 18] = shared_keys!("loss.auxiliary.<name>");
 
 const FIRST_KIND: Key = Key::new(
     KIND,
@@ -182,6 +189,7 @@ pub(super) const LOSS: &[Key] = &{
         reduction,
         sample_weights,
         mask,
+        class_axis,
         label_smoothing,
         class_weights,
         ignore_index,
@@ -194,7 +202,7 @@ pub(super) const LOSS: &[Key] = &{
         temperature,
         symmetric,
     ] = FIRST;
-    let [a0, a1, a2, a3, a4, a5, a6, a7, a8, a9, a10, a11, a12, a13, a14, a15, a16] = FURTHER;
+    let [a0, a1, a2, a3, a4, a5, a6, a7, a8, a9, a10, a11, a12, a13, a14, a15, a16, a17] = FURTHER;
     const CROSS_ENTROPY: &[&str] = &["cross_entropy"];
     const LABELS: &[&str] = &["cross_entropy", "nll"];
     [
@@ -205,6 +213,7 @@ pub(super) const LOSS: &[Key] = &{
         reduction.only_with(KIND, WITH_TARGET),
         sample_weights.only_with(KIND, WITH_TARGET),
         mask.only_with(KIND, WITH_TARGET),
+        class_axis.only_with(KIND, LABELS),
         label_smoothing.only_with(KIND, CROSS_ENTROPY),
         class_weights.only_with(KIND, LABELS).also_known_as(&["weights"]),
         ignore_index.only_with(KIND, LABELS),
@@ -234,5 +243,6 @@ pub(super) const LOSS: &[Key] = &{
         a14,
         a15,
         a16,
+        a17,
     ]
 };

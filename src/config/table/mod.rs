@@ -5,6 +5,7 @@
 //! and `effective`; the tests fail if one of them is forgotten.
 
 mod schedule;
+mod generated_data;
 mod loss;
 mod model_and_data;
 mod optimizer;
@@ -28,6 +29,7 @@ pub fn keys() -> impl Iterator<Item = &'static Key> {
         .iter()
         .chain(model_and_data::MODEL)
         .chain(model_and_data::DATA)
+        .chain(generated_data::TOKENS_AND_IMAGES)
         .chain(loss::LOSS)
         .chain(optimizer::OPTIMIZER)
         .chain(optimizer::EMA)

@@ -154,6 +154,30 @@ fn a_further_loss_refuses_what_it_does_not_take() {
 }
 
 #[test]
+fn tokens_and_images_say_what_does_not_fit_them() {
+    let user = "model.onnx = \"/m\"\ndata.targets.y = {}\n";
+    check_file_message(
+        &format!(
+            "{user}data.inputs.x = {{ file = \"/x.npy\" }}\ndata.tokens = {{ train = \"/t\", window = 8 }}\n"
+        ),
+        "my.toml:3: `data.inputs.x.file` is \"/x.npy\", expected nothing, because the data are tokens or images and no arrays \
+         in files; remove it",
+    );
+    let images = "data.images = { train = \"/t\", height = 8, width = 9, resize = 8, channels = 2 }\n";
+    check_file_message(
+        &format!("{user}data.inputs.x = {{}}\n{images}"),
+        "2 mistakes in the settings:\n  \
+         my.toml:4: `data.images.resize` is 8, expected at least 9, so that an example can be cut out; make it larger, or the \
+         example smaller\n  \
+         my.toml:4: `data.images.channels` is 2, expected 1 or 3; set 1 for grey or 3 for red, green and blue",
+    );
+    check_file_message(
+        &format!("{user}data.inputs.x = {{}}\ndata.tokens.train = \"/t\"\n"),
+        "`data.tokens.window` is missing: it has no default; add `window = 256` to [data.tokens]",
+    );
+}
+
+#[test]
 fn two_settings_that_exclude_each_other_are_both_located() {
     check_file_message(
         "[model]\nonnx = \"m.onnx\"\nbuiltin = \"mlp\"\n[data]\nbuiltin = \"digits\"\ninputs.x.array = \"images\"\n",

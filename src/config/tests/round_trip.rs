@@ -36,6 +36,14 @@ fn plans() -> Vec<Plan> {
             "model.train = [\"head.*\"]\nmodel.init = \"seed\"\nmodel.weights = \"/d/w.safetensors\"\n\
              model.weights_names = [\"m.* -> *\"]\nmodel.weights_strict = false\nmodel.classes = 5",
         ),
+        plan_of(
+            "model.onnx = \"/m\"\nloss.class_axis = -1\n[data]\ninputs.x = {}\ntargets.y = {}\n[data.tokens]\ntrain = \"/t\"\n\
+             validation = \"/v\"\ndtype = \"u32\"\nwindow = 64\nwindows_per_epoch = 100",
+        ),
+        plan_of(
+            "model.onnx = \"/m\"\n[data]\ninputs.x = {}\ntargets.y = {}\nvalidation_fraction = 0.2\n[data.images]\n\
+             train = \"/t\"\nheight = 224\nwidth = 200\nchannels = 1\ncrop = \"random_resized\"\nflip = true",
+        ),
         plan_of_user("data.validation_fraction = 0.1\ndata.shuffle = false\ndata.drop_last = true"),
         plan_of_sets(&[
             "train.micro_batch=auto",
@@ -160,7 +168,7 @@ fn other_value(key: &Key) -> String {
     };
     match key.takes {
         Takes::Bool => (key.example() != "true").to_string(),
-        Takes::Integer { min, .. } => (min.max(0) + 7).to_string(),
+        Takes::Integer { min, max } => (min.max(0) + 7).min(max).to_string(),
         Takes::IntegerOr { word, .. } => format!("\"{word}\""),
         Takes::Float(range) | Takes::Single(range) => number(&range).to_owned(),
         Takes::FloatPair(_) | Takes::Floats(_) | Takes::Singles(_) => "[0.5, 0.25]".to_owned(),
@@ -199,6 +207,12 @@ fn company(key: &Key) -> Vec<&'static str> {
         "model.weights_names" | "model.weights_strict" => vec!["model.weights=/d/w.safetensors"],
         "loss.sample_weights" | "loss.mask" => vec!["data.targets.z={}", "loss.target=z"],
         "loss.reduction" => vec!["loss.kind=kl_div"],
+        "data.tokens.train" => vec!["data.tokens.window=8"],
+        path if path.starts_with("data.tokens") => vec!["data.tokens.train=/d/t", "data.tokens.window=8"],
+        "data.images.train" => vec!["data.images.height=4", "data.images.width=4"],
+        path if path.starts_with("data.images") => {
+            vec!["data.images.train=/d/i", "data.images.height=4", "data.images.width=4"]
+        }
         path if path.starts_with("loss.auxiliary") => company_of_further_loss(key),
         "train.early_stopping.monitor" => vec!["train.early_stopping.patience=2"],
         _ => Vec::new(),
@@ -243,7 +257,9 @@ fn company(key: &Key) -> Vec<&'static str> {
 fn company_of_further_loss(key: &Key) -> Vec<&'static str> {
     let kind = match key.leaf() {
         "kind" => return Vec::new(),
-        "label_smoothing" | "class_weights" | "ignore_index" => "loss.auxiliary.x.kind=cross_entropy",
+        "label_smoothing" | "class_weights" | "ignore_index" | "class_axis" => {
+            "loss.auxiliary.x.kind=cross_entropy"
+        }
         "pos_weight" => "loss.auxiliary.x.kind=bce_with_logits",
         "delta" => "loss.auxiliary.x.kind=huber",
         "beta" => "loss.auxiliary.x.kind=smooth_l1",

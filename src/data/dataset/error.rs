@@ -2,6 +2,7 @@
 
 use super::Role;
 use crate::data::array::Place;
+use crate::data::images::FolderError;
 use crate::data::read::ReadError;
 
 /// Why a data set can not be opened.
@@ -11,6 +12,45 @@ pub enum OpenError {
     /// A file can not be read.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// A folder of images can not be used.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// Not a list of tokens.
+    #[error("{place} holds {found}, expected one axis of whole numbers: the tokens of a text")]
+    NotTokens {
+        /// The file.
+        place: Place,
+        /// What it holds.
+        found: String,
+    },
+    /// A text shorter than a window.
+    #[error(
+        "{place} has {found} tokens for this split, expected more than the {window} of a window; lower `data.tokens.window`"
+    )]
+    TooFewTokens {
+        /// The file.
+        place: Place,
+        /// Tokens of the split.
+        found: usize,
+        /// Tokens of a window.
+        window: usize,
+    },
+    /// Tokens and images have two arrays each.
+    #[error(
+        "{role} `{name}` asks for array `{found}`, expected `{first}` or `{second}`; correct `data.{role}s.{name}.array`"
+    )]
+    NoSuchArray {
+        /// What the array is for.
+        role: Role,
+        /// Its name.
+        name: String,
+        /// What was asked for.
+        found: String,
+        /// One of the arrays.
+        first: String,
+        /// The other.
+        second: String,
+    },
     /// Nothing feeds the model.
     #[error(
         "no array is mapped to an input of the model; add one as `inputs.NAME = {{ array = \"...\" }}` to `[data]`"

@@ -25,7 +25,7 @@ fn bind(data: &Dataset, x: Feed) -> Result<Loader, BindError> {
 
 fn load(loader: &Loader, examples: &[usize]) -> Vec<HostArray> {
     let mut arrays = Vec::new();
-    loader.load(examples, &mut arrays).unwrap();
+    loader.load(1, examples, &mut arrays).unwrap();
     arrays
 }
 
@@ -53,11 +53,11 @@ fn memory_is_used_again_whatever_the_batch_held_before() {
     let mut arrays = load(&loader, &[0, 1, 2]);
     let Values::F32(before) = &arrays[1].values else { panic!("float32") };
     let before = before.as_ptr();
-    loader.load(&[1], &mut arrays).unwrap();
+    loader.load(1, &[1], &mut arrays).unwrap();
     let Values::F32(after) = &arrays[1].values else { panic!("float32") };
     assert_eq!((after.as_ptr(), arrays.clone()), (before, load(&loader, &[1])));
     let mut other = vec![HostArray { shape: vec![1], values: Values::Bool(vec![true]) }; 3];
-    loader.load(&[1], &mut other).unwrap();
+    loader.load(1, &[1], &mut other).unwrap();
     assert_eq!(other, arrays);
 }
 
@@ -123,7 +123,7 @@ fn an_integer_that_the_model_can_not_hold_is_an_error_of_its_batch_alone() {
     let data = dataset(npy_i64("(3,)", &[1, 2, 1 << 40]), map(None), &[0, 0, 0]);
     let loader = bind(&data, feed(Role::Input, "x", Dtype::I32, &[])).unwrap();
     assert_eq!(load(&loader, &[1, 0])[1].values, Values::I32(vec![2, 1]));
-    let error = loader.load(&[0, 2], &mut Vec::new()).unwrap_err().to_string();
+    let error = loader.load(1, &[0, 2], &mut Vec::new()).unwrap_err().to_string();
     assert!(error.contains("array `x`, row 2 (the first is 0): found 1099511627776"), "{error}");
 }
 

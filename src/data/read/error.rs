@@ -80,8 +80,8 @@ pub enum ReadError {
     },
     /// The element type is not one of those that are read.
     #[error(
-        "{place} holds {found}; expected float32, float64, int32, int64, uint8 or bool, little-endian: convert it \
-         with NumPy's `astype`"
+        "{place} holds {found}; expected float32, float64, int32, int64, uint8, uint16, uint32 or bool, \
+         little-endian: convert it with NumPy's `astype`"
     )]
     Dtype {
         /// File and array.

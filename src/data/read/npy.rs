@@ -231,6 +231,8 @@ fn dtype_of(descr: &Descr) -> Option<Dtype> {
             "<i4" => Some(Dtype::I32),
             "<i8" => Some(Dtype::I64),
             "|u1" | "<u1" | "u1" => Some(Dtype::U8),
+            "<u2" => Some(Dtype::U16),
+            "<u4" => Some(Dtype::U32),
             "|b1" | "<b1" | "b1" => Some(Dtype::Bool),
             _ => None,
         },

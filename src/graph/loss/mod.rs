@@ -51,6 +51,16 @@ pub enum LossError {
         /// Classes of the output.
         classes: usize,
     },
+    /// An axis that the output does not have, or that of the examples.
+    #[error(
+        "`loss.class_axis` is {axis}, but the model's output has shape {output:?}; expected one of its axes but the first"
+    )]
+    ClassAxis {
+        /// The setting.
+        axis: i64,
+        /// Dimensions of the model's output.
+        output: Vec<usize>,
+    },
     /// An output that is not a loss.
     #[error(
         "`loss.kind = \"output\"` needs an output with one element, found shape {found:?}; choose another loss or output"

@@ -121,6 +121,7 @@ fn operands(
 ) -> Result<Operands, StepError> {
     let known = "the reader checked that outputs are produced";
     let output = emit.find(&loss_output(spec.graph, plan)?).expect(known);
+    let output = classes_second(emit, plan, output)?;
     let other = match plan.kind.other_output() {
         Some(name) => Some(emit.find(&known_output(spec.graph, name, "loss.other_output")?).expect(known)),
         None => None,
@@ -168,6 +169,24 @@ fn operands(
         }
     }
     Ok(operands)
+}
+
+/// The output with its classes on axis 1.
+fn classes_second(emit: &mut Emit, plan: &LossPlan, output: Value) -> Result<Value, StepError> {
+    let rank = emit.rank(output);
+    let axis = if plan.class_axis < 0 { plan.class_axis + rank as i64 } else { plan.class_axis };
+    if axis == 1 || !plan.kind.takes_labels() {
+        return Ok(output);
+    }
+    let axis = usize::try_from(axis).ok().filter(|axis| (1..rank).contains(axis));
+    let axis = axis.ok_or_else(|| loss::LossError::ClassAxis {
+        axis: plan.class_axis,
+        output: emit.dims(output).to_vec(),
+    })?;
+    let mut perm: Vec<usize> = (0..rank).filter(|other| *other != axis).collect();
+    perm.insert(1, axis);
+    emit.set_scope("loss");
+    Ok(emit.transpose(output, &perm))
 }
 
 /// The dimensions of a target for an output of these dimensions.

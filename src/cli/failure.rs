@@ -70,7 +70,7 @@ impl From<PrepareError> for Failure {
 impl From<RunError> for Failure {
     fn from(error: RunError) -> Self {
         let by_kind = match &error {
-            RunError::Keep(_) => Exit::StorageFailed,
+            RunError::Keep(_) | RunError::DiskFull { .. } => Exit::StorageFailed,
             RunError::Monitor(_) | RunError::NotMeasured { .. } => Exit::Usage,
             RunError::Diverged { .. } | RunError::NotFinite { .. } => Exit::Diverged,
             RunError::NotReproduced { .. } => Exit::Changed,

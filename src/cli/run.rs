@@ -24,6 +24,7 @@ use crate::train::saved::Saved;
 use crate::train::status::{Phase, SaveTime};
 use std::collections::BTreeMap;
 use std::time::Instant;
+use trainer_runtime::disk::RealDisk;
 use trainer_runtime::journal;
 use trainer_runtime::keeper::{OpenError, RecoverError};
 use trainer_runtime::lock::{LockError, WorkDirLock};
@@ -76,8 +77,8 @@ pub fn run(args: &RunArgs, global: &GlobalArgs, signals: &Signals) -> Result<Exi
     let before = supervised.and_then(|supervised| supervised.before);
     control.follow(&plan.stop);
     control.enter(Phase::Recovering);
-    let opened =
-        Keeper::open(&args.work_dir, &plan.checkpoint, control.status()).map_err(|error| match error {
+    let opened = Keeper::open(RealDisk::shared(), &args.work_dir, &plan.checkpoint, control.status())
+        .map_err(|error| match error {
             KeepError::Open(OpenError::Journal(error)) if error.is_damage() => {
                 let remedy = repair::command(&args.work_dir);
                 Failure::new(Exit::Damaged, format!("{error}; `{remedy}` does that"))
@@ -143,6 +144,7 @@ fn record_error(keeper: &mut Keeper, error: RunError) -> RunError {
         RunError::NotReproduced { .. } => "a step could not be reproduced",
         // Storage is what failed, so nothing is written to it.
         RunError::Keep(_) => return error,
+        RunError::DiskFull { .. } => "the disk was full",
         _ => "of an error",
     };
     let step = keeper.last_durable().map_or(0, |name| name.step);

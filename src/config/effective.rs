@@ -284,12 +284,38 @@ fn write_train(out: &mut Writer, train: &TrainPlan) {
 }
 
 fn write_checkpoint(out: &mut Writer, checkpoint: &CheckpointPlan) {
-    let CheckpointPlan { every_epochs, every_steps, keep_last, durability } = checkpoint;
+    let CheckpointPlan {
+        every_epochs,
+        every_steps,
+        every_minutes,
+        on_best,
+        keep_last,
+        keep_every_epochs,
+        keep_every_steps,
+        digest_every_steps,
+        reserve,
+        disk_full_timeout_s,
+        durability,
+    } = checkpoint;
     out.integer("checkpoint.every_epochs", *every_epochs);
-    if let Some(every_steps) = every_steps {
-        out.integer("checkpoint.every_steps", *every_steps);
+    let optional = [
+        ("checkpoint.every_steps", every_steps),
+        ("checkpoint.keep_every_epochs", keep_every_epochs),
+        ("checkpoint.keep_every_steps", keep_every_steps),
+    ];
+    for (path, number) in optional {
+        if let Some(number) = number {
+            out.integer(path, *number);
+        }
     }
+    if let Some(every_minutes) = every_minutes {
+        out.float("checkpoint.every_minutes", *every_minutes);
+    }
+    out.put("checkpoint.on_best", Value::Bool(*on_best));
     out.size("checkpoint.keep_last", Some(*keep_last));
+    out.integer("checkpoint.digest_every_steps", *digest_every_steps);
+    out.put("checkpoint.reserve", Value::Bool(*reserve));
+    out.float("checkpoint.disk_full_timeout_s", *disk_full_timeout_s);
     let name = match durability {
         Durability::Step => "step",
         Durability::Checkpoint => "checkpoint",

@@ -308,8 +308,22 @@ pub struct CheckpointPlan {
     pub every_epochs: u64,
     /// Save after every so many steps as well.
     pub every_steps: Option<u64>,
+    /// Save when so many minutes have passed since the last checkpoint as well.
+    pub every_minutes: Option<f64>,
+    /// Save after each epoch that is the best so far as well.
+    pub on_best: bool,
     /// How many checkpoints are kept besides the best; at least 2.
     pub keep_last: usize,
+    /// Keep for good the checkpoint of every so many epochs.
+    pub keep_every_epochs: Option<u64>,
+    /// Keep for good the checkpoints whose step is a multiple of this.
+    pub keep_every_steps: Option<u64>,
+    /// Record a digest of the parameters with every so many steps; 0 for none.
+    pub digest_every_steps: u64,
+    /// Whether room for one checkpoint and the journal is reserved.
+    pub reserve: bool,
+    /// How long a run waits for room on a full disk.
+    pub disk_full_timeout_s: f64,
     /// When journal records are made durable.
     pub durability: Durability,
 }

@@ -17,3 +17,4 @@ mod compiled;
 mod host_update;
 mod update_session;
 mod transfer;
+mod digest;

@@ -140,6 +140,14 @@ impl Engine {
         self.accumulated = None;
     }
 
+    /// A digest of the bytes of all parameters, in the order of [`Layout::parameters`]: XXH3 with 64 bits.
+    ///
+    /// # Errors
+    /// If the parameters live on a device and can not be copied from it.
+    pub fn parameter_digest(&self) -> Result<u64, EngineError> {
+        super::digest::digest(&self.current.parameters)
+    }
+
     /// Compiles the training graph for one batch size.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 //! Each kind of record has a number that is never given to another kind. Payloads are encoded by
 //! [`trainer_runtime::codec`]; the fields and their order are part of the format and drawn in docs/formats.md.
 
+pub use super::step_done::StepDone;
 use thiserror::Error;
 use trainer_runtime::codec::{self, Decode, DecodeError, Encode, EncodeError};
 
@@ -16,7 +17,7 @@ pub enum Event {
     Resumed(Resumed),
     /// Kind 3: the settings are others from here on.
     PlanChanged(PlanChanged),
-    /// Kind 4: an update was applied.
+    /// Kind 4, or 18 with a digest: an update was applied.
     StepDone(StepDone),
     /// Kind 5: a batch gave a loss or gradient that is not finite, and was left out.
     StepRefused(StepRefused),
@@ -44,6 +45,8 @@ pub enum Event {
     WorkerDied(WorkerDied),
     /// Kind 17: memory is about to run out, and the state was saved for it.
     MemoryPressure(MemoryPressure),
+    /// Kind 19: the journal of this run was lost; what follows goes on from a checkpoint.
+    HistoryLost(HistoryLost),
 }
 
 macro_rules! record {
@@ -122,26 +125,6 @@ record! {
         model_crc32: u32,
         /// Each change in words.
         changes: Vec<String>,
-    }
-}
-
-record! {
-    /// An applied update.
-    StepDone {
-        /// Its number, from 1.
-        step: u64,
-        /// Epoch, from 1.
-        epoch: u64,
-        /// Index of the batch in its epoch, from 0.
-        batch: u64,
-        /// Bits of the batch's mean loss (f32) before the update.
-        loss_bits: u32,
-        /// Learning rate.
-        lr: f64,
-        /// Global L2 norm of the mean gradient before clipping.
-        gradient_norm: f64,
-        /// Examples in the batch.
-        examples: u64,
     }
 }
 
@@ -316,6 +299,18 @@ record! {
     }
 }
 
+record! {
+    /// The first record of a journal that takes the place of one that was lost.
+    HistoryLost {
+        /// The run that the checkpoint is of.
+        run_id: String,
+        /// File name of the checkpoint from which the run goes on.
+        checkpoint: String,
+        /// Updates applied in it. Nothing is known of how they were computed.
+        step: u64,
+    }
+}
+
 impl EpochDone {
     /// The value of a column of `history.csv`: `train_loss`, or one of validation.
     #[must_use]
@@ -363,7 +358,7 @@ impl Event {
             Self::RunStarted(event) => (1, codec::encode(event)?),
             Self::Resumed(event) => (2, codec::encode(event)?),
             Self::PlanChanged(event) => (3, codec::encode(event)?),
-            Self::StepDone(event) => (4, codec::encode(event)?),
+            Self::StepDone(event) => event.encode()?,
             Self::StepRefused(event) => (5, codec::encode(event)?),
             Self::EpochDone(event) => (6, codec::encode(event)?),
             Self::CheckpointDurable(event) => (7, codec::encode(event)?),
@@ -377,6 +372,7 @@ impl Event {
             Self::MicroBatchChanged(event) => (15, codec::encode(event)?),
             Self::WorkerDied(event) => (16, codec::encode(event)?),
             Self::MemoryPressure(event) => (17, codec::encode(event)?),
+            Self::HistoryLost(event) => (19, codec::encode(event)?),
         })
     }
 
@@ -389,7 +385,7 @@ impl Event {
             1 => codec::decode(payload).map(Self::RunStarted),
             2 => codec::decode(payload).map(Self::Resumed),
             3 => codec::decode(payload).map(Self::PlanChanged),
-            4 => codec::decode(payload).map(Self::StepDone),
+            StepDone::PLAIN_KIND => StepDone::decode_plain(payload).map(Self::StepDone),
             5 => codec::decode(payload).map(Self::StepRefused),
             6 => codec::decode(payload).map(Self::EpochDone),
             7 => codec::decode(payload).map(Self::CheckpointDurable),
@@ -403,6 +399,8 @@ impl Event {
             15 => codec::decode(payload).map(Self::MicroBatchChanged),
             16 => codec::decode(payload).map(Self::WorkerDied),
             17 => codec::decode(payload).map(Self::MemoryPressure),
+            StepDone::DIGESTED_KIND => StepDone::decode_digested(payload).map(Self::StepDone),
+            19 => codec::decode(payload).map(Self::HistoryLost),
             kind => return Err(EventError::UnknownKind { sequence, kind }),
         };
         event.map_err(|source| EventError::Payload { sequence, kind, source })
@@ -414,7 +412,7 @@ mod golden;
 
 #[cfg(test)]
 mod tests {
-    use super::{Event, EventError, Finished, StepDone};
+    use super::{Event, EventError, Finished, HistoryLost, StepDone};
 
     #[test]
     fn an_event_comes_back_as_it_was() {
@@ -426,9 +424,12 @@ mod tests {
             lr: 0.1,
             gradient_norm: 2.5,
             examples: 64,
+            digest: None,
         };
+        let lost = HistoryLost { run_id: "0f".to_owned(), checkpoint: "c".to_owned(), step: 3 };
         for event in [
             Event::StepDone(step),
+            Event::HistoryLost(lost),
             Event::Finished(Finished { step: 9, epoch: 3, reason: "done".to_owned() }),
         ] {
             let (kind, payload) = event.encode().unwrap();

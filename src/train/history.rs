@@ -2,6 +2,7 @@
 
 use super::batching::Batching;
 use super::event::{Environment, EpochDone, Event, EventError, Finished, MicroBatchChanged, StepDone};
+use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use trainer_runtime::journal::Record;
@@ -23,6 +24,12 @@ pub struct History {
     pub steps: BTreeMap<u64, StepDone>,
     /// Epochs that ended, by number.
     pub epochs: BTreeMap<u64, EpochDone>,
+    /// Epoch and batch of each batch that was left out.
+    pub refused: BTreeSet<(u64, u64)>,
+    /// Epochs after which a watched value no longer improved.
+    pub stopped_early: BTreeSet<u64>,
+    /// The first step that each attempt recorded, with the attempt: those up to the next are of the same attempt.
+    step_attempts: BTreeMap<u64, u64>,
     /// The end of the run, if it has ended and was not taken up again.
     pub finished: Option<Finished>,
     /// Names of the checkpoints from which the run was taken up.
@@ -63,9 +70,7 @@ impl History {
                 self.last_end = None;
                 self.taken_up_from.extend(resumed.checkpoint);
                 if resumed.discards_later {
-                    self.steps.retain(|step, _| *step <= resumed.step);
-                    self.epochs.retain(|_, epoch| epoch.step <= resumed.step && epoch.epoch < resumed.epoch);
-                    self.batchings.retain(|place, _| *place <= (resumed.epoch, resumed.batch));
+                    self.discard_after(resumed.step, (resumed.epoch, resumed.batch));
                 }
             }
             Event::PlanChanged(changed) => self.settings = Some(changed.settings),
@@ -73,7 +78,14 @@ impl History {
                 self.data_lock = Some(changed.data_lock);
                 self.model_crc32 = Some(changed.model_crc32);
             }
-            Event::StepDone(step) => _ = self.steps.insert(step.step, step),
+            Event::StepDone(step) => {
+                if self.attempt_of_step(step.step) != Some(self.attempts) {
+                    self.step_attempts.insert(step.step, self.attempts);
+                }
+                self.steps.insert(step.step, step);
+            }
+            Event::StepRefused(refused) => _ = self.refused.insert((refused.epoch, refused.batch)),
+            Event::EarlyStopped(stopped) => _ = self.stopped_early.insert(stopped.epoch),
             Event::EpochDone(epoch) => _ = self.epochs.insert(epoch.epoch, epoch),
             Event::Finished(finished) => self.finished = Some(finished),
             // SIGUSR1 ends nothing; where it is set to stop, `Stopped` says so.
@@ -84,10 +96,9 @@ impl History {
             Event::Stopped(stopped) => self.last_end = Some(format!("ended because {}", stopped.reason)),
             Event::MicroBatchChanged(changed) => self.change_batching(&changed),
             Event::WorkerDied(died) => self.last_end = Some(died.cause),
-            Event::StepRefused(_)
+            Event::HistoryLost(_)
             | Event::CheckpointDurable(_)
             | Event::CheckpointDropped(_)
-            | Event::EarlyStopped(_)
             | Event::OutOfMemory(_)
             | Event::MemoryPressure(_) => {}
         }
@@ -95,8 +106,7 @@ impl History {
 
     fn change_batching(&mut self, changed: &MicroBatchChanged) {
         let place = (changed.epoch, changed.batch);
-        self.steps.retain(|step, _| *step <= changed.step);
-        self.epochs.retain(|epoch, _| *epoch < changed.epoch);
+        self.discard_after(changed.step, place);
         self.batchings.retain(|earlier, _| *earlier < place);
         self.batchings.insert(place, Batching::of(changed));
     }
@@ -107,10 +117,55 @@ impl History {
         self.batchings.range(..=place).next_back().map(|(_, batching)| *batching)
     }
 
+    /// Forgets what was computed after a step, which comes before the batch at this place (epoch, batch).
+    fn discard_after(&mut self, step: u64, place: (u64, u64)) {
+        self.steps.retain(|number, _| *number <= step);
+        self.step_attempts.retain(|first, _| *first <= step);
+        self.epochs.retain(|epoch, _| *epoch < place.0);
+        self.refused.retain(|refused| *refused < place);
+        self.stopped_early.retain(|epoch| *epoch < place.0);
+        self.batchings.retain(|earlier, _| *earlier <= place);
+    }
+
+    /// The attempt that computed a step first; `None` for a step before the first.
+    #[must_use]
+    pub fn attempt_of_step(&self, step: u64) -> Option<u64> {
+        self.step_attempts.range(..=step).next_back().map(|(_, attempt)| *attempt)
+    }
+
+    /// Seconds that a step takes, from the epochs that ended; `None` before the first.
+    #[must_use]
+    pub fn seconds_per_step(&self) -> Option<f64> {
+        let (steps, seconds) = self
+            .epochs
+            .values()
+            .fold((0, 0.0), |(steps, seconds), epoch| (steps.max(epoch.step), seconds + epoch.seconds));
+        (steps > 0).then(|| seconds / steps as f64)
+    }
+
     /// The last update that the journal knows of; 0 if none.
     #[must_use]
     pub fn last_step(&self) -> u64 {
         self.steps.keys().next_back().copied().unwrap_or(0)
+    }
+
+    /// The lines of `history.jsonl`: an object per epoch with what `history.csv` has in its row, and whether the epoch was
+    /// the best so far. A value that is not finite, which JSON can not hold, is `null`.
+    #[must_use]
+    pub fn to_jsonl(&self) -> String {
+        let json = |value: f64| Value::from(value).to_string();
+        let mut lines = String::new();
+        for epoch in self.epochs.values() {
+            let EpochDone { epoch, step, lr, train_loss, validation, is_best, seconds, attempt } = epoch;
+            _ = write!(lines, r#"{{"epoch":{epoch},"step":{step},"lr":{},"#, json(*lr));
+            _ = write!(lines, r#""train_loss":{},"#, json(*train_loss));
+            for (name, value) in validation {
+                _ = write!(lines, "{}:{},", Value::from(name.as_str()), json(*value));
+            }
+            let seconds = json(*seconds);
+            _ = writeln!(lines, r#""is_best":{is_best},"seconds":{seconds},"attempt":{attempt}}}"#);
+        }
+        lines
     }
 
     /// The table `history.csv`: a row per epoch, the columns of validation in the order of their first appearance.
@@ -169,6 +224,7 @@ mod tests {
             lr,
             gradient_norm,
             examples: 4,
+            digest: None,
         })
     }
 
@@ -201,6 +257,31 @@ mod tests {
         assert_eq!(lines[1], "1,10,0.001,0.1,0.05,1.250,1");
         let loss: f64 = lines[2].split(',').nth(3).unwrap().parse().unwrap();
         assert_eq!(loss.to_bits(), (1.0_f64 / 3.0).to_bits());
+    }
+
+    #[test]
+    fn the_lines_hold_what_the_table_does_and_no_number_that_json_can_not() {
+        let mut history = History::default();
+        history.add(epoch(1, 0.1));
+        history.add(epoch(2, f64::INFINITY));
+        let lines: Vec<serde_json::Value> =
+            history.to_jsonl().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(lines[0]["val_loss"], 0.05);
+        assert_eq!((lines[0]["is_best"].as_bool(), lines[0]["attempt"].as_u64()), (Some(true), Some(1)));
+        assert_eq!((lines.len(), &lines[1]["train_loss"]), (2, &serde_json::Value::Null));
+    }
+
+    #[test]
+    fn each_step_is_of_the_attempt_that_computed_it_first() {
+        let mut history = History { attempts: 1, ..History::default() };
+        (1..=10).for_each(|number| history.add(step(number)));
+        history.add(resumed(5, false));
+        (11..=20).for_each(|number| history.add(step(number)));
+        let attempts = [1, 10, 11, 20].map(|step| history.attempt_of_step(step));
+        assert_eq!(attempts, [Some(1), Some(1), Some(2), Some(2)]);
+        history.add(resumed(8, true));
+        history.add(step(9));
+        assert_eq!([8, 9].map(|step| history.attempt_of_step(step)), [Some(1), Some(2)]);
     }
 
     #[test]

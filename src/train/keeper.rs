@@ -13,12 +13,14 @@ use std::time::Duration;
 use thiserror::Error;
 use trainer_runtime::checkpoint::{Kind, Name, Receipt, Rejected, Retention};
 use trainer_runtime::codec::{self, EncodeError};
-use trainer_runtime::disk::RealDisk;
+use trainer_runtime::disk::Disk;
 use trainer_runtime::journal::{self, SetAside};
 use trainer_runtime::keeper::{self, Announce, Options, PassedOver, Rank, Save};
 
 /// Name of the table of epochs in a work directory.
 pub const HISTORY_CSV: &str = "history.csv";
+/// Name of the same table with an object of JSON per line.
+pub const HISTORY_JSONL: &str = "history.jsonl";
 /// Name of the settings in a work directory.
 pub const SETTINGS: &str = "trainer.toml";
 /// Name of the data fingerprints in a work directory.
@@ -87,9 +89,14 @@ impl Keeper {
     ///
     /// # Errors
     /// If the journal is damaged or a storage operation fails.
-    pub fn open(work_dir: &Path, plan: &CheckpointPlan, status: &Status) -> Result<OpenedKeeper, KeepError> {
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        work_dir: &Path,
+        plan: &CheckpointPlan,
+        status: &Status,
+    ) -> Result<OpenedKeeper, KeepError> {
         let records = TrainingRecords { status: status.clone() };
-        let opened = keeper::Keeper::open(RealDisk::shared(), work_dir, options(plan), Box::new(records))?;
+        let opened = keeper::Keeper::open(disk, work_dir, options(plan), Box::new(records))?;
         let (history, history_error) = match History::from_records(&opened.records) {
             Ok(history) => (history, None),
             Err(error) => (History::default(), Some(error)),
@@ -122,12 +129,13 @@ impl Keeper {
         Ok(())
     }
 
-    /// Writes the table of epochs.
+    /// Writes the tables of epochs, each whole or not at all.
     ///
     /// # Errors
     /// If a storage operation fails; the old table is still there then.
     pub fn write_history(&self) -> Result<(), KeepError> {
-        Ok(self.inner.write_file(HISTORY_CSV, self.history.to_csv().as_bytes())?)
+        self.inner.write_file(HISTORY_CSV, self.history.to_csv().as_bytes())?;
+        Ok(self.inner.write_file(HISTORY_JSONL, self.history.to_jsonl().as_bytes())?)
     }
 
     /// Hands a checkpoint over to be written while the run goes on.
@@ -184,11 +192,21 @@ fn options(plan: &CheckpointPlan) -> Options {
     };
     Options {
         journal: journal::OpenOptions { durability, ..journal::OpenOptions::default() },
-        retention: Retention { keep_last: plan.keep_last, ..Retention::default() },
+        retention: Retention {
+            keep_last: plan.keep_last,
+            keep_every_epochs: plan.keep_every_epochs,
+            keep_every_steps: plan.keep_every_steps,
+        },
     }
 }
 
-fn to_save(kind: Kind, epoch: u64, saved: &Saved, snapshot: StateSnapshot) -> Result<Save, KeepError> {
+/// The state as it is handed over to be saved.
+pub(super) fn to_save(
+    kind: Kind,
+    epoch: u64,
+    saved: &Saved,
+    snapshot: StateSnapshot,
+) -> Result<Save, KeepError> {
     let is_best = kind == Kind::Epoch && saved.best.is_some_and(|best| best.step == saved.step);
     let rank = if is_best { Rank::Best } else { Rank::Ordinary };
     let state = codec::encode(saved)?;

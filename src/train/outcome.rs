@@ -2,10 +2,12 @@
 
 use super::early_stopping::UnknownMonitor;
 use super::evaluate::EvaluateError;
+use super::event::StepDone;
 use super::keeper::KeepError;
 use super::prepare::PrepareError;
 use crate::data::LoadError;
 use crate::engine::error::EngineError;
+use std::fmt;
 use thiserror::Error;
 use trainer_runtime::signals::Signal;
 
@@ -113,20 +115,96 @@ pub enum RunError {
         /// What it said.
         message: String,
     },
-    /// A step computed again gave another loss than the journal recorded.
+    /// A step computed again is not the step that the journal recorded.
     #[error(
-        "step {step}, computed again after the last checkpoint, gave loss {found} where the journal recorded {recorded}: this is not \
-             the computation that was interrupted; use the machine, library and threads of the run, or accept the difference with \
-             `--allow-changed environment`"
+        "step {step}, computed again after the last checkpoint, gave {what}: this is not the computation that was interrupted; use the \
+             machine, library and threads of the run, or accept the difference with `--allow-changed environment`"
     )]
     NotReproduced {
         /// The step.
         step: u64,
-        /// The loss now.
+        /// In what it differs.
+        what: NotReproduced,
+    },
+    /// The disk was full for longer than the run waits.
+    #[error(
+        "the disk is full: {source}; step {step} is saved{}. Free some space and run the same command again to go on",
+        if *is_saved { "" } else { ", what came after it is computed again" }
+    )]
+    DiskFull {
+        /// The newest step that is saved.
+        step: u64,
+        /// Whether it is the last one.
+        is_saved: bool,
+        /// What found the disk full.
+        source: trainer_runtime::keeper::KeepError,
+    },
+}
+
+/// In what a step that was computed again differs from what the journal recorded: the first difference there is.
+#[derive(Debug, Clone, PartialEq)]
+pub enum NotReproduced {
+    /// It is of another batch: an earlier batch was left out that was not before, or the other way round.
+    Batch {
+        /// Epoch and batch, from 0, now.
+        found: (u64, u64),
+        /// The same in the journal.
+        recorded: (u64, u64),
+    },
+    /// The loss.
+    Loss {
+        /// Now.
         found: f32,
-        /// The loss in the journal.
+        /// In the journal.
         recorded: f32,
     },
+    /// The parameters after the step.
+    Parameters {
+        /// Their digest now.
+        found: u64,
+        /// In the journal.
+        recorded: u64,
+    },
+}
+
+impl NotReproduced {
+    /// The first difference between a step as it was computed and as it was recorded.
+    #[must_use]
+    pub fn of(found: &StepDone, recorded: &StepDone) -> Option<Self> {
+        let place = |step: &StepDone| (step.epoch, step.batch);
+        if place(found) != place(recorded) {
+            return Some(Self::Batch { found: place(found), recorded: place(recorded) });
+        }
+        if found.loss_bits != recorded.loss_bits {
+            let (found, recorded) = (f32::from_bits(found.loss_bits), f32::from_bits(recorded.loss_bits));
+            return Some(Self::Loss { found, recorded });
+        }
+        match (found.digest, recorded.digest) {
+            (Some(found), Some(recorded)) if found != recorded => Some(Self::Parameters { found, recorded }),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for NotReproduced {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Batch { found, recorded } => write!(
+                f,
+                "batch {} of epoch {} where the journal recorded batch {} of epoch {}",
+                found.1, found.0, recorded.1, recorded.0
+            ),
+            Self::Loss { found, recorded } => {
+                write!(f, "loss {found} where the journal recorded {recorded}")
+            }
+            Self::Parameters { found, recorded } => {
+                write!(
+                    f,
+                    "parameters with the digest {found:016x} where the journal recorded {recorded:016x}"
+                )
+            }
+        }
+    }
 }
 
 impl RunError {

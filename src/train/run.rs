@@ -4,14 +4,15 @@ use super::batching::{Batching, parts, take_part};
 use super::best::Direction;
 use super::control::Control;
 use super::dropout::fill_mask;
-use super::event::{Event, SignalReceived, StepDone, StepRefused};
+use super::event::{Event, StepDone, StepRefused};
 use super::keeper::{KeepError, Keeper};
 use super::observe::{Observer, StepProgress};
 use super::oom::begin_batching;
-use super::outcome::{Ending, RunError};
+use super::outcome::{Ending, NotReproduced, RunError};
+use super::policy::SavePolicy;
 use super::prepare::Prepared;
 use super::pressure;
-use super::saved::{Saved, StateSnapshot};
+use super::saved::Saved;
 use super::schedule::Schedule;
 use super::status::Phase;
 use super::watch::{watch_from_the_start, watched_column};
@@ -22,7 +23,7 @@ use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use trainer_runtime::checkpoint::{EmergencyCause, Kind, Name};
+use trainer_runtime::checkpoint::Kind;
 use trainer_runtime::memory::{Reserve, Watch};
 use trainer_runtime::signals::Signal;
 
@@ -73,11 +74,12 @@ pub fn run(prepared: &mut Prepared, saved: Saved, mut context: Context<'_>) -> R
     let batches = batches_from(prepared, &saved);
     let layout = Arc::new(prepared.engine.layout().clone());
     let started = Instant::now();
+    let policy = SavePolicy::new(&prepared.plan.checkpoint, started);
     context.control.enter(Phase::Training);
     context.control.status().set_step(saved.step);
     let watch =
         prepared.plan.memory.watch.then(|| pressure::watch(context.control, prepared.engine.cancel()));
-    let training = Loop {
+    let mut training = Loop {
         whole: saved.clone(),
         in_update: false,
         reserve: pressure::reserve(layout.bytes()),
@@ -90,9 +92,11 @@ pub fn run(prepared: &mut Prepared, saved: Saved, mut context: Context<'_>) -> R
         watched,
         batches,
         layout,
+        policy,
         started,
         epoch_started: started,
     };
+    training.reserve_on_disk()?;
     training.run_guarded()
 }
 
@@ -115,12 +119,13 @@ pub(super) struct Loop<'a, 'c> {
     pub(super) reserve: Option<Reserve>,
     _watch: Option<Watch>,
     /// The step that SIGUSR1 asked to save, until it is.
-    asked_save: Option<u64>,
+    pub(super) asked_save: Option<u64>,
     schedule: Schedule,
     /// The column that best tracking and early stopping watch, and which way it improves.
     watched: (String, Direction),
     pub(super) batches: Batches,
-    layout: Arc<crate::engine::state::Layout>,
+    pub(super) layout: Arc<crate::engine::state::Layout>,
+    pub(super) policy: SavePolicy,
     started: Instant,
     epoch_started: Instant,
 }
@@ -147,35 +152,11 @@ impl Loop<'_, '_> {
                 }
                 Err(error) => self.recover(error)?,
             }
-            if !self.context.keeper.collect().map_err(KeepError::from)?.is_empty() {
-                self.restore_reserve();
-            }
+            self.with_room(|run| run.collect())?;
             self.tell_of_save();
         };
         self.close(&ending)?;
         Ok(ending)
-    }
-
-    /// Makes the last committed state durable because `error` is about to end the run; the error comes back.
-    ///
-    /// Not where storage itself failed, nor where the state is in doubt because a step was not reproduced.
-    pub(super) fn save_before(&mut self, error: RunError) -> RunError {
-        let cause = match (&error, error.engine()) {
-            (_, Some(error)) if error.class == ErrorClass::OutOfMemory => EmergencyCause::OutOfMemory,
-            (
-                RunError::Engine(_) | RunError::Evaluate(_) | RunError::Load(_) | RunError::Panicked { .. },
-                _,
-            ) => EmergencyCause::Error,
-            _ => return error,
-        };
-        self.prepared.engine.abandon();
-        self.release_reserve();
-        let line = match self.save_now(Kind::Emergency(cause)) {
-            Ok(name) => format!("saved step {} as checkpoints/{name}", self.saved.step),
-            Err(second) => format!("the last steps could not be saved: {second}"),
-        };
-        self.context.observer.notice(&line);
-        error
     }
 
     fn reason_to_end(&self) -> Option<Ending> {
@@ -196,47 +177,6 @@ impl Loop<'_, '_> {
         let limit =
             train.max_time_s.map(|limit_s| Duration::try_from_secs_f64(limit_s).unwrap_or(Duration::MAX));
         limit.is_some_and(|limit| self.started.elapsed() >= limit).then_some(Ending::TimeIsOver)
-    }
-
-    fn snapshot(&self) -> Result<StateSnapshot, RunError> {
-        let set = self.prepared.engine.snapshot()?;
-        if !self.prepared.engine.is_finite(&set) {
-            // What is not finite never becomes finite again: saved, it would be what every later attempt starts from.
-            let last_good = self.context.keeper.last_durable().map(|name| name.to_string());
-            return Err(RunError::NotFinite {
-                step: self.saved.step,
-                last_good: last_good.unwrap_or("none".to_owned()),
-            });
-        }
-        Ok(StateSnapshot { set, layout: Arc::clone(&self.layout) })
-    }
-
-    /// Makes the state durable, unless a checkpoint of this step already is, and names the checkpoint.
-    pub(super) fn save_now(&mut self, kind: Kind) -> Result<Name, RunError> {
-        self.context.keeper.flush().map_err(KeepError::from)?;
-        if let Some(name) = self.context.keeper.last_durable().filter(|name| name.step == self.saved.step) {
-            // It may stand before the end of its epoch where the state stands behind it, which costs nothing but the
-            // validation.
-            return Ok(name);
-        }
-        let snapshot = self.snapshot()?;
-        self.release_reserve();
-        Ok(self.context.keeper.save_now(kind, self.saved.epoch, &self.saved, snapshot)?)
-    }
-
-    /// Makes the state durable before the process ends, whatever the reason.
-    fn close(&mut self, ending: &Ending) -> Result<(), RunError> {
-        self.context.control.enter(Phase::Saving);
-        if let Ending::Signal(signal) = ending {
-            self.release_reserve();
-            self.note_signal(signal.name())?;
-        }
-        let kind = match ending {
-            Ending::Signal(signal) => Kind::Emergency(EmergencyCause::Signal(*signal)),
-            _ => Kind::Step,
-        };
-        self.save_now(kind)?;
-        Ok(self.context.keeper.write_history()?)
     }
 
     fn step(&mut self) -> Result<(), RunError> {
@@ -277,21 +217,13 @@ impl Loop<'_, '_> {
         };
         self.context.control.status().end_step(self.saved.step, Some(progress));
         self.context.observer.step(&progress);
-        let by_policy = self
-            .prepared
-            .plan
-            .checkpoint
-            .every_steps
-            .is_some_and(|every| self.saved.step.is_multiple_of(every));
         let by_signal = self.context.control.take_save_request();
         if by_signal {
             self.note_signal(Signal::User1.name())?;
             self.asked_save = Some(self.saved.step);
         }
-        if by_policy || by_signal {
-            let snapshot = self.snapshot()?;
-            self.release_reserve();
-            self.context.keeper.save(Kind::Step, self.saved.epoch, &self.saved, snapshot)?;
+        if by_signal || self.policy.is_due_after_step(self.saved.step, Instant::now()) {
+            self.save(Kind::Step, self.saved.epoch)?;
         }
         Ok(())
     }
@@ -339,13 +271,12 @@ impl Loop<'_, '_> {
     /// Records an applied step, or compares it with what the journal has recorded of it before.
     fn journal_step(&mut self, outcome: &StepOutcome, examples: usize) -> Result<(), RunError> {
         let step = self.saved.step;
-        if let Some(recorded) = self.context.recorded.remove(&step) {
-            if recorded.loss_bits != outcome.loss.to_bits() {
-                let recorded = f32::from_bits(recorded.loss_bits);
-                return Err(RunError::NotReproduced { step, found: outcome.loss, recorded });
-            }
-            return Ok(());
-        }
+        let recorded = self.context.recorded.remove(&step);
+        let every = self.prepared.plan.checkpoint.digest_every_steps;
+        let is_due = match &recorded {
+            Some(recorded) => recorded.digest.is_some(),
+            None => every > 0 && step.is_multiple_of(every),
+        };
         let done = StepDone {
             step,
             epoch: self.saved.epoch,
@@ -354,8 +285,15 @@ impl Loop<'_, '_> {
             lr: self.saved.last_lr,
             gradient_norm: outcome.gradient_norm,
             examples: examples as u64,
+            digest: if is_due { Some(self.prepared.engine.parameter_digest()?) } else { None },
         };
-        Ok(self.context.keeper.record(Event::StepDone(done))?)
+        match recorded {
+            Some(recorded) => match NotReproduced::of(&done, &recorded) {
+                Some(what) => Err(RunError::NotReproduced { step, what }),
+                None => Ok(()),
+            },
+            None => Ok(self.context.keeper.record(Event::StepDone(done))?),
+        }
     }
 
     fn refused(&mut self, outcome: &StepOutcome) -> Result<(), RunError> {
@@ -368,8 +306,11 @@ impl Loop<'_, '_> {
             self.saved.refused_in_a_row
         );
         self.context.observer.notice(&line);
-        let event = StepRefused { epoch, batch, loss_bits: loss.to_bits(), gradient_norm };
-        self.context.keeper.record(Event::StepRefused(event))?;
+        // Computed again after a resume, it is in the journal already.
+        if !self.context.keeper.history.refused.contains(&(epoch, batch)) {
+            let event = StepRefused { epoch, batch, loss_bits: loss.to_bits(), gradient_norm };
+            self.context.keeper.record(Event::StepRefused(event))?;
+        }
         let refused = self.saved.refused_in_a_row;
         if refused >= self.prepared.plan.train.max_refused_steps {
             self.context.keeper.flush().map_err(KeepError::from)?;
@@ -384,19 +325,6 @@ impl Loop<'_, '_> {
         self.whole.clone_from(&self.saved);
         self.in_update = false;
         self.context.control.status().set_step(self.saved.step);
-    }
-
-    fn note_signal(&mut self, name: &str) -> Result<(), RunError> {
-        let received = SignalReceived { signal: name.to_owned(), step: self.saved.step };
-        Ok(self.context.keeper.record(Event::SignalReceived(received))?)
-    }
-
-    /// Says when what SIGUSR1 asked for is done.
-    fn tell_of_save(&mut self) {
-        if let Some(step) = self.asked_save.filter(|step| self.context.control.saved_step() >= *step) {
-            self.asked_save = None;
-            self.context.observer.notice(&format!("Saved step {step}; training goes on."));
-        }
     }
 }
 

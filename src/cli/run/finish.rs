@@ -55,6 +55,7 @@ pub(super) fn finish(
     let epoch = completed(keeper, step).map(|epoch| epoch.epoch).max().unwrap_or(0);
     keeper.record(Event::Finished(Finished { step, epoch, reason: reason.to_owned() }))?;
     keeper.sync()?;
+    keeper.release_reserve()?;
     print_result(&summary(keeper, step, &path, since));
     Ok(Exit::Finished)
 }

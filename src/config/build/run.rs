@@ -114,7 +114,14 @@ fn early_stopping(reader: &mut Reader<'_>, data: Option<&DataPlan>) -> Option<Op
 pub(super) fn checkpoint(reader: &mut Reader<'_>) -> Option<CheckpointPlan> {
     let every_epochs = reader.integer("checkpoint.every_epochs");
     let every_steps = reader.optional_integer("checkpoint.every_steps");
+    let every_minutes = reader.optional_float("checkpoint.every_minutes");
+    let on_best = reader.bool("checkpoint.on_best");
     let keep_last = reader.integer("checkpoint.keep_last");
+    let keep_every_epochs = reader.optional_integer("checkpoint.keep_every_epochs");
+    let keep_every_steps = reader.optional_integer("checkpoint.keep_every_steps");
+    let digest_every_steps = reader.integer("checkpoint.digest_every_steps");
+    let reserve = reader.bool("checkpoint.reserve");
+    let disk_full_timeout_s = reader.float("checkpoint.disk_full_timeout_s");
     let durability = match reader.text("checkpoint.durability")?.as_str() {
         "step" => Some(Durability::Step),
         "interval" => reader.float("checkpoint.interval_s").map(Durability::Interval),
@@ -124,7 +131,14 @@ pub(super) fn checkpoint(reader: &mut Reader<'_>) -> Option<CheckpointPlan> {
     Some(CheckpointPlan {
         every_epochs: every_epochs?,
         every_steps: every_steps?,
+        every_minutes: every_minutes?,
+        on_best: on_best?,
         keep_last: keep_last?,
+        keep_every_epochs: keep_every_epochs?,
+        keep_every_steps: keep_every_steps?,
+        digest_every_steps: digest_every_steps?,
+        reserve: reserve?,
+        disk_full_timeout_s: disk_full_timeout_s?,
         durability: durability?,
     })
 }

@@ -163,7 +163,8 @@ pub(super) const CHECKPOINT: &[Key] = &[
         Always("1"),
     )
     .unit("epochs")
-    .class(Class::Free),
+    .class(Class::Free)
+    .also_known_as(&["every_n_epochs", "save_freq"]),
     Key::new(
         "checkpoint.every_steps",
         "Save after every so many steps as well.",
@@ -172,7 +173,25 @@ pub(super) const CHECKPOINT: &[Key] = &[
     )
     .unit("steps")
     .class(Class::Free)
-    .also_known_as(&["save_steps"]),
+    .also_known_as(&["save_steps", "every_n_train_steps"]),
+    Key::new(
+        "checkpoint.every_minutes",
+        "Save when so much time has passed since the last checkpoint as well. What is trained does not depend on it.",
+        Takes::Float(FloatRange::POSITIVE),
+        Unset { words: "not by the clock", example: "10.0" },
+    )
+    .unit("minutes")
+    .class(Class::Free)
+    .also_known_as(&["train_time_interval", "save_interval"]),
+    Key::new(
+        "checkpoint.on_best",
+        "Save after each epoch that is the best so far as well. Without it, best.safetensors is the best of the \
+         epochs that were saved.",
+        Takes::Bool,
+        Always("true"),
+    )
+    .class(Class::Free)
+    .also_known_as(&["save_best", "save_best_only"]),
     Key::new(
         "checkpoint.keep_last",
         "How many checkpoints are kept besides the best. Two, so that a damaged one never is the only one.",
@@ -182,6 +201,48 @@ pub(super) const CHECKPOINT: &[Key] = &[
     .unit("checkpoints")
     .class(Class::Free)
     .also_known_as(&["save_total_limit", "save_top_k"]),
+    Key::new(
+        "checkpoint.keep_every_epochs",
+        "Keep for good the checkpoint of each epoch whose number is a multiple of this.",
+        Takes::from(1),
+        Unset { words: "none is kept for good", example: "10" },
+    )
+    .unit("epochs")
+    .class(Class::Free),
+    Key::new(
+        "checkpoint.keep_every_steps",
+        "Keep for good each checkpoint whose step is a multiple of this.",
+        Takes::from(1),
+        Unset { words: "none is kept for good", example: "10000" },
+    )
+    .unit("steps")
+    .class(Class::Free)
+    .also_known_as(&["keep_period"]),
+    Key::new(
+        "checkpoint.digest_every_steps",
+        "Record a digest of the parameters with every so many steps. Steps that are computed again after a resume must \
+         give the same; 0 means none.",
+        Takes::from(0),
+        Always("100"),
+    )
+    .unit("steps")
+    .class(Class::Free),
+    Key::new(
+        "checkpoint.reserve",
+        "Whether a file `ballast` of the size of a checkpoint keeps room for saving on a full disk.",
+        Takes::Bool,
+        Always("true"),
+    )
+    .class(Class::Free),
+    Key::new(
+        "checkpoint.disk_full_timeout_s",
+        "How long a run waits for room when the disk is full, before it ends with exit code 74; 0 means not at all.",
+        Takes::Float(FloatRange::NOT_NEGATIVE),
+        Always("600.0"),
+    )
+    .unit("seconds")
+    .class(Class::Free)
+    .also_known_as(&["disk_full_timeout"]),
     Key::new(
         "checkpoint.durability",
         "When records of the journal are forced to the disk: before the next step, at intervals, or with each \

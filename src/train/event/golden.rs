@@ -3,7 +3,7 @@
 //! Each line of hexadecimal digits was written after docs/formats.md, field by field, and not by this program.
 
 use super::{
-    CheckpointDropped, CheckpointDurable, EarlyStopped, Environment, EpochDone, Event, Finished,
+    CheckpointDropped, CheckpointDurable, EarlyStopped, Environment, EpochDone, Event, Finished, HistoryLost,
     InputsChanged, MemoryPressure, MicroBatchChanged, OutOfMemory, PlanChanged, Resumed, RunStarted,
     SignalReceived, StepDone, StepRefused, Stopped, WorkerDied,
 };
@@ -83,9 +83,25 @@ fn steps() -> Vec<(u16, Event, &'static str)> {
                 lr: 0.001,
                 gradient_norm: 2.5,
                 examples: 64,
+                digest: None,
             }),
             "b104000000000000 0400000000000000 1100000000000000 0000803f fca9f1d24d62503f \
              0000000000000440 4000000000000000",
+        ),
+        (
+            18,
+            Event::StepDone(StepDone {
+                step: 1300,
+                epoch: 4,
+                batch: 116,
+                loss_bits: 0x3f80_0000,
+                lr: 0.001,
+                gradient_norm: 2.5,
+                examples: 64,
+                digest: Some(0x0102_0304_0506_0708),
+            }),
+            "1405000000000000 0400000000000000 7400000000000000 0000803f fca9f1d24d62503f \
+             0000000000000440 4000000000000000 0807060504030201",
         ),
         (
             5,
@@ -159,6 +175,16 @@ fn ends() -> Vec<(u16, Event, &'static str)> {
             Event::Stopped(Stopped { reason: text("its time was over"), step: 1601 }),
             "1100000000000000 6974732074696d6520776173206f766572 4106000000000000",
         ),
+        (
+            19,
+            Event::HistoryLost(HistoryLost {
+                run_id: text("0f"),
+                checkpoint: text("step-00001200.safetensors"),
+                step: 1200,
+            }),
+            "0200000000000000 3066 1900000000000000 737465702d30303030313230302e7361666574656e736f7273 \
+             b004000000000000",
+        ),
     ]
 }
 
@@ -167,51 +193,51 @@ fn memory() -> Vec<(u16, Event, &'static str)> {
         (
             14,
             Event::OutOfMemory(OutOfMemory {
-                step: 12,
+                step: 7,
                 epoch: 2,
                 batch: 3,
-                micro_batch: 32,
-                requested_bytes: Some(123_456),
-                message: text("computing gradients: no"),
+                micro_batch: 64,
+                requested_bytes: Some(4096),
+                message: text("no"),
             }),
-            "0c00000000000000 0200000000000000 0300000000000000 2000000000000000 01 40e2010000000000 \
-             1700000000000000 636f6d707574696e67206772616469656e74733a206e6f",
+            "0700000000000000 0200000000000000 0300000000000000 4000000000000000 01 0010000000000000 \
+             0200000000000000 6e6f",
         ),
         (
             15,
             Event::MicroBatchChanged(MicroBatchChanged {
-                step: 12,
+                step: 7,
                 epoch: 2,
                 batch: 3,
-                micro_batch: 16,
-                eval_batch: 64,
-                reason: text("memory ran out"),
+                micro_batch: 32,
+                eval_batch: 128,
+                reason: text("oom"),
             }),
-            "0c00000000000000 0200000000000000 0300000000000000 1000000000000000 4000000000000000 \
-             0e00000000000000 6d656d6f72792072616e206f7574",
+            "0700000000000000 0200000000000000 0300000000000000 2000000000000000 8000000000000000 \
+             0300000000000000 6f6f6d",
         ),
         (
             16,
             Event::WorkerDied(WorkerDied {
-                cause: text("was killed by SIGKILL"),
+                cause: text("gone"),
                 signal: Some(9),
                 exit_code: None,
                 oom_kills: 1,
             }),
-            "1500000000000000 776173206b696c6c6564206279205349474b494c4c 01 09000000 00 0100000000000000",
+            "0400000000000000 676f6e65 01 09000000 00 0100000000000000",
         ),
         (
             17,
             Event::MemoryPressure(MemoryPressure {
-                step: 12,
+                step: 7,
                 scope: text("machine"),
-                used_bytes: 950,
-                limit_bytes: 1000,
+                used_bytes: 4096,
+                limit_bytes: 8192,
                 growth_bytes_per_s: 2.5,
-                reason: text("nearly all of it is used"),
+                reason: text("soon"),
             }),
-            "0c00000000000000 0700000000000000 6d616368696e65 b603000000000000 e803000000000000 \
-             0000000000000440 1800000000000000 6e6561726c7920616c6c206f662069742069732075736564",
+            "0700000000000000 0700000000000000 6d616368696e65 0010000000000000 0020000000000000 \
+             0000000000000440 0400000000000000 736f6f6e",
         ),
     ]
 }

@@ -40,21 +40,22 @@ impl Loop<'_, '_> {
         // An epoch that an earlier attempt has recorded is not recorded again.
         if !self.context.keeper.history.epochs.contains_key(&epoch) {
             self.context.keeper.record(Event::EpochDone(done))?;
-            self.context.keeper.write_history()?;
+            self.write_history()?;
         }
         self.next_epoch();
         self.mark_whole();
         let ends = self.reason_to_end().is_some();
-        if ends || epoch.is_multiple_of(self.prepared.plan.checkpoint.every_epochs) || is_best {
-            let snapshot = self.snapshot()?;
-            self.release_reserve();
-            if ends {
-                // In the background it might give way to a better one that waits; which checkpoint is the final one must
-                // not depend on how fast the disk is.
-                self.context.keeper.save_now(Kind::Epoch, epoch, &self.saved, snapshot)?;
-            } else {
-                self.context.keeper.save(Kind::Epoch, epoch, &self.saved, snapshot)?;
-            }
+        if ends {
+            // In the background it might give way to a better one that waits; which checkpoint is the final one must not
+            // depend on how fast the disk is.
+            self.with_room(|run| {
+                let snapshot = run.snapshot()?;
+                run.release_reserve();
+                run.context.keeper.save_now(Kind::Epoch, epoch, &run.saved, snapshot)?;
+                Ok(())
+            })?;
+        } else if self.policy.is_due_after_epoch(epoch, is_best) {
+            self.save(Kind::Epoch, epoch)?;
         }
         Ok(())
     }
@@ -85,8 +86,11 @@ impl Loop<'_, '_> {
             plan.monitor
         );
         self.context.observer.notice(&line);
-        let event =
-            EarlyStopped { epoch: self.saved.epoch, monitor: plan.monitor, epochs_without_improvement };
+        let epoch = self.saved.epoch;
+        if self.context.keeper.history.stopped_early.contains(&epoch) {
+            return Ok(());
+        }
+        let event = EarlyStopped { epoch, monitor: plan.monitor, epochs_without_improvement };
         Ok(self.context.keeper.record(Event::EarlyStopped(event))?)
     }
 }

@@ -157,7 +157,7 @@ fn a_limit_on_the_size_of_files_is_named_and_the_same_command_finishes_without_i
 #[test]
 fn too_few_descriptors_are_said_and_the_same_command_finishes_with_more() {
     let (mut refused, mut enough) = (0, 0);
-    for limit in [5, 6, 7, 9, 11, 13, 64] {
+    for limit in 5..=20 {
         let dir = sixty_steps(&[]);
         let ended = Ended::of(&mut limited(&dir, "-n", limit));
         check_image(&dir.path());

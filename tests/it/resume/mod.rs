@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 mod changed;
 mod damaged;
 mod disturbed;
+mod space;
 
 /// Three epochs of 45 steps of the builtin convolutional network: about half a second.
 const THREE_EPOCHS: [&str; 2] = ["train.batch_size=32", "train.epochs=3"];

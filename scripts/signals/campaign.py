@@ -104,7 +104,7 @@ def check(code, err, number, second):
     if code not in allowed:
         raise SystemExit(f"exit code {code} after {number.name}:\n{err}")
     phase = phase_of(err, code)
-    says = ["Saved step", "nothing new to save", "is saved", "no step is saved yet", "nothing to do"]
+    says = ["Saved step", "leaving at once", "nothing new to save", "is saved", "no step is saved yet", "nothing to do"]
     if code != 0 and not any(words in err for words in says):
         raise SystemExit(f"nothing was said after {number.name}:\n{err}")
     return phase

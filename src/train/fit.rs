@@ -15,6 +15,9 @@ use trainer_runtime::memory::{Reserve, headroom_bytes, resident_bytes};
 /// The part of what is left that a try may take, by what the one before took.
 const USABLE_SHARE: f64 = 0.8;
 
+/// What has to be left when a try has ended: for threads and their stacks, batches made ahead, and the disorder of a heap.
+const LEFT_BYTES: f64 = (48 << 20) as f64;
+
 /// Why a try came to nothing.
 #[derive(Debug, Error)]
 pub(super) enum TryError {
@@ -90,7 +93,11 @@ impl Prepared {
             }
             match self.try_micro_batch(candidate) {
                 Ok(()) => {
-                    let taken_bytes = (Memory::now().resident_bytes - before.resident_bytes).max(0.0);
+                    let after = Memory::now();
+                    if after.headroom_bytes < LEFT_BYTES && fitting.is_some() {
+                        break;
+                    }
+                    let taken_bytes = (after.resident_bytes - before.resident_bytes).max(0.0);
                     log::debug!("micro-batch {candidate} takes {taken_bytes:.0} bytes");
                     fitting = Some((candidate, taken_bytes));
                 }
@@ -110,7 +117,7 @@ impl Prepared {
         self.rebuild(Batching { micro_batch, ..self.batching })?;
         let examples: Vec<usize> = (0..micro_batch.min(self.train.0.len())).collect();
         let mut arrays = Vec::new();
-        self.train.0.load(&examples, &mut arrays)?;
+        self.train.0.load(0, &examples, &mut arrays)?;
         let Self { engine, names, .. } = self;
         let computed = engine.gradients(names, &arrays, &mut |_, _, mask| mask.fill(true));
         // A batch of several parts needs the sums of their gradients as well.

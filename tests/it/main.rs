@@ -9,6 +9,7 @@ mod runtime_library;
 mod work_dir;
 
 mod data_formats;
+mod exit_codes;
 mod gradients;
 mod graph;
 mod kills;

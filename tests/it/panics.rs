@@ -14,6 +14,7 @@ use trainer::train::outcome::RunError;
 use trainer::train::prepare::prepare;
 use trainer::train::run::{Context, run};
 use trainer::train::saved::Saved;
+use trainer_runtime::disk::RealDisk;
 
 /// Panics, or has another thread panic, when a step is told of.
 struct Panicking {
@@ -51,13 +52,8 @@ fn panicking_process() {
     let plan = load(&Sources { sets, ..Sources::default() }).unwrap().plan;
     let runtime = crate::runtime_library::runtime();
     let control = Control::default();
-    let opened = Keeper::open(
-        trainer_runtime::disk::RealDisk::shared(),
-        Path::new(&work_dir),
-        &plan.checkpoint,
-        control.status(),
-    )
-    .unwrap();
+    let disk = RealDisk::shared();
+    let opened = Keeper::open(disk, Path::new(&work_dir), &plan.checkpoint, control.status()).unwrap();
     let mut keeper = opened.keeper;
     let mut prepared = prepare(plan, &runtime, Place::Cpu, None).unwrap();
     let settings = to_toml(&prepared.plan);

@@ -5,15 +5,17 @@
 //! written out. That is repeated until nothing changes, because a folded shape makes further shapes known.
 
 use super::emit::Emit;
-use super::model::{Graph, Node, Port, attribute};
+use super::model::{Graph, Node, Port};
 use super::tensor::{Dtype, Tensor, ValueType};
 use std::collections::{HashMap, HashSet};
 use thiserror::Error;
 
 mod branch;
+mod plain;
 mod sequence;
 
 use branch::take_known_branches;
+use plain::without_functions;
 use sequence::write_out_lists;
 
 /// What has to be asked of ONNX Runtime while a graph is built.
@@ -118,11 +120,11 @@ pub fn lower(graph: &Graph, variables: &HashSet<&str>, oracle: &dyn Oracle) -> R
         .extend(moved.iter().map(|(name, tensor)| Port::fixed(name.clone(), tensor.dtype(), tensor.dims())));
     let mut types = infer_all(&graph, oracle)?;
     loop {
-        resolve_cast_like(&mut graph, &types);
+        let plain = without_functions(&mut graph, &types);
         let folded = fold_once(&mut graph, &types, oracle)?;
         let branched = take_known_branches(&mut graph);
         let written = write_out_lists(&mut graph, &types);
-        if !(folded || branched || written) {
+        if !(plain || folded || branched || written) {
             break;
         }
         types = infer_all(&graph, oracle)?;
@@ -142,29 +144,14 @@ pub fn lower(graph: &Graph, variables: &HashSet<&str>, oracle: &dyn Oracle) -> R
             match types.get(output).and_then(PartialType::complete) {
                 Some(kind) => _ = emit.declare(output, kind),
                 None => {
-                    unknown.push((output.clone(), format!("{:?}", types.get(output).map(|kind| &kind.dims))))
+                    let dims = types.get(output).map(|kind| &kind.dims);
+                    unknown.push((output.clone(), format!("{dims:?} of {}", node.qualified_op())))
                 }
             }
         }
         emit.push(node);
     }
     if unknown.is_empty() { Ok(emit) } else { Err(dynamic(&unknown)) }
-}
-
-/// Turns `CastLike` into `Cast`, so that a constant converted to the type of an activation does not depend on it.
-fn resolve_cast_like(graph: &mut Graph, types: &HashMap<String, PartialType>) {
-    let given = graph.inputs.iter().filter_map(|port| Some((port.name.clone(), port.dtype?)));
-    let constant = graph.initializers.iter().map(|(name, tensor)| (name.clone(), tensor.dtype()));
-    let known: HashMap<String, Dtype> = given.chain(constant).collect();
-    for node in graph.nodes.iter_mut().filter(|node| node.op == "CastLike" && node.domain.is_empty()) {
-        let Some(like) = node.inputs.get(1) else { continue };
-        let dtype = known.get(like).copied().or_else(|| types.get(like)?.dtype);
-        if let Some(dtype) = dtype {
-            node.op = "Cast".to_owned();
-            node.inputs.truncate(1);
-            node.attributes = vec![attribute::int("to", i64::from(dtype.code()))];
-        }
-    }
 }
 
 fn dynamic(unknown: &[(String, String)]) -> FoldError {

@@ -133,6 +133,9 @@ mod tests {
     fn an_unknown_monitor_is_refused_by_name() {
         let plan = EarlyStopping { patience: 3, min_delta: 0.0, monitor: "val_acc".into() };
         let message = monitor_direction(&plan).unwrap_err().to_string();
-        assert!(message.contains("`val_acc`") && message.contains("val_accuracy"), "{message}");
+        assert!(
+            message.contains("`val_acc`") && message.contains("val_loss, or val_ and the name of a metric"),
+            "{message}"
+        );
     }
 }

@@ -26,14 +26,16 @@ pub fn linear(inputs: usize, bias: &[f32]) -> Vec<u8> {
     one_node("Gemm", inputs, bias)
 }
 
-/// A chain of nodes with these names that draw random numbers, which have no gradient, behind a Gemm.
-pub fn random(names: &[&str]) -> Vec<u8> {
+/// A chain of nodes with these names, of an operator of ONNX Runtime alone that has no gradient rule, behind a Gemm.
+pub fn foreign(names: &[&str]) -> Vec<u8> {
     let mut graph = read_bytes(Path::new("linear.onnx"), linear(2, &[0.0, 0.0]).into()).unwrap();
     graph.nodes[0].outputs[0] = "value_0".to_owned();
     for (index, name) in names.iter().enumerate() {
         let output = if index + 1 == names.len() { "y".to_owned() } else { format!("value_{}", index + 1) };
-        graph.nodes.push(Node::new(*name, "Bernoulli", vec![format!("value_{index}")], vec![output]));
+        let node = Node::new(*name, "QuickGelu", vec![format!("value_{index}")], vec![output]);
+        graph.nodes.push(Node { domain: "com.microsoft".to_owned(), ..node });
     }
+    graph.other_opsets = vec![("com.microsoft".to_owned(), 1)];
     to_bytes(&graph)
 }
 

@@ -166,7 +166,7 @@ fn tokens_and_images_say_what_does_not_fit_them() {
     let images = "data.images = { train = \"/t\", height = 8, width = 9, resize = 8, channels = 2 }\n";
     check_file_message(
         &format!("{user}data.inputs.x = {{}}\n{images}"),
-        "2 mistakes in the settings:\n  \
+        "2 settings are wrong:\n  \
          my.toml:4: `data.images.resize` is 8, expected at least 9, so that an example can be cut out; make it larger, or the \
          example smaller\n  \
          my.toml:4: `data.images.channels` is 2, expected 1 or 3; set 1 for grey or 3 for red, green and blue",

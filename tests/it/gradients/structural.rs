@@ -1,5 +1,8 @@
 use super::case::{Case, case};
-use trainer::graph::proto::{GraphProto, NodeProto, TensorTypeProto, TypeProto, TypeValue, ValueInfoProto};
+use trainer::graph::proto::{
+    DimensionProto, DimensionValue, GraphProto, NodeProto, TensorShapeProto, TensorTypeProto, TypeProto,
+    TypeValue, ValueInfoProto,
+};
 
 pub fn cases() -> Vec<Case> {
     vec![
@@ -32,7 +35,7 @@ fn control_flow() -> Vec<Case> {
             .x(&[2])
             .graph("body", body(&[("i", 7), ("go", 9), ("a", 1)], &[("go", "go_on"), ("a", "b")]))
             .single_linear()
-            .refused("loops"),
+            .refused("of Loop"),
         case("Scan", "over a variable")
             .x(&[3, 2])
             .graph("body", body(&[("a", 1)], &[("a", "b")]))
@@ -42,12 +45,17 @@ fn control_flow() -> Vec<Case> {
     ]
 }
 
-/// A graph with these inputs (name and element type) that passes values on under other names.
+/// A graph with these inputs (name and element type) that passes values on under other names; floats are `[2]`, the
+/// others scalars.
 fn body(inputs: &[(&str, i32)], passed: &[(&str, &str)]) -> GraphProto {
+    let shape_of = |elem_type: i32| {
+        let size = DimensionProto { value: Some(DimensionValue::Value(2)) };
+        Some(TensorShapeProto { dim: if elem_type == 1 { vec![size] } else { vec![] } })
+    };
     let typed = |name: &str, elem_type: i32| ValueInfoProto {
         name: name.to_owned(),
         r#type: Some(TypeProto {
-            value: Some(TypeValue::Tensor(TensorTypeProto { elem_type, shape: None })),
+            value: Some(TypeValue::Tensor(TensorTypeProto { elem_type, shape: shape_of(elem_type) })),
         }),
     };
     let type_of = |name: &str| inputs.iter().find(|(input, _)| *input == name).map_or(1, |(_, kind)| *kind);

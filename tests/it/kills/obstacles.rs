@@ -113,8 +113,12 @@ fn a_full_disk_is_named_and_the_same_command_finishes_when_there_is_room() {
     for size in ["300k", "1280k", "1400k"] {
         let dir = sixty_steps(&[]);
         let Some(disk) = SmallDisk::mount(&dir, &format!("size={size}")) else { return };
-        check_stops(&dir, &mut dir.command(&[]), &["free some space", "step-000000"]);
-        check_stops(&dir, &mut dir.command(&[]), &["free some space"]);
+        check_stops(
+            &dir,
+            &mut dir.command(&["checkpoint.disk_full_timeout_s=0"]),
+            &["free some space", "step-000000"],
+        );
+        check_stops(&dir, &mut dir.command(&["checkpoint.disk_full_timeout_s=0"]), &["free some space"]);
         disk.change("size=10m");
         check_finishes(&dir);
     }

@@ -145,7 +145,13 @@ pub fn lower(graph: &Graph, variables: &HashSet<&str>, oracle: &dyn Oracle) -> R
                 Some(kind) => _ = emit.declare(output, kind),
                 None => {
                     let dims = types.get(output).map(|kind| &kind.dims);
-                    unknown.push((output.clone(), format!("{dims:?} of {}", node.qualified_op())))
+                    // A state of a loop may have another shape after each step.
+                    let why = if node.op == "Loop" {
+                        "; loops that do not fold to constants are not differentiated"
+                    } else {
+                        ""
+                    };
+                    unknown.push((output.clone(), format!("{dims:?} of {}{why}", node.qualified_op())))
                 }
             }
         }

@@ -173,7 +173,7 @@ fn tokens_and_images_say_what_does_not_fit_them() {
     );
     check_file_message(
         &format!("{user}data.inputs.x = {{}}\ndata.tokens.train = \"/t\"\n"),
-        "`data.tokens.window` is missing: it has no default; add `window = 256` to [data.tokens]",
+        "`data.tokens.window` is missing: data.tokens.train = \"/t\" needs it; add `window = 256` to [data.tokens]",
     );
 }
 

@@ -35,7 +35,7 @@ fn control_flow() -> Vec<Case> {
             .x(&[2])
             .graph("body", body(&[("i", 7), ("go", 9), ("a", 1)], &[("go", "go_on"), ("a", "b")]))
             .single_linear()
-            .refused("of Loop"),
+            .refused("loops"),
         case("Scan", "over a variable")
             .x(&[3, 2])
             .graph("body", body(&[("a", 1)], &[("a", "b")]))

@@ -109,7 +109,7 @@ pub fn run(args: &RunArgs, global: &GlobalArgs, signals: &Signals) -> Result<Exi
         return Ok(Exit::Finished);
     }
     let Attempt { mut prepared, saved, recorded, batchings, batching_reason } =
-        start(args, global, plan, &mut keeper, settings, &control, before, &mut progress)?;
+        start(args, global, plan, &mut keeper, Known { settings, death: before }, &control, &mut progress)?;
     let announced = Instant::now();
     if let Some(warning) = estimate_save(&control, &prepared, keeper.work_dir()) {
         progress.line(&warning);
@@ -216,16 +216,24 @@ struct Attempt {
     batching_reason: Option<&'static str>,
 }
 
+/// What the journal and the supervisor say of the attempts before.
+struct Known {
+    /// Settings that are others now.
+    settings: Vec<config::Difference>,
+    /// How the process before ended, if its supervisor saw it.
+    death: Option<Death>,
+}
+
 fn start(
     args: &RunArgs,
     global: &GlobalArgs,
     plan: Plan,
     keeper: &mut Keeper,
-    settings: Vec<config::Difference>,
+    known: Known,
     control: &Control,
-    before: Option<Death>,
     progress: &mut Progress,
 ) -> Result<Attempt, Failure> {
+    let Known { settings, death } = known;
     let recovered = newest_checkpoint(keeper).map_err(|error| match error {
         ResumeError::Recover(RecoverError::NoneVerifies { .. }) => fail(Exit::Damaged)(error),
         ResumeError::Foreign { .. } => fail(Exit::Changed)(error),
@@ -236,7 +244,7 @@ fn start(
         saved = decode_saved(*name, checkpoint).map_err(fail(Exit::Changed))?;
     }
     let place = (saved.epoch, saved.batch);
-    let portions = portions(&keeper.history, &settings, &plan, place, Before::of(before))?;
+    let portions = portions(&keeper.history, &settings, &plan, place, Before::of(death))?;
     control.enter(Phase::LoadingLibrary);
     let host = Host::of_this_process();
     let runtime = load_library(global, &plan, &host)?;
@@ -292,7 +300,7 @@ fn start(
         let passed_over = keeper.take_up(name, recovered.rejected, saved.best)?;
         passed_over.iter().for_each(|passed_over| progress.line(&passed_over.to_string()));
     }
-    if let Some(death) = before.filter(|_| !is_new) {
+    if let Some(death) = death.filter(|_| !is_new) {
         keeper.record(worker_died(death))?;
     }
     if is_new {

@@ -23,7 +23,7 @@ const LEFT_BYTES: f64 = (48 << 20) as f64;
 pub(super) enum TryError {
     /// The graphs.
     #[error(transparent)]
-    Prepare(#[from] PrepareError),
+    Prepare(#[from] Box<PrepareError>),
     /// The computation.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -102,7 +102,7 @@ impl Prepared {
                     fitting = Some((candidate, taken_bytes));
                 }
                 Err(error) if error.is_out_of_memory() && fitting.is_some() => break,
-                Err(TryError::Prepare(error)) => return Err(error),
+                Err(TryError::Prepare(error)) => return Err(*error),
                 Err(TryError::Engine(error)) => return Err(error.into()),
                 // Training reports it with its place.
                 Err(TryError::Load(_)) => break,
@@ -114,7 +114,7 @@ impl Prepared {
 
     /// Computes gradients of the first examples in parts of this size, as a step does, and forgets them.
     fn try_micro_batch(&mut self, micro_batch: usize) -> Result<(), TryError> {
-        self.rebuild(Batching { micro_batch, ..self.batching })?;
+        self.rebuild(Batching { micro_batch, ..self.batching }).map_err(Box::new)?;
         let examples: Vec<usize> = (0..micro_batch.min(self.train.0.len())).collect();
         let mut arrays = Vec::new();
         self.train.0.load(0, &examples, &mut arrays)?;

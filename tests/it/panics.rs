@@ -55,7 +55,7 @@ fn panicking_process() {
     let disk = RealDisk::shared();
     let opened = Keeper::open(disk, Path::new(&work_dir), &plan.checkpoint, control.status()).unwrap();
     let mut keeper = opened.keeper;
-    let mut prepared = prepare(plan, &runtime, Place::Cpu, None).unwrap();
+    let mut prepared = prepare(plan, runtime, Place::Cpu, None).unwrap();
     let settings = to_toml(&prepared.plan);
     let environment = Environment {
         program: env!("CARGO_PKG_VERSION").to_owned(),

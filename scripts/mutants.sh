@@ -33,11 +33,11 @@ noticed_by() {
     for binary in "${binaries[@]}"; do
         status=0
         # From the folder of the package, as cargo runs them. A test that waits for ever has noticed, too.
-        output=$(cd runtime && TRAINER_MUTANT=$1 timeout 300 "$binary" 2>&1) || status=$?
+        output=$(cd runtime && TRAINER_MUTANT=$1 timeout --signal=KILL 120 "$binary" 2>&1) || status=$?
         sed -n 's/^test \(.*\) \.\.\. FAILED$/\1/p' <<<"$output"
         case $status in
             0 | 101) ;;
-            124) sed -n 's/^test \(.*\) has been running for over .*/\1 (does not end)/p' <<<"$output" | head -1 ;;
+            137) sed -n 's/^test \(.*\) has been running for over .*/\1 (does not end)/p' <<<"$output" | head -1 ;;
             *) echo "$(basename "$binary" | sed 's/-[0-9a-f]*$//') (ended with $status)" ;;
         esac
     done

@@ -16,6 +16,15 @@ const OPTIMIZERS: &[(&str, &[&str])] = &[
     ("nesterov", &["optimizer.kind=sgd", "optimizer.momentum=0.9", "optimizer.nesterov=true"]),
     ("adam", &["optimizer.kind=adam"]),
     ("adamw", &["optimizer.kind=adamw"]),
+    ("rmsprop", &["optimizer.kind=rmsprop"]),
+    ("adagrad", &["optimizer.kind=adagrad"]),
+    ("adadelta", &["optimizer.kind=adadelta"]),
+    ("nadam", &["optimizer.kind=nadam"]),
+    ("radam", &["optimizer.kind=radam"]),
+    ("lion", &["optimizer.kind=lion"]),
+    ("lamb", &["optimizer.kind=lamb"]),
+    ("adafactor", &["optimizer.kind=adafactor"]),
+    ("muon", &["optimizer.kind=muon"]),
 ];
 
 /// That no optimizer of the program is missing here.

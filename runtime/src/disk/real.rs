@@ -65,7 +65,7 @@ impl Disk for RealDisk {
     }
 
     fn hard_link(&self, existing: &Path, new: &Path) -> Result<(), DiskError> {
-        fs::hard_link(existing, new).map_err(|error| DiskError::new(Operation::HardLink, existing, error))
+        fs::hard_link(existing, new).map_err(|error| DiskError::new(Operation::HardLink, new, error))
     }
 
     fn remove(&self, path: &Path) -> Result<(), DiskError> {

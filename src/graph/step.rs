@@ -1,11 +1,12 @@
 //! The graphs that a run executes: one that gives loss and gradients, one that evaluates.
 
-use super::autodiff::{Unsupported, backward};
+use super::autodiff::{Backward, Unsupported, differentiate};
 use super::emit::{Emit, Processor, Value};
 use super::fold::{FoldError, Oracle, lower};
 use super::inference_form;
 use super::loss::LossError;
 use super::model::{Dim, Graph, Port};
+use super::recompute::{self, Recompute, Recomputed};
 use super::tensor::{Dtype, ValueType};
 use super::train_form::{self, TrainFormError};
 use crate::config::{LossPlan, Reduction};
@@ -106,6 +107,8 @@ pub struct StepSpec<'a> {
     pub targets: &'a [Target],
     /// Where the graph will run.
     pub processor: Processor,
+    /// Which activations are computed again in the backward pass.
+    pub recompute: &'a Recompute,
 }
 
 /// A value fed with each batch.
@@ -154,6 +157,8 @@ pub struct StepGraph {
     pub classes: Vec<(String, usize)>,
     /// How the parts of a batch add up.
     pub reduction: Reduction,
+    /// What is computed again in the backward pass, if anything is.
+    pub recomputed: Option<Recomputed>,
 }
 
 /// Name of the output with the sum of the loss.
@@ -173,17 +178,17 @@ pub fn training(spec: &StepSpec<'_>, oracle: &dyn Oracle) -> Result<StepGraph, S
     let Objective { output, target, parts, classes } = objective::attach(spec, emit, &mut started.feeds)?;
     let parameters: Vec<Value> =
         spec.trainable.parameters.iter().filter_map(|(name, _)| emit.find(name)).collect();
-    let gradients = backward(emit, parts.sum, &parameters)?;
+    let backward = differentiate(emit, parts.sum, &parameters)?;
     let mut outputs =
         vec![emit.name_output(parts.sum, LOSS_SUM), emit.name_output(parts.weight, LOSS_WEIGHT)];
     let predictions = emit.name_output(output, PREDICTIONS);
     outputs.push(predictions);
     let mut gradient_names = Vec::with_capacity(parameters.len());
     let mut without_gradient = Vec::new();
-    for (parameter, gradient) in parameters.iter().zip(gradients) {
+    for (parameter, gradient) in parameters.iter().zip(&backward.gradients) {
         let name = format!("trainer/gradient_of/{}", emit.name(*parameter));
         // A parameter whose influence is cut by a piecewise constant operator has gradient zero, as in PyTorch.
-        let gradient = gradient.unwrap_or_else(|| {
+        let gradient = (*gradient).unwrap_or_else(|| {
             without_gradient.push(emit.name(*parameter).to_owned());
             emit.zeros_like(*parameter)
         });
@@ -207,8 +212,10 @@ pub fn training(spec: &StepSpec<'_>, oracle: &dyn Oracle) -> Result<StepGraph, S
     let kind = emit.kind(predictions).clone();
     let target = target.map(|target| emit.kind(target).clone());
     let inputs = all_inputs(spec, emit, &started.feeds, &masks);
+    let recomputed = recompute(spec, emit, backward, &outputs);
     let graph = started.emit.finish("training_step", &inputs, &outputs);
     Ok(StepGraph {
+        recomputed,
         masks: keep_present(masks, &graph, |mask| &mask.input),
         feeds: keep_present(started.feeds, &graph, |feed| &feed.input),
         gradients: gradient_names,
@@ -239,6 +246,7 @@ pub fn evaluation(spec: &StepSpec<'_>, oracle: &dyn Oracle) -> Result<StepGraph,
     let inputs = all_inputs(spec, emit, &started.feeds, &[]);
     let graph = started.emit.finish("evaluation", &inputs, &outputs);
     Ok(StepGraph {
+        recomputed: None,
         masks: Vec::new(),
         feeds: keep_present(started.feeds, &graph, |feed| &feed.input),
         gradients: Vec::new(),
@@ -250,6 +258,18 @@ pub fn evaluation(spec: &StepSpec<'_>, oracle: &dyn Oracle) -> Result<StepGraph,
         reduction: spec.loss.reduction,
         graph,
     })
+}
+
+/// Has activations computed again, as it is asked for.
+fn recompute(
+    spec: &StepSpec<'_>,
+    emit: &mut Emit,
+    mut backward: Backward,
+    outputs: &[Value],
+) -> Option<Recomputed> {
+    backward.forward_nodes = emit.prune(outputs, backward.forward_nodes);
+    let parameters: Vec<Value> = spec.trainable.names().filter_map(|name| emit.find(name)).collect();
+    recompute::apply(emit, &backward, &parameters, outputs, spec.recompute)
 }
 
 fn keep_present<T>(feeds: Vec<T>, graph: &Graph, name: impl Fn(&T) -> &String) -> Vec<T> {

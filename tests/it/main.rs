@@ -23,6 +23,7 @@ mod models;
 mod objectives;
 mod panics;
 mod pytorch;
+mod recompute;
 mod records;
 mod repair;
 mod resume;

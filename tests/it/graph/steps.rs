@@ -52,6 +52,7 @@ impl Setup {
             loss: &self.loss,
             targets: std::slice::from_ref(&self.target),
             processor: Processor::Cpu,
+            recompute: &trainer::graph::recompute::Recompute::Nothing,
         }
     }
 

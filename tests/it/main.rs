@@ -10,6 +10,7 @@ mod work_dir;
 
 mod data_formats;
 mod exit_codes;
+mod families;
 mod gradients;
 mod graph;
 mod kills;

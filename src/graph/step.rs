@@ -69,6 +69,20 @@ pub enum StepError {
         /// Per-example dimensions of the data.
         given: Vec<usize>,
     },
+    /// A model exported for batches of one size.
+    #[error(
+        "input `{input}` of the model takes batches of exactly {found} examples, and one of {batch} is needed; export the model \
+             with a free batch axis (docs/exporting.md), or train with `train.batch_size = {found}`, `data.drop_last = true` and a \
+             number of validation examples that {found} divides"
+    )]
+    FixedBatch {
+        /// The input.
+        input: String,
+        /// The batch that the model is for.
+        found: usize,
+        /// The batch that the run needs.
+        batch: usize,
+    },
     /// A model with no or several outputs where one must be chosen.
     #[error("the model has {found} outputs ({available}), expected one; choose it with `loss.output`")]
     ChooseOutput {
@@ -319,10 +333,22 @@ fn input_dims(
 ) -> Result<Vec<usize>, StepError> {
     let given: Vec<usize> = std::iter::once(spec.batch).chain(example.iter().copied()).collect();
     let Some(dims) = &port.dims else { return Ok(given) };
-    let mismatch = || StepError::InputShape {
-        input: port.name.clone(),
-        found: shape_text(dims),
-        given: example.to_vec(),
+    let fixed_rest = |dim: &Dim| if let Dim::Fixed(size) = dim { Some(*size) } else { None };
+    let mismatch = || match dims.split_first() {
+        Some((Dim::Fixed(found), rest))
+            if *found != spec.batch
+                && rest
+                    .iter()
+                    .zip(example)
+                    .all(|(dim, size)| fixed_rest(dim).is_none_or(|fixed| fixed == *size)) =>
+        {
+            StepError::FixedBatch { input: port.name.clone(), found: *found, batch: spec.batch }
+        }
+        _ => StepError::InputShape {
+            input: port.name.clone(),
+            found: shape_text(dims),
+            given: example.to_vec(),
+        },
     };
     let wanted = |symbols: &HashMap<String, usize>, dim: &Dim| match dim {
         Dim::Fixed(size) => Some(*size),

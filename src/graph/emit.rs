@@ -269,6 +269,13 @@ impl Emit {
         named
     }
 
+    /// The size in bytes of each value, by name.
+    #[must_use]
+    pub fn value_bytes(&self) -> HashMap<String, usize> {
+        let bytes = |kind: &ValueType| kind.elements().saturating_mul(kind.dtype.size_bytes());
+        self.names.iter().cloned().zip(self.kinds.iter().map(bytes)).collect()
+    }
+
     /// The finished graph: what the outputs need and nothing else.
     #[must_use]
     pub fn finish(mut self, name: &str, inputs: &[Value], outputs: &[Value]) -> Graph {

@@ -128,7 +128,10 @@ impl PrepareError {
     pub fn is_out_of_memory(&self) -> bool {
         match self {
             Self::Engine(error) => error.class == ErrorClass::OutOfMemory,
-            Self::Step(StepError::Fold(FoldError::Refused { source })) => is_out_of_memory(&source.message),
+            Self::Step(error) | Self::Model { error, .. } => match error {
+                StepError::Fold(FoldError::Refused { source }) => is_out_of_memory(&source.message),
+                _ => false,
+            },
             _ => false,
         }
     }
@@ -136,7 +139,12 @@ impl PrepareError {
     /// Whether a part of a batch is too small for the model: BatchNormalization has no variance of a single value.
     #[must_use]
     pub fn is_part_too_small(&self) -> bool {
-        matches!(self, Self::Step(StepError::TrainForm(TrainFormError::SingleValue { .. })))
+        match self {
+            Self::Step(error) | Self::Model { error, .. } => {
+                matches!(error, StepError::TrainForm(TrainFormError::SingleValue { .. }))
+            }
+            _ => false,
+        }
     }
 }
 
@@ -145,7 +153,7 @@ fn inputs(split: &Split) -> Inputs {
     inputs.map(|array| (array.name.clone(), array.shape.to_vec())).collect()
 }
 
-fn check_output(source: &Source<'_>, built: &StepGraph) -> Result<(), PrepareError> {
+pub(super) fn check_output(source: &Source<'_>, built: &StepGraph) -> Result<(), PrepareError> {
     let kind = &built.predictions.1;
     if kind.dtype == Dtype::F32 {
         return Ok(());

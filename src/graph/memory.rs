@@ -131,6 +131,7 @@ mod tests {
             ir_version: 8,
             opset: 18,
             other_opsets: Vec::new(),
+            value_info: Vec::new(),
             inputs: vec![Port::fixed("x", Dtype::F32, &[1])],
             outputs: vec![Port::fixed("y", Dtype::F32, &[1])],
             initializers: Vec::new(),

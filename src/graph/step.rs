@@ -1,12 +1,13 @@
 //! The graphs that a run executes: one that gives loss and gradients, one that evaluates.
 
-use super::autodiff::{Unsupported, backward};
+use super::autodiff::{Backward, Unsupported, differentiate};
 use super::emit::{Emit, Processor, Value};
 use super::fold::{FoldError, Oracle, lower};
 use super::inference_form;
 use super::loss::LossError;
 use super::memory::peak_bytes;
 use super::model::{Dim, Graph, Port};
+use super::recompute::{self, Recompute, Recomputed};
 use super::tensor::{Dtype, ValueType};
 use super::train_form::{self, TrainFormError};
 use crate::config::{LossPlan, Reduction};
@@ -69,6 +70,20 @@ pub enum StepError {
         /// Per-example dimensions of the data.
         given: Vec<usize>,
     },
+    /// A model exported for batches of one size.
+    #[error(
+        "input `{input}` of the model takes batches of exactly {found} examples, and one of {batch} is needed; export the model \
+             with a free batch axis (docs/exporting.md), or train with `train.batch_size = {found}`, `data.drop_last = true` and a \
+             number of validation examples that {found} divides"
+    )]
+    FixedBatch {
+        /// The input.
+        input: String,
+        /// The batch that the model is for.
+        found: usize,
+        /// The batch that the run needs.
+        batch: usize,
+    },
     /// A model with no or several outputs where one must be chosen.
     #[error("the model has {found} outputs ({available}), expected one; choose it with `loss.output`")]
     ChooseOutput {
@@ -107,6 +122,8 @@ pub struct StepSpec<'a> {
     pub targets: &'a [Target],
     /// Where the graph will run.
     pub processor: Processor,
+    /// Which activations are computed again in the backward pass.
+    pub recompute: &'a Recompute,
 }
 
 /// A value fed with each batch.
@@ -157,6 +174,8 @@ pub struct StepGraph {
     pub reduction: Reduction,
     /// Bytes of the values between inputs and outputs that live at once, estimated from their shapes.
     pub activation_bytes: usize,
+    /// What is computed again in the backward pass, if anything is.
+    pub recomputed: Option<Recomputed>,
 }
 
 /// Name of the output with the sum of the loss.
@@ -176,17 +195,17 @@ pub fn training(spec: &StepSpec<'_>, oracle: &dyn Oracle) -> Result<StepGraph, S
     let Objective { output, target, parts, classes } = objective::attach(spec, emit, &mut started.feeds)?;
     let parameters: Vec<Value> =
         spec.trainable.parameters.iter().filter_map(|(name, _)| emit.find(name)).collect();
-    let gradients = backward(emit, parts.sum, &parameters)?;
+    let backward = differentiate(emit, parts.sum, &parameters)?;
     let mut outputs =
         vec![emit.name_output(parts.sum, LOSS_SUM), emit.name_output(parts.weight, LOSS_WEIGHT)];
     let predictions = emit.name_output(output, PREDICTIONS);
     outputs.push(predictions);
     let mut gradient_names = Vec::with_capacity(parameters.len());
     let mut without_gradient = Vec::new();
-    for (parameter, gradient) in parameters.iter().zip(gradients) {
+    for (parameter, gradient) in parameters.iter().zip(&backward.gradients) {
         let name = format!("trainer/gradient_of/{}", emit.name(*parameter));
         // A parameter whose influence is cut by a piecewise constant operator has gradient zero, as in PyTorch.
-        let gradient = gradient.unwrap_or_else(|| {
+        let gradient = (*gradient).unwrap_or_else(|| {
             without_gradient.push(emit.name(*parameter).to_owned());
             emit.zeros_like(*parameter)
         });
@@ -210,9 +229,11 @@ pub fn training(spec: &StepSpec<'_>, oracle: &dyn Oracle) -> Result<StepGraph, S
     let kind = emit.kind(predictions).clone();
     let target = target.map(|target| emit.kind(target).clone());
     let inputs = all_inputs(spec, emit, &started.feeds, &masks);
+    let recomputed = recompute(spec, emit, backward, &outputs);
     let sizes = started.emit.value_bytes();
     let graph = started.emit.finish("training_step", &inputs, &outputs);
     Ok(StepGraph {
+        recomputed,
         masks: keep_present(masks, &graph, |mask| &mask.input),
         feeds: keep_present(started.feeds, &graph, |feed| &feed.input),
         gradients: gradient_names,
@@ -245,6 +266,7 @@ pub fn evaluation(spec: &StepSpec<'_>, oracle: &dyn Oracle) -> Result<StepGraph,
     let sizes = started.emit.value_bytes();
     let graph = started.emit.finish("evaluation", &inputs, &outputs);
     Ok(StepGraph {
+        recomputed: None,
         masks: Vec::new(),
         feeds: keep_present(started.feeds, &graph, |feed| &feed.input),
         gradients: Vec::new(),
@@ -268,6 +290,18 @@ pub fn output_types(spec: &StepSpec<'_>, oracle: &dyn Oracle) -> Result<Vec<(Str
     let named =
         spec.graph.outputs.iter().filter_map(|port| Some((port.name.clone(), emit.find(&port.name)?)));
     Ok(named.map(|(name, value)| (name, emit.kind(value).clone())).collect())
+}
+
+/// Has activations computed again, as it is asked for.
+fn recompute(
+    spec: &StepSpec<'_>,
+    emit: &mut Emit,
+    mut backward: Backward,
+    outputs: &[Value],
+) -> Option<Recomputed> {
+    backward.forward_nodes = emit.prune(outputs, backward.forward_nodes);
+    let parameters: Vec<Value> = spec.trainable.names().filter_map(|name| emit.find(name)).collect();
+    recompute::apply(emit, &backward, &parameters, outputs, spec.recompute)
 }
 
 fn keep_present<T>(feeds: Vec<T>, graph: &Graph, name: impl Fn(&T) -> &String) -> Vec<T> {
@@ -317,10 +351,22 @@ fn input_dims(
 ) -> Result<Vec<usize>, StepError> {
     let given: Vec<usize> = std::iter::once(spec.batch).chain(example.iter().copied()).collect();
     let Some(dims) = &port.dims else { return Ok(given) };
-    let mismatch = || StepError::InputShape {
-        input: port.name.clone(),
-        found: shape_text(dims),
-        given: example.to_vec(),
+    let fixed_rest = |dim: &Dim| if let Dim::Fixed(size) = dim { Some(*size) } else { None };
+    let mismatch = || match dims.split_first() {
+        Some((Dim::Fixed(found), rest))
+            if *found != spec.batch
+                && rest
+                    .iter()
+                    .zip(example)
+                    .all(|(dim, size)| fixed_rest(dim).is_none_or(|fixed| fixed == *size)) =>
+        {
+            StepError::FixedBatch { input: port.name.clone(), found: *found, batch: spec.batch }
+        }
+        _ => StepError::InputShape {
+            input: port.name.clone(),
+            found: shape_text(dims),
+            given: example.to_vec(),
+        },
     };
     let wanted = |symbols: &HashMap<String, usize>, dim: &Dim| match dim {
         Dim::Fixed(size) => Some(*size),

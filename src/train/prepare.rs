@@ -15,6 +15,7 @@ use crate::engine::session::Place;
 use crate::engine::step::{Engine, UpdateBy};
 use crate::graph::model::Graph;
 use crate::graph::read::ReadError;
+use crate::graph::recompute::Recomputed;
 use crate::graph::start::{HeadError, WeightsError};
 use crate::graph::step::{self, Excluded, NotFinite, StepError, Trainable};
 use crate::graph::tensor::ValueType;
@@ -73,14 +74,19 @@ pub enum PrepareError {
     /// A last layer that can not be replaced.
     #[error(transparent)]
     Head(#[from] HeadError),
+    /// A model that is to be checked and is not there.
+    #[error("there is no ONNX file to check; name it behind `trainer check`, or in `model.onnx`")]
+    NoFile,
     /// A pattern that names nothing.
-    #[error("`{key}` has `{pattern}`, which matches no initializer of the model; it has {names}, ...")]
+    #[error("`{key}` has `{pattern}`, which matches no {what} of the model; it has {names}, ...")]
     Pattern {
         /// The setting.
         key: String,
         /// The pattern.
         pattern: String,
-        /// The first initializers.
+        /// Initializer, node.
+        what: &'static str,
+        /// The first of them.
         names: String,
     },
     /// A target that the settings name and the data do not have, or none where one is needed.
@@ -155,6 +161,8 @@ pub struct Prepared {
     pub engine: Engine,
     /// The portions that the sessions were compiled for.
     pub batching: Batching,
+    /// What is computed again in the backward pass, if anything is.
+    pub recomputed: Option<Recomputed>,
     pub(super) recipe: Recipe,
 }
 
@@ -237,6 +245,7 @@ fn prepare_all(
         names,
         engine,
         batching,
+        recomputed: feeds.recomputed,
         recipe,
         trainable,
         graph,

@@ -319,3 +319,39 @@ fn weights_drawn_from_the_seed_survive_a_resume_and_differ_by_seed() {
     assert_eq!(first_loss("1"), first_loss("1"));
     assert_ne!(first_loss("1"), first_loss("2"));
 }
+
+#[test]
+fn the_moving_average_is_what_is_exported_and_may_begin_in_the_middle_of_a_run() {
+    let averaged = ["model.builtin=mlp", "--epochs", "1", "ema.decay=0.9"];
+    let dir = WorkDir::new(&averaged);
+    dir.finish(&[]);
+    let checkpoint = dir.final_checkpoint();
+    let tensor = |name: &str| checkpoint.tensor(name).unwrap().to_vec::<f32>().unwrap();
+    let (average, parameter) = (tensor("ema/head.weight"), tensor("head.weight"));
+    assert_ne!(average, parameter);
+    let exported = values(&read_file(&dir.path().join("model.onnx")).unwrap(), "head.weight");
+    assert!(exported.iter().zip(&average).all(|(found, expected)| *found == f64::from(*expected)));
+
+    let plain = WorkDir::new(&averaged);
+    plain.finish(&["ema.use=false"]);
+    let exported = values(&read_file(&plain.path().join("model.onnx")).unwrap(), "head.weight");
+    assert!(exported.iter().zip(&parameter).all(|(found, expected)| *found == f64::from(*expected)));
+    assert_eq!(
+        plain.steps().last().map(|step| step.loss_bits),
+        dir.steps().last().map(|step| step.loss_bits),
+        "what is evaluated changes no training"
+    );
+
+    let late = WorkDir::new(&averaged[..3]);
+    late.finish(&["--max-steps", "5"]);
+    let changed = ["ema.decay=0.9", "--allow-changed", "settings", "--max-steps", "12"];
+    late.finish(&changed).check_says(&["`ema/head.weight` is not in", "it starts as its parameter"]);
+    let checkpoint = late.final_checkpoint();
+    let tensor = |name: &str| checkpoint.tensor(name).unwrap().to_vec::<f32>().unwrap();
+    let pairs = tensor("ema/head.weight").into_iter().zip(tensor("head.weight"));
+    assert!(pairs.clone().any(|(average, parameter)| average != parameter));
+    assert!(
+        pairs.clone().all(|(average, parameter)| (average - parameter).abs() < 0.5),
+        "it did not begin at zero"
+    );
+}

@@ -84,6 +84,7 @@ impl ReferenceModel {
             loss: &self.loss,
             targets: std::slice::from_ref(&target),
             processor: Processor::Cpu,
+            recompute: &trainer::graph::recompute::Recompute::Nothing,
         };
         build(&spec)
     }

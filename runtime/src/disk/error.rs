@@ -94,7 +94,7 @@ impl fmt::Display for Operation {
             Operation::Reserve => "set room aside for",
             Operation::Truncate => "truncate",
             Operation::Rename => "rename",
-            Operation::HardLink => "hard-link",
+            Operation::HardLink => "make the hard link",
             Operation::Remove => "remove",
             Operation::List => "list",
             Operation::Examine => "examine",

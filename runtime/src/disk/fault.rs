@@ -117,7 +117,7 @@ impl Disk for FaultDisk {
     }
 
     fn hard_link(&self, existing: &Path, new: &Path) -> Result<(), DiskError> {
-        self.enter(Operation::HardLink, existing)?;
+        self.enter(Operation::HardLink, new)?;
         RealDisk.hard_link(existing, new)
     }
 

@@ -11,6 +11,6 @@ mod driver;
 pub mod rules;
 mod view;
 
-pub use driver::{Unsupported, UnsupportedNode, backward};
+pub use driver::{Backward, Unsupported, UnsupportedNode, backward, differentiate};
 pub use rules::{Composition, Gradient, InputGrads, Refusal, Rule, Ruled, find, table};
 pub use view::NodeView;

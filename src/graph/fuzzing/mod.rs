@@ -17,6 +17,7 @@ use super::emit::Processor;
 use super::inspect::{self, OutputShape};
 use super::model::Graph;
 use super::read::read_with_header;
+use super::recompute::Recompute;
 use super::start::{draw, resize_head};
 use super::step::{self, StepSpec, Target};
 use super::tensor::Dtype;
@@ -62,7 +63,12 @@ pub fn onnx_model(bytes: &[u8]) {
     let batch = probe.fixed_batch.unwrap_or(2);
     let inputs = probe.inputs(batch);
     let targets = [Target::new("y", if loss.kind.takes_labels() { Dtype::I64 } else { Dtype::F32 })];
+    let recompute = match choice & 32 {
+        0 => Recompute::Nothing,
+        _ => Recompute::ToFit { budget_bytes: 0 },
+    };
     let spec = StepSpec {
+        recompute: &recompute,
         graph: &graph,
         trainable: &trainable,
         batch,

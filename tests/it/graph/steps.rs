@@ -52,6 +52,7 @@ impl Setup {
             loss: &self.loss,
             targets: std::slice::from_ref(&self.target),
             processor: Processor::Cpu,
+            recompute: &trainer::graph::recompute::Recompute::Nothing,
         }
     }
 
@@ -250,6 +251,16 @@ fn free_dimensions_are_taken_from_the_data_and_checked_against_the_settings() {
     assert_eq!(step.target.as_ref().unwrap().dims, [4, 2]);
     setup.dimensions.insert("features".to_owned(), 5);
     assert!(matches!(setup.training().unwrap_err(), StepError::InputShape { .. }));
+}
+
+#[test]
+fn a_model_for_batches_of_one_size_says_which() {
+    let model = || model_of(&[Some(4), Some(3)], &[("w", ramp(&[3, 2])), ("b", ramp(&[2]))], linear());
+    Setup::new(model(), 4, &[3]).training().unwrap();
+    let refused = Setup::new(model(), 16, &[3]).training().unwrap_err().to_string();
+    assert!(refused.contains("batches of exactly 4 examples, and one of 16 is needed"), "{refused}");
+    let refused = Setup::new(model(), 16, &[5]).training().unwrap_err();
+    assert!(matches!(refused, StepError::InputShape { .. }), "{refused}");
 }
 
 #[test]

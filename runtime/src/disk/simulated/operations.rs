@@ -136,7 +136,7 @@ impl Disk for SimulatedDisk {
     }
 
     fn hard_link(&self, existing: &Path, new: &Path) -> Result<(), DiskError> {
-        self.change_names(Operation::HardLink, existing, |state| state.files.hard_link(existing, new))
+        self.change_names(Operation::HardLink, new, |state| state.files.hard_link(existing, new))
     }
 
     fn remove(&self, path: &Path) -> Result<(), DiskError> {

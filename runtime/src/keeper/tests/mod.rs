@@ -94,10 +94,10 @@ fn a_step_is_durable_before_its_checkpoint_and_that_before_its_record_and_its_li
         "SyncDir checkpoints",
         "Write 00000001.wal.tmp",
         "Sync 00000001.wal.tmp",
-        &format!("HardLink {file}"),
+        "HardLink last.safetensors.tmp",
         "Rename last.safetensors.tmp",
         "SyncDir checkpoints",
-        &format!("HardLink {file}"),
+        "HardLink best.safetensors.tmp",
         "Rename best.safetensors.tmp",
         "SyncDir checkpoints",
     ];

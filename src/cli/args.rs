@@ -294,6 +294,7 @@ impl SettingsArgs {
                 .into_iter()
                 .filter_map(|(flag, key, value)| Some(FlagValue { flag, key, value: value? }))
                 .collect(),
+            without_data: false,
             cores: None,
         }
     }

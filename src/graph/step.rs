@@ -5,6 +5,7 @@ use super::emit::{Emit, Processor, Value};
 use super::fold::{FoldError, Oracle, lower};
 use super::inference_form;
 use super::loss::LossError;
+use super::memory::peak_bytes;
 use super::model::{Dim, Graph, Port};
 use super::recompute::{self, Recompute, Recomputed};
 use super::tensor::{Dtype, ValueType};
@@ -18,7 +19,7 @@ mod trainable;
 
 use objective::Objective;
 pub use objective::{Target, loss_output, loss_outputs, target_input};
-pub use trainable::{Excluded, Trainable, trainable};
+pub use trainable::{Excluded, NotFinite, Trainable, trainable};
 
 /// Why no training or evaluation graph can be built from a model.
 #[derive(Debug, Error)]
@@ -171,6 +172,8 @@ pub struct StepGraph {
     pub classes: Vec<(String, usize)>,
     /// How the parts of a batch add up.
     pub reduction: Reduction,
+    /// Bytes of the values between inputs and outputs that live at once, estimated from their shapes.
+    pub activation_bytes: usize,
     /// What is computed again in the backward pass, if anything is.
     pub recomputed: Option<Recomputed>,
 }
@@ -227,6 +230,7 @@ pub fn training(spec: &StepSpec<'_>, oracle: &dyn Oracle) -> Result<StepGraph, S
     let target = target.map(|target| emit.kind(target).clone());
     let inputs = all_inputs(spec, emit, &started.feeds, &masks);
     let recomputed = recompute(spec, emit, backward, &outputs);
+    let sizes = started.emit.value_bytes();
     let graph = started.emit.finish("training_step", &inputs, &outputs);
     Ok(StepGraph {
         recomputed,
@@ -239,6 +243,7 @@ pub fn training(spec: &StepSpec<'_>, oracle: &dyn Oracle) -> Result<StepGraph, S
         target,
         classes,
         reduction: spec.loss.reduction,
+        activation_bytes: peak_bytes(&graph, |name| sizes.get(name).copied().unwrap_or(0)),
         graph,
     })
 }
@@ -258,6 +263,7 @@ pub fn evaluation(spec: &StepSpec<'_>, oracle: &dyn Oracle) -> Result<StepGraph,
     let kind = emit.kind(predictions).clone();
     let target = target.map(|target| emit.kind(target).clone());
     let inputs = all_inputs(spec, emit, &started.feeds, &[]);
+    let sizes = started.emit.value_bytes();
     let graph = started.emit.finish("evaluation", &inputs, &outputs);
     Ok(StepGraph {
         recomputed: None,
@@ -270,8 +276,20 @@ pub fn evaluation(spec: &StepSpec<'_>, oracle: &dyn Oracle) -> Result<StepGraph,
         target,
         classes,
         reduction: spec.loss.reduction,
+        activation_bytes: peak_bytes(&graph, |name| sizes.get(name).copied().unwrap_or(0)),
         graph,
     })
+}
+
+/// The types of all outputs of the model for a batch.
+///
+/// # Errors
+/// If shapes can not be fixed; see [`StepError`].
+pub fn output_types(spec: &StepSpec<'_>, oracle: &dyn Oracle) -> Result<Vec<(String, ValueType)>, StepError> {
+    let emit = start(spec, spec.graph.clone(), oracle)?.emit;
+    let named =
+        spec.graph.outputs.iter().filter_map(|port| Some((port.name.clone(), emit.find(&port.name)?)));
+    Ok(named.map(|(name, value)| (name, emit.kind(value).clone())).collect())
 }
 
 /// Has activations computed again, as it is asked for.

@@ -6,15 +6,18 @@ use super::fold::{FoldError, Oracle, lower};
 use super::inference_form;
 use super::loss::LossError;
 use super::model::{Dim, Graph, Port};
+use super::precision::{Assignment, low_dtype, settle};
 use super::tensor::{Dtype, ValueType};
 use super::train_form::{self, TrainFormError};
-use crate::config::{LossPlan, Reduction};
+use crate::config::{LossPlan, Precision, Reduction};
 use std::collections::{HashMap, HashSet};
 use thiserror::Error;
 
+mod narrow;
 mod objective;
 mod trainable;
 
+use narrow::{Scaling, narrow};
 use objective::Objective;
 pub use objective::{Target, loss_output, loss_outputs, target_input};
 pub use trainable::{Excluded, Trainable, trainable};
@@ -106,6 +109,8 @@ pub struct StepSpec<'a> {
     pub targets: &'a [Target],
     /// Where the graph will run.
     pub processor: Processor,
+    /// With what a training graph computes; an evaluation graph computes as the exported model does, with 32-bit floats.
+    pub precision: Precision,
 }
 
 /// A value fed with each batch.
@@ -154,12 +159,18 @@ pub struct StepGraph {
     pub classes: Vec<(String, usize)>,
     /// How the parts of a batch add up.
     pub reduction: Reduction,
+    /// Input that takes the loss scale, where the precision has one. The gradients that come out are unscaled.
+    pub loss_scale: Option<&'static str>,
+    /// What computes with 16-bit floats and what does not, where some may.
+    pub assignment: Option<Assignment>,
 }
 
 /// Name of the output with the sum of the loss.
 pub const LOSS_SUM: &str = "trainer/loss_sum";
 /// Name of the output with the weight of that sum.
 pub const LOSS_WEIGHT: &str = "trainer/loss_weight";
+/// Name of the input with the loss scale, a scalar.
+pub const LOSS_SCALE: &str = "trainer/loss_scale";
 const PREDICTIONS: &str = "trainer/predictions";
 
 /// The graph of a training step: loss, gradients and updated running statistics.
@@ -169,11 +180,19 @@ const PREDICTIONS: &str = "trainer/predictions";
 pub fn training(spec: &StepSpec<'_>, oracle: &dyn Oracle) -> Result<StepGraph, StepError> {
     let mut started = start(spec, spec.graph.clone(), oracle)?;
     let emit = &mut started.emit;
+    let names = spec.trainable.parameters.iter();
+    let parameters: Vec<Value> = names.filter_map(|(name, _)| emit.find(name)).collect();
+    let low = low_dtype(spec.precision);
+    let assignment = match low {
+        Some(low) => Some(narrow(spec, emit, low, &parameters)?),
+        None => None,
+    };
     let form = train_form::rewrite(emit)?;
     let Objective { output, target, parts, classes } = objective::attach(spec, emit, &mut started.feeds)?;
-    let parameters: Vec<Value> =
-        spec.trainable.parameters.iter().filter_map(|(name, _)| emit.find(name)).collect();
-    let gradients = backward(emit, parts.sum, &parameters)?;
+    let scaling =
+        matches!(spec.precision, Precision::F16(_)).then(|| Scaling::of(emit, &parts, spec.loss.reduction));
+    let start = scaling.as_ref().map_or(parts.sum, |scaling| emit.mul(parts.sum, scaling.factor));
+    let gradients = backward(emit, start, &parameters)?;
     let mut outputs =
         vec![emit.name_output(parts.sum, LOSS_SUM), emit.name_output(parts.weight, LOSS_WEIGHT)];
     let predictions = emit.name_output(output, PREDICTIONS);
@@ -187,6 +206,7 @@ pub fn training(spec: &StepSpec<'_>, oracle: &dyn Oracle) -> Result<StepGraph, S
             without_gradient.push(emit.name(*parameter).to_owned());
             emit.zeros_like(*parameter)
         });
+        let gradient = scaling.as_ref().map_or(gradient, |scaling| emit.mul(gradient, scaling.inverse));
         outputs.push(emit.name_output(gradient, &name));
         gradient_names.push(name);
     }
@@ -206,7 +226,11 @@ pub fn training(spec: &StepSpec<'_>, oracle: &dyn Oracle) -> Result<StepGraph, S
     let masks: Vec<MaskFeed> = masks.collect();
     let kind = emit.kind(predictions).clone();
     let target = target.map(|target| emit.kind(target).clone());
-    let inputs = all_inputs(spec, emit, &started.feeds, &masks);
+    let mut inputs = all_inputs(spec, emit, &started.feeds, &masks);
+    inputs.extend(scaling.as_ref().map(|scaling| scaling.scale));
+    if let Some(low) = low {
+        settle(emit, low);
+    }
     let graph = started.emit.finish("training_step", &inputs, &outputs);
     Ok(StepGraph {
         masks: keep_present(masks, &graph, |mask| &mask.input),
@@ -218,6 +242,8 @@ pub fn training(spec: &StepSpec<'_>, oracle: &dyn Oracle) -> Result<StepGraph, S
         target,
         classes,
         reduction: spec.loss.reduction,
+        loss_scale: scaling.is_some().then_some(LOSS_SCALE),
+        assignment,
         graph,
     })
 }
@@ -248,6 +274,8 @@ pub fn evaluation(spec: &StepSpec<'_>, oracle: &dyn Oracle) -> Result<StepGraph,
         target,
         classes,
         reduction: spec.loss.reduction,
+        loss_scale: None,
+        assignment: None,
         graph,
     })
 }

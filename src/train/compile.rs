@@ -58,6 +58,7 @@ impl Recipe {
             loss: &source.plan.loss,
             targets: &self.targets,
             processor: if self.place == Place::Cpu { Processor::Cpu } else { Processor::Gpu },
+            precision: source.plan.train.precision,
         }
     }
 
@@ -78,6 +79,9 @@ impl Recipe {
                 log::warn!(
                     "`{name}` will not change: only operators without a gradient lead from it to the loss"
                 );
+            }
+            if let Some(assignment) = built.assignment.as_ref().filter(|_| wanted.is_none()) {
+                log::debug!("operators of the forward pass with {assignment}");
             }
             wanted = Some(Wanted { feeds: data_feeds(&built), classes: built.classes.clone() });
             engine.add_training(built, size)?;

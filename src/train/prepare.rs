@@ -11,9 +11,11 @@ use crate::data::{
 };
 use crate::engine::error::EngineError;
 use crate::engine::library::Runtime;
+use crate::engine::rounding;
 use crate::engine::session::Place;
 use crate::engine::step::{Engine, UpdateBy};
 use crate::graph::model::Graph;
+use crate::graph::precision::low_dtype;
 use crate::graph::read::ReadError;
 use crate::graph::start::{HeadError, WeightsError};
 use crate::graph::step::{self, Excluded, StepError, Trainable};
@@ -160,6 +162,10 @@ pub fn prepare(
         plan: BatchPlan::new(dataset.train().len(), plan.train.batch_size, plan.data.drop_last)?,
         shuffle_seed: plan.data.shuffle.then_some(plan.seed),
     };
+    if let Some(low) = low_dtype(plan.train.precision).filter(|_| place == Place::Cpu) {
+        rounding::check(runtime, low)?;
+        log::info!("on the CPU, training with {low} has its numbers, and takes longer than with float32");
+    }
     let recipe = Recipe::new(&dataset, &targets, runtime, place);
     let update = if place == Place::Cpu { UpdateBy::FusedLoop } else { UpdateBy::Session };
     let mut engine = Engine::new(runtime, place, update, &trainable, &plan.optimizer)?;

@@ -22,6 +22,7 @@ mod misuse;
 mod models;
 mod objectives;
 mod panics;
+mod precision;
 mod pytorch;
 mod records;
 mod repair;

@@ -349,11 +349,15 @@ fn write_interruption(out: &mut Writer, stop: &StopPlan, memory: &MemoryPlan) {
         Usr1::Stop => "stop",
     };
     out.text("stop.usr1", usr1);
-    let MemoryPlan { on_oom, watch } = memory;
+    let MemoryPlan { on_oom, watch, recompute, budget_mb } = memory;
     let on_oom = match on_oom {
         OnOom::Shrink => "shrink",
         OnOom::Stop => "stop",
     };
     out.text("memory.on_oom", on_oom);
     out.put("memory.watch", Value::Bool(*watch));
+    out.texts("memory.recompute", recompute.iter().cloned());
+    if let Some(budget_mb) = budget_mb {
+        out.float("memory.budget_mb", *budget_mb);
+    }
 }

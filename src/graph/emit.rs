@@ -47,6 +47,8 @@ pub struct Emit {
     constants: HashMap<(ValueType, Vec<u8>), Value>,
     scope: String,
     made: usize,
+    /// Values whose type inference does not find.
+    hints: Vec<Value>,
 }
 
 /// Attributes whose name starts so are notes between the passes over a graph, which no other program knows.
@@ -72,6 +74,7 @@ impl Emit {
             constants: HashMap::new(),
             scope: "trainer".to_owned(),
             made: 0,
+            hints: Vec::new(),
         }
     }
 
@@ -294,20 +297,46 @@ impl Emit {
         named
     }
 
+    /// States the type of a value in the finished graph, where ONNX Runtime could not infer it.
+    pub fn hint(&mut self, value: Value) {
+        self.hints.push(value);
+    }
+
+    /// Drops the nodes that these outputs do not need, and gives how many of the first `count` nodes are left.
+    pub fn prune(&mut self, outputs: &[Value], count: usize) -> usize {
+        let mut needed: HashSet<String> = outputs.iter().map(|value| self.name(*value).to_owned()).collect();
+        let rest = self.nodes.split_off(count.min(self.nodes.len()));
+        let mut keep_needed = |mut nodes: Vec<Node>| {
+            nodes.reverse();
+            nodes.retain(|node| {
+                let is_used = node.outputs.iter().any(|output| needed.contains(output));
+                if is_used {
+                    needed.extend(node.reads().map(str::to_owned));
+                }
+                is_used
+            });
+            nodes.reverse();
+            nodes
+        };
+        let rest = keep_needed(rest);
+        self.nodes = keep_needed(std::mem::take(&mut self.nodes));
+        let left = self.nodes.len();
+        self.nodes.extend(rest);
+        left
+    }
+
     /// The finished graph: what the outputs need and nothing else.
     #[must_use]
     pub fn finish(mut self, name: &str, inputs: &[Value], outputs: &[Value]) -> Graph {
-        let mut needed: HashSet<String> = outputs.iter().map(|value| self.name(*value).to_owned()).collect();
+        self.prune(outputs, 0);
         let mut nodes = std::mem::take(&mut self.nodes);
-        nodes.reverse();
-        nodes.retain(|node| {
-            let used = node.outputs.iter().any(|output| needed.contains(output));
-            if used {
-                needed.extend(node.reads().map(str::to_owned));
-            }
-            used
-        });
-        nodes.reverse();
+        let mut needed: HashSet<String> = outputs.iter().map(|value| self.name(*value).to_owned()).collect();
+        needed.extend(nodes.iter().flat_map(Node::reads).map(str::to_owned));
+        let made: HashSet<&str> = nodes.iter().flat_map(|node| &node.outputs).map(String::as_str).collect();
+        let hinted = self.hints.iter().filter(|value| made.contains(self.name(**value)));
+        let value_info =
+            hinted.map(|value| Port::fixed(self.name(*value), self.dtype(*value), self.dims(*value)));
+        let value_info = value_info.collect();
         for node in &mut nodes {
             node.attributes.retain(|attribute| !attribute.name.starts_with(PRIVATE_ATTRIBUTE));
         }
@@ -322,6 +351,7 @@ impl Emit {
             other_opsets: self.other_opsets.clone(),
             inputs: inputs.iter().filter(|value| needed.contains(self.name(**value))).map(port).collect(),
             outputs: outputs.iter().map(port).collect(),
+            value_info,
             initializers: kept.collect(),
             nodes,
         }

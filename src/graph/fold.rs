@@ -311,6 +311,7 @@ fn evaluate(
     let part = Graph {
         inputs: Vec::new(),
         outputs: wanted.iter().map(Port::inferred).collect(),
+        value_info: Vec::new(),
         initializers,
         nodes: computed,
         ..graph.clone()

@@ -14,6 +14,7 @@ pub mod fold;
 pub mod emit;
 pub mod autodiff;
 pub mod precision;
+pub mod recompute;
 pub mod train_form;
 pub mod loss;
 pub mod step;

@@ -106,6 +106,7 @@ impl Reader<'_> {
             other_opsets: Vec::new(),
             inputs,
             outputs,
+            value_info: Vec::new(),
             initializers,
             nodes,
         })

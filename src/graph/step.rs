@@ -1,12 +1,13 @@
 //! The graphs that a run executes: one that gives loss and gradients, one that evaluates.
 
-use super::autodiff::{Unsupported, backward};
+use super::autodiff::{Backward, Unsupported, differentiate};
 use super::emit::{Emit, Processor, Value};
 use super::fold::{FoldError, Oracle, lower};
 use super::inference_form;
 use super::loss::LossError;
 use super::model::{Dim, Graph, Port};
 use super::precision::{Assignment, low_dtype, settle};
+use super::recompute::{self, Recompute, Recomputed};
 use super::tensor::{Dtype, ValueType};
 use super::train_form::{self, TrainFormError};
 use crate::config::{LossPlan, Precision, Reduction};
@@ -111,6 +112,8 @@ pub struct StepSpec<'a> {
     pub processor: Processor,
     /// With what a training graph computes; an evaluation graph computes as the exported model does, with 32-bit floats.
     pub precision: Precision,
+    /// Which activations are computed again in the backward pass.
+    pub recompute: &'a Recompute,
 }
 
 /// A value fed with each batch.
@@ -163,6 +166,8 @@ pub struct StepGraph {
     pub loss_scale: Option<&'static str>,
     /// What computes with 16-bit floats and what does not, where some may.
     pub assignment: Option<Assignment>,
+    /// What is computed again in the backward pass, if anything is.
+    pub recomputed: Option<Recomputed>,
 }
 
 /// Name of the output with the sum of the loss.
@@ -192,24 +197,13 @@ pub fn training(spec: &StepSpec<'_>, oracle: &dyn Oracle) -> Result<StepGraph, S
     let scaling =
         matches!(spec.precision, Precision::F16(_)).then(|| Scaling::of(emit, &parts, spec.loss.reduction));
     let start = scaling.as_ref().map_or(parts.sum, |scaling| emit.mul(parts.sum, scaling.factor));
-    let gradients = backward(emit, start, &parameters)?;
+    let mut backward = differentiate(emit, start, &parameters)?;
     let mut outputs =
         vec![emit.name_output(parts.sum, LOSS_SUM), emit.name_output(parts.weight, LOSS_WEIGHT)];
     let predictions = emit.name_output(output, PREDICTIONS);
     outputs.push(predictions);
-    let mut gradient_names = Vec::with_capacity(parameters.len());
-    let mut without_gradient = Vec::new();
-    for (parameter, gradient) in parameters.iter().zip(gradients) {
-        let name = format!("trainer/gradient_of/{}", emit.name(*parameter));
-        // A parameter whose influence is cut by a piecewise constant operator has gradient zero, as in PyTorch.
-        let gradient = gradient.unwrap_or_else(|| {
-            without_gradient.push(emit.name(*parameter).to_owned());
-            emit.zeros_like(*parameter)
-        });
-        let gradient = scaling.as_ref().map_or(gradient, |scaling| emit.mul(gradient, scaling.inverse));
-        outputs.push(emit.name_output(gradient, &name));
-        gradient_names.push(name);
-    }
+    let (gradient_names, without_gradient) =
+        name_gradients(emit, &parameters, &backward.gradients, scaling.as_ref(), &mut outputs);
     let mut state_names = Vec::with_capacity(spec.trainable.states.len());
     for (state, _) in &spec.trainable.states {
         let updated = form.states.iter().find(|(name, _)| name == state).map(|(_, value)| *value);
@@ -229,10 +223,12 @@ pub fn training(spec: &StepSpec<'_>, oracle: &dyn Oracle) -> Result<StepGraph, S
     let mut inputs = all_inputs(spec, emit, &started.feeds, &masks);
     inputs.extend(scaling.as_ref().map(|scaling| scaling.scale));
     if let Some(low) = low {
-        settle(emit, low);
+        backward.forward_nodes = settle(emit, low, backward.forward_nodes);
     }
+    let recomputed = recompute(spec, emit, backward, &outputs);
     let graph = started.emit.finish("training_step", &inputs, &outputs);
     Ok(StepGraph {
+        recomputed,
         masks: keep_present(masks, &graph, |mask| &mask.input),
         feeds: keep_present(started.feeds, &graph, |feed| &feed.input),
         gradients: gradient_names,
@@ -246,6 +242,30 @@ pub fn training(spec: &StepSpec<'_>, oracle: &dyn Oracle) -> Result<StepGraph, S
         assignment,
         graph,
     })
+}
+
+/// Makes the gradients outputs, unscaled. Gives the names of all of them, and of the parameters that have none.
+fn name_gradients(
+    emit: &mut Emit,
+    parameters: &[Value],
+    gradients: &[Option<Value>],
+    scaling: Option<&Scaling>,
+    outputs: &mut Vec<Value>,
+) -> (Vec<String>, Vec<String>) {
+    let mut names = Vec::with_capacity(parameters.len());
+    let mut without_gradient = Vec::new();
+    for (parameter, gradient) in parameters.iter().zip(gradients) {
+        let name = format!("trainer/gradient_of/{}", emit.name(*parameter));
+        // A parameter whose influence is cut by a piecewise constant operator has gradient zero, as in PyTorch.
+        let gradient = (*gradient).unwrap_or_else(|| {
+            without_gradient.push(emit.name(*parameter).to_owned());
+            emit.zeros_like(*parameter)
+        });
+        let gradient = scaling.map_or(gradient, |scaling| emit.mul(gradient, scaling.inverse));
+        outputs.push(emit.name_output(gradient, &name));
+        names.push(name);
+    }
+    (names, without_gradient)
 }
 
 /// The graph of an evaluation: loss and predictions of the model as it is used for inference.
@@ -265,6 +285,7 @@ pub fn evaluation(spec: &StepSpec<'_>, oracle: &dyn Oracle) -> Result<StepGraph,
     let inputs = all_inputs(spec, emit, &started.feeds, &[]);
     let graph = started.emit.finish("evaluation", &inputs, &outputs);
     Ok(StepGraph {
+        recomputed: None,
         masks: Vec::new(),
         feeds: keep_present(started.feeds, &graph, |feed| &feed.input),
         gradients: Vec::new(),
@@ -278,6 +299,18 @@ pub fn evaluation(spec: &StepSpec<'_>, oracle: &dyn Oracle) -> Result<StepGraph,
         assignment: None,
         graph,
     })
+}
+
+/// Has activations computed again, as it is asked for.
+fn recompute(
+    spec: &StepSpec<'_>,
+    emit: &mut Emit,
+    mut backward: Backward,
+    outputs: &[Value],
+) -> Option<Recomputed> {
+    backward.forward_nodes = emit.prune(outputs, backward.forward_nodes);
+    let parameters: Vec<Value> = spec.trainable.names().filter_map(|name| emit.find(name)).collect();
+    recompute::apply(emit, &backward, &parameters, outputs, spec.recompute)
 }
 
 fn keep_present<T>(feeds: Vec<T>, graph: &Graph, name: impl Fn(&T) -> &String) -> Vec<T> {

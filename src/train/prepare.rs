@@ -17,6 +17,7 @@ use crate::engine::step::{Engine, UpdateBy};
 use crate::graph::model::Graph;
 use crate::graph::precision::low_dtype;
 use crate::graph::read::ReadError;
+use crate::graph::recompute::Recomputed;
 use crate::graph::start::{HeadError, WeightsError};
 use crate::graph::step::{self, Excluded, StepError, Trainable};
 use crate::graph::tensor::ValueType;
@@ -56,13 +57,15 @@ pub enum PrepareError {
     #[error(transparent)]
     Head(#[from] HeadError),
     /// A pattern that names nothing.
-    #[error("`{key}` has `{pattern}`, which matches no initializer of the model; it has {names}, ...")]
+    #[error("`{key}` has `{pattern}`, which matches no {what} of the model; it has {names}, ...")]
     Pattern {
         /// The setting.
         key: String,
         /// The pattern.
         pattern: String,
-        /// The first initializers.
+        /// Initializer, node.
+        what: &'static str,
+        /// The first of them.
         names: String,
     },
     /// A target that the settings name and the data do not have, or none where one is needed.
@@ -127,6 +130,8 @@ pub struct Prepared {
     pub engine: Engine,
     /// The portions that the sessions were compiled for.
     pub batching: Batching,
+    /// What is computed again in the backward pass, if anything is.
+    pub recomputed: Option<Recomputed>,
     pub(super) recipe: Recipe,
 }
 
@@ -200,6 +205,7 @@ pub fn prepare(
         names,
         engine,
         batching,
+        recomputed: feeds.recomputed,
         recipe,
         trainable,
         graph,

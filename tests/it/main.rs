@@ -10,6 +10,7 @@ mod work_dir;
 
 mod data_formats;
 mod exit_codes;
+mod families;
 mod gradients;
 mod graph;
 mod kills;
@@ -24,6 +25,7 @@ mod objectives;
 mod panics;
 mod precision;
 mod pytorch;
+mod recompute;
 mod records;
 mod repair;
 mod resume;

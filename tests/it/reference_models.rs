@@ -93,6 +93,7 @@ impl ReferenceModel {
             targets: std::slice::from_ref(&target),
             processor: Processor::Cpu,
             precision: Precision::F32,
+            recompute: &trainer::graph::recompute::Recompute::Nothing,
         };
         build(&spec)
     }

@@ -1,6 +1,7 @@
 //! The run as a whole, `[train]` and `[checkpoint]`.
 
 use super::Reader;
+use super::schedule::texts;
 use super::text_of;
 use crate::config::interruption::{MemoryPlan, MicroBatch, OnOom, StopPlan, Usr1};
 use crate::config::plan::{
@@ -176,5 +177,10 @@ pub(super) fn memory(reader: &mut Reader<'_>) -> Option<MemoryPlan> {
         _ => None,
     };
     let watch = reader.bool("memory.watch");
-    Some(MemoryPlan { on_oom: on_oom?, watch: watch? })
+    let recompute = texts(reader, "memory.recompute");
+    let budget_mb = reader.optional_float("memory.budget_mb");
+    if let (Some([_, ..]), Some(Some(_))) = (recompute.as_deref(), budget_mb) {
+        reader.exclusive(KeyPath::dotted("memory.recompute"), KeyPath::dotted("memory.budget_mb"));
+    }
+    Some(MemoryPlan { on_oom: on_oom?, watch: watch?, recompute: recompute?, budget_mb: budget_mb? })
 }

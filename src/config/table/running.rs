@@ -331,4 +331,22 @@ pub(super) const MEMORY: &[Key] = &[
         Always("true"),
     )
     .class(Class::Free),
+    Key::new(
+        "memory.recompute",
+        "Patterns of names of nodes whose outputs are computed again in the backward pass instead of being kept, with \
+         the same bits; * stands for any characters, and each text in the place of the first one, up to the next / . or \
+         :, for a part of its own.",
+        Takes::Texts,
+        Always("[]"),
+    )
+    .class(Class::Free),
+    Key::new(
+        "memory.budget_mb",
+        "What parameters, gradients, the optimizer's state and activations may take, by their shapes: so many \
+         activations are computed again in the backward pass that they fit.",
+        Takes::Float(FloatRange::POSITIVE),
+        Unset { words: "all activations are kept", example: "2000" },
+    )
+    .unit("MB")
+    .class(Class::Free),
 ];

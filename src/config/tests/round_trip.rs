@@ -66,6 +66,7 @@ fn plans() -> Vec<Plan> {
             "stop.grace_s=90",
             "memory.on_oom=stop",
             "memory.watch=false",
+            "memory.budget_mb=900",
         ]),
         plan_of_sets(&["train.micro_batch=8"]),
         plan_of_sets(&["train.precision=bf16"]),

@@ -12,6 +12,6 @@ pub mod rules;
 mod view;
 
 pub(super) use compose::compose;
-pub use driver::{Unsupported, UnsupportedNode, backward};
+pub use driver::{Backward, Unsupported, UnsupportedNode, backward, differentiate};
 pub use rules::{Composition, Gradient, InputGrads, Refusal, Rule, Ruled, find, table};
 pub use view::NodeView;

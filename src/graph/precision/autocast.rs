@@ -41,6 +41,7 @@ pub(in crate::graph) fn autocast(emit: &mut Emit, low: Dtype, parameters: &[Valu
         narrowed: HashMap::new(),
         made_low: HashSet::new(),
         products: HashSet::new(),
+        casts: 0,
     };
     let mut assignment = Assignment::default();
     for node in nodes {
@@ -69,6 +70,8 @@ struct Pass<'a> {
     made_low: HashSet<Value>,
     /// Values that are the product of a MatMul.
     products: HashSet<Value>,
+    /// Casts to 16 bits so far.
+    casts: usize,
 }
 
 impl Pass<'_> {
@@ -124,11 +127,10 @@ impl Pass<'_> {
 
     /// Appends a node that reads and writes 16-bit floats, and the casts around it.
     fn narrow(&mut self, mut node: Node) {
-        self.emit.set_scope(&node.name);
         for name in node.inputs.iter_mut().filter(|name| !name.is_empty()) {
             let Some(value) = self.emit.find(name) else { continue };
             if self.emit.dtype(value) == Dtype::F32 {
-                let narrowed = self.narrowed(value);
+                let narrowed = self.narrowed(value, &node.name);
                 *name = self.emit.name(narrowed).to_owned();
             }
         }
@@ -148,15 +150,15 @@ impl Pass<'_> {
             }
             widened.push((narrow_name.clone(), std::mem::replace(name, narrow_name)));
         }
+        let owner = node.name.clone();
         self.emit.push(node);
         for (narrow, wide) in widened {
-            let mut cast = Node::new(format!("trainer/float32/{wide}"), "Cast", vec![narrow], vec![wide]);
-            cast.attributes.push(attribute::int("to", i64::from(Dtype::F32.code())));
-            self.emit.push(cast);
+            self.emit.push(cast(&owner, narrow, wide, Dtype::F32));
         }
     }
 
-    fn narrowed(&mut self, value: Value) -> Value {
+    /// The 16-bit form of a value, for a node of this name.
+    fn narrowed(&mut self, value: Value, reader: &str) -> Value {
         if let Some(narrowed) = self.narrowed.get(&value) {
             return *narrowed;
         }
@@ -164,11 +166,25 @@ impl Pass<'_> {
         let known = self.emit.known(value).map(|tensor| (tensor.dims().to_vec(), tensor.to_f64()));
         let narrowed = match known {
             Some((dims, Some(numbers))) => self.emit.constant(Tensor::from_f64(self.low, dims, &numbers)),
-            _ => self.emit.cast(value, self.low),
+            _ => {
+                self.casts += 1;
+                let name = format!("trainer/{}/{}/of/{}", self.low, self.casts, self.emit.name(value));
+                let kind = ValueType::new(self.low, self.emit.dims(value));
+                let narrowed = self.emit.declare(&name, kind);
+                self.emit.push(cast(reader, self.emit.name(value).to_owned(), name, self.low));
+                narrowed
+            }
         };
         if !self.parameters.contains(&value) {
             self.narrowed.insert(value, narrowed);
         }
         narrowed
     }
+}
+
+/// A cast that belongs to the node called `owner`, and is called so that patterns which name that one name it as well.
+pub(super) fn cast(owner: &str, from: String, to: String, dtype: Dtype) -> Node {
+    let mut node = Node::new(format!("{owner}/cast/{to}"), "Cast", vec![from], vec![to]);
+    node.attributes.push(attribute::int("to", i64::from(dtype.code())));
+    node
 }

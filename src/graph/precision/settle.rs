@@ -10,8 +10,9 @@
 //! On a graphics processor 16-bit values stay what they are; a node for which the CUDA execution provider has no kernel
 //! in this type computes in 32 bits between casts.
 
+use super::autocast::cast;
 use crate::graph::emit::{Emit, Processor, Value};
-use crate::graph::model::{Node, attribute};
+use crate::graph::model::Node;
 use crate::graph::tensor::{Dtype, ValueType};
 use std::collections::{HashMap, HashSet};
 
@@ -101,68 +102,89 @@ const CUDA: &[(&str, i64, i64)] = &[
     ("Where", 13, 16),
 ];
 
-/// Rewrites the nodes of `low` that have no kernel on the graph's processor. No value of `low` is added afterwards.
-pub(in crate::graph) fn settle(emit: &mut Emit, low: Dtype) {
-    match emit.processor() {
-        Processor::Cpu => carry_in_single(emit, low),
-        Processor::Gpu => compute_without_kernel_in_single(emit, low),
+/// Rewrites the nodes of `low` that have no kernel on the graph's processor, and gives how many nodes the first `count`
+/// have become.
+pub(in crate::graph) fn settle(emit: &mut Emit, low: Dtype, count: usize) -> usize {
+    let mut settled =
+        Settled { processor: emit.processor(), low, carried: HashSet::new(), widened: HashMap::new() };
+    if settled.processor == Processor::Cpu {
+        settled.carried.extend(emit.widen(low));
     }
+    let mut first = std::mem::take(emit.nodes_mut());
+    let rest = first.split_off(count.min(first.len()));
+    first.into_iter().for_each(|node| settled.push(emit, node));
+    let count = emit.nodes().len();
+    rest.into_iter().for_each(|node| settled.push(emit, node));
+    count
 }
 
-fn carry_in_single(emit: &mut Emit, low: Dtype) {
-    let carried: HashSet<Value> = emit.widen(low).into_iter().collect();
-    for mut node in std::mem::take(emit.nodes_mut()) {
-        let is_narrowing = node.op == "Cast" && node.int("to") == Some(i64::from(low.code()));
-        let reads_carried =
-            node.inputs.first().and_then(|name| emit.find(name)).is_some_and(|x| carried.contains(&x));
-        if node.op == "Cast" && reads_carried && node.int("to") == Some(i64::from(Dtype::F32.code())) {
+struct Settled {
+    processor: Processor,
+    low: Dtype,
+    /// On the CPU, the 32-bit values that are 16-bit ones in truth.
+    carried: HashSet<Value>,
+    /// On a graphics processor, the 32-bit form of a 16-bit value, by name.
+    widened: HashMap<String, String>,
+}
+
+impl Settled {
+    fn push(&mut self, emit: &mut Emit, node: Node) {
+        let has_kernel = || node.domain.is_empty() && has_cuda_kernel(&node.op, emit.opset(), self.low);
+        match self.processor {
+            Processor::Cpu => self.carry_in_single(emit, node),
+            Processor::Gpu if has_kernel() => emit.push(node),
+            Processor::Gpu => self.compute_in_single(emit, node),
+        }
+    }
+
+    fn carry_in_single(&self, emit: &mut Emit, mut node: Node) {
+        let low = self.low;
+        let is_carried =
+            |emit: &Emit, name: &String| emit.find(name).is_some_and(|x| self.carried.contains(&x));
+        let cast_to = (node.op == "Cast").then(|| node.int("to")).flatten();
+        let is_widening = cast_to == Some(i64::from(Dtype::F32.code()));
+        if is_widening && node.inputs.first().is_some_and(|name| is_carried(emit, name)) {
             // It is one already.
             node.op = "Identity".to_owned();
             node.attributes.clear();
         }
+        let is_narrowing = cast_to == Some(i64::from(low.code()));
         let is_exact = node.domain.is_empty() && EXACT.contains(&node.op.as_str());
         let mut casts = Vec::new();
         for name in node.outputs.iter_mut().filter(|_| !is_exact) {
-            let Some(value) = emit.find(name).filter(|value| carried.contains(value)) else { continue };
+            let Some(value) = emit.find(name).filter(|value| self.carried.contains(value)) else { continue };
             let dims = emit.dims(value).to_vec();
             let computed = format!("trainer/unrounded/{name}");
             let rounded = format!("trainer/{low}/rounded/{name}");
             if !is_narrowing {
                 emit.declare(&computed, ValueType::new(Dtype::F32, dims.clone()));
-                casts.push(cast(&computed, &rounded, low));
+                casts.push(cast(&node.name, computed.clone(), rounded.clone(), low));
             }
             emit.declare(&rounded, ValueType::new(low, dims));
-            casts.push(cast(&rounded, name, Dtype::F32));
+            casts.push(cast(&node.name, rounded.clone(), name.clone(), Dtype::F32));
             *name = if is_narrowing { rounded } else { computed };
         }
         emit.push(node);
         casts.into_iter().for_each(|cast| emit.push(cast));
     }
-}
 
-fn compute_without_kernel_in_single(emit: &mut Emit, low: Dtype) {
-    let mut widened: HashMap<String, String> = HashMap::new();
-    for mut node in std::mem::take(emit.nodes_mut()) {
-        if node.domain.is_empty() && has_cuda_kernel(&node.op, emit.opset(), low) {
-            emit.push(node);
-            continue;
-        }
+    fn compute_in_single(&mut self, emit: &mut Emit, mut node: Node) {
         let mut casts = Vec::new();
         for name in &mut node.inputs {
-            let Some(dims) = dims_of_low(emit, name, low) else { continue };
-            let wide = widened.entry(name.clone()).or_insert_with(|| {
+            let Some(dims) = dims_of_low(emit, name, self.low) else { continue };
+            let wide = self.widened.entry(name.clone()).or_insert_with(|| {
                 let wide = format!("trainer/float32/widened/{name}");
                 emit.declare(&wide, ValueType::new(Dtype::F32, dims));
-                emit.push(cast(name, &wide, Dtype::F32));
+                emit.push(cast(&node.name, name.clone(), wide.clone(), Dtype::F32));
                 wide
             });
             wide.clone_into(name);
         }
         for name in &mut node.outputs {
-            let Some(dims) = dims_of_low(emit, name, low) else { continue };
+            let Some(dims) = dims_of_low(emit, name, self.low) else { continue };
             let computed = format!("trainer/unrounded/{name}");
             emit.declare(&computed, ValueType::new(Dtype::F32, dims));
-            casts.push(cast(&computed, name, low));
+            casts.push(cast(&node.name, computed.clone(), name.clone(), self.low));
             *name = computed;
         }
         emit.push(node);
@@ -180,11 +202,4 @@ fn has_cuda_kernel(op: &str, opset: i64, low: Dtype) -> bool {
         let since = if low == Dtype::Bf16 { *bfloat16 } else { *float16 };
         *known == op && since > 0 && opset >= since
     })
-}
-
-fn cast(from: &str, to: &str, dtype: Dtype) -> Node {
-    let mut node =
-        Node::new(format!("trainer/cast/{to}"), "Cast", vec![from.to_owned()], vec![to.to_owned()]);
-    node.attributes.push(attribute::int("to", i64::from(dtype.code())));
-    node
 }

@@ -180,7 +180,8 @@ fn settled(processor: Processor, low: Dtype) -> Graph {
     let gradients = backward(&mut emit, loss, &[w, b]).unwrap();
     let outputs: Vec<Value> = gradients.into_iter().flatten().collect();
     assert_eq!(outputs.len(), 2);
-    settle(&mut emit, low);
+    let count = emit.nodes().len();
+    settle(&mut emit, low, count);
     emit.finish("settled", &[x, w, b], &outputs)
 }
 

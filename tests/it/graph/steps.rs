@@ -53,6 +53,7 @@ impl Setup {
             targets: std::slice::from_ref(&self.target),
             processor: Processor::Cpu,
             precision: Precision::F32,
+            recompute: &trainer::graph::recompute::Recompute::Nothing,
         }
     }
 

@@ -49,6 +49,7 @@ impl Model {
             loss: &loss(),
             targets: std::slice::from_ref(&target),
             processor,
+            recompute: &trainer::graph::recompute::Recompute::Nothing,
             precision,
         };
         training(&spec, &oracle()).unwrap()

@@ -169,7 +169,9 @@ pub fn prepare(
     };
     if let Some(low) = low_dtype(plan.train.precision).filter(|_| place == Place::Cpu) {
         rounding::check(runtime, low)?;
-        log::info!("on the CPU, training with {low} has its numbers, and takes longer than with float32");
+        log::info!(
+            "on the CPU, training with {low} has the numbers of {low}, and is no faster than with float32"
+        );
     }
     let recipe = Recipe::new(&dataset, &targets, runtime, place);
     let update = if place == Place::Cpu { UpdateBy::FusedLoop } else { UpdateBy::Session };

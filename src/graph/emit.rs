@@ -297,6 +297,13 @@ impl Emit {
         named
     }
 
+    /// The size in bytes of each value, by name.
+    #[must_use]
+    pub fn value_bytes(&self) -> HashMap<String, usize> {
+        let bytes = |kind: &ValueType| kind.elements().saturating_mul(kind.dtype.size_bytes());
+        self.names.iter().cloned().zip(self.kinds.iter().map(bytes)).collect()
+    }
+
     /// States the type of a value in the finished graph, where ONNX Runtime could not infer it.
     pub fn hint(&mut self, value: Value) {
         self.hints.push(value);

@@ -22,3 +22,7 @@ pub mod update;
 pub mod inference_form;
 pub mod builtin;
 pub mod start;
+pub mod memory;
+pub mod inspect;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;

@@ -1,95 +1,28 @@
 //! The graphs that a run executes: one that gives loss and gradients, one that evaluates.
 
-use super::autodiff::{Backward, Unsupported, differentiate};
+use super::autodiff::{Backward, differentiate};
 use super::emit::{Emit, Processor, Value};
-use super::fold::{FoldError, Oracle, lower};
+use super::fold::{Oracle, lower};
 use super::inference_form;
-use super::loss::LossError;
+use super::memory::peak_bytes;
 use super::model::{Dim, Graph, Port};
 use super::precision::{Assignment, low_dtype, settle};
 use super::recompute::{self, Recompute, Recomputed};
 use super::tensor::{Dtype, ValueType};
-use super::train_form::{self, TrainFormError};
+use super::train_form;
 use crate::config::{LossPlan, Precision, Reduction};
 use std::collections::{HashMap, HashSet};
-use thiserror::Error;
 
 mod narrow;
+mod error;
 mod objective;
 mod trainable;
 
+pub use error::StepError;
 use narrow::{Scaling, narrow};
 use objective::Objective;
 pub use objective::{Target, loss_output, loss_outputs, target_input};
-pub use trainable::{Excluded, Trainable, trainable};
-
-/// Why no training or evaluation graph can be built from a model.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum StepError {
-    /// Shapes can not be fixed.
-    #[error(transparent)]
-    Fold(#[from] FoldError),
-    /// The model has no training form.
-    #[error(transparent)]
-    TrainForm(#[from] TrainFormError),
-    /// The loss does not fit.
-    #[error(transparent)]
-    Loss(#[from] LossError),
-    /// Operators without a gradient.
-    #[error(transparent)]
-    Gradient(#[from] Unsupported),
-    /// Names in the settings that the model does not have.
-    #[error("the model has no {what} `{name}`, it has {available}; correct `{key}`")]
-    NoSuchName {
-        /// Input, output.
-        what: &'static str,
-        /// The name asked for.
-        name: String,
-        /// What there is.
-        available: String,
-        /// The settings key.
-        key: String,
-    },
-    /// Inputs of the model that no data feed.
-    #[error(
-        "no data are mapped to the model's input `{input}`; add `data.inputs.{input} = {{ array = \"...\" }}`"
-    )]
-    NotFed {
-        /// The input.
-        input: String,
-    },
-    /// An input whose free dimensions data do not determine.
-    #[error(
-        "input `{input}` of the model has shape {found}, but the data have {given:?} per example; map another array or export the \
-             model for this shape"
-    )]
-    InputShape {
-        /// The input.
-        input: String,
-        /// Its dimensions in the model.
-        found: String,
-        /// Per-example dimensions of the data.
-        given: Vec<usize>,
-    },
-    /// A model with no or several outputs where one must be chosen.
-    #[error("the model has {found} outputs ({available}), expected one; choose it with `loss.output`")]
-    ChooseOutput {
-        /// How many there are.
-        found: usize,
-        /// Their names.
-        available: String,
-    },
-    /// Nothing to train.
-    #[error(
-        "the loss depends on no trainable parameter of the model ({considered} float initializers, none of them trainable); check \
-             `model.freeze` and `loss.output`, and that the model was exported with its weights as initializers"
-    )]
-    NothingToTrain {
-        /// Float initializers that were considered.
-        considered: usize,
-    },
-}
+pub use trainable::{Excluded, NotFinite, Trainable, trainable};
 
 /// What a graph is built for.
 #[derive(Debug, Clone, Copy)]
@@ -162,6 +95,8 @@ pub struct StepGraph {
     pub classes: Vec<(String, usize)>,
     /// How the parts of a batch add up.
     pub reduction: Reduction,
+    /// Bytes of the values between inputs and outputs that live at once, estimated from their shapes.
+    pub activation_bytes: usize,
     /// Input that takes the loss scale, where the precision has one. The gradients that come out are unscaled.
     pub loss_scale: Option<&'static str>,
     /// What computes with 16-bit floats and what does not, where some may.
@@ -226,6 +161,7 @@ pub fn training(spec: &StepSpec<'_>, oracle: &dyn Oracle) -> Result<StepGraph, S
         backward.forward_nodes = settle(emit, low, backward.forward_nodes);
     }
     let recomputed = recompute(spec, emit, backward, &outputs);
+    let sizes = started.emit.value_bytes();
     let graph = started.emit.finish("training_step", &inputs, &outputs);
     Ok(StepGraph {
         recomputed,
@@ -238,6 +174,7 @@ pub fn training(spec: &StepSpec<'_>, oracle: &dyn Oracle) -> Result<StepGraph, S
         target,
         classes,
         reduction: spec.loss.reduction,
+        activation_bytes: peak_bytes(&graph, |name| sizes.get(name).copied().unwrap_or(0)),
         loss_scale: scaling.is_some().then_some(LOSS_SCALE),
         assignment,
         graph,
@@ -283,6 +220,7 @@ pub fn evaluation(spec: &StepSpec<'_>, oracle: &dyn Oracle) -> Result<StepGraph,
     let kind = emit.kind(predictions).clone();
     let target = target.map(|target| emit.kind(target).clone());
     let inputs = all_inputs(spec, emit, &started.feeds, &[]);
+    let sizes = started.emit.value_bytes();
     let graph = started.emit.finish("evaluation", &inputs, &outputs);
     Ok(StepGraph {
         recomputed: None,
@@ -295,10 +233,22 @@ pub fn evaluation(spec: &StepSpec<'_>, oracle: &dyn Oracle) -> Result<StepGraph,
         target,
         classes,
         reduction: spec.loss.reduction,
+        activation_bytes: peak_bytes(&graph, |name| sizes.get(name).copied().unwrap_or(0)),
         loss_scale: None,
         assignment: None,
         graph,
     })
+}
+
+/// The types of all outputs of the model for a batch.
+///
+/// # Errors
+/// If shapes can not be fixed; see [`StepError`].
+pub fn output_types(spec: &StepSpec<'_>, oracle: &dyn Oracle) -> Result<Vec<(String, ValueType)>, StepError> {
+    let emit = start(spec, spec.graph.clone(), oracle)?.emit;
+    let named =
+        spec.graph.outputs.iter().filter_map(|port| Some((port.name.clone(), emit.find(&port.name)?)));
+    Ok(named.map(|(name, value)| (name, emit.kind(value).clone())).collect())
 }
 
 /// Has activations computed again, as it is asked for.
@@ -360,10 +310,22 @@ fn input_dims(
 ) -> Result<Vec<usize>, StepError> {
     let given: Vec<usize> = std::iter::once(spec.batch).chain(example.iter().copied()).collect();
     let Some(dims) = &port.dims else { return Ok(given) };
-    let mismatch = || StepError::InputShape {
-        input: port.name.clone(),
-        found: shape_text(dims),
-        given: example.to_vec(),
+    let fixed_rest = |dim: &Dim| if let Dim::Fixed(size) = dim { Some(*size) } else { None };
+    let mismatch = || match dims.split_first() {
+        Some((Dim::Fixed(found), rest))
+            if *found != spec.batch
+                && rest
+                    .iter()
+                    .zip(example)
+                    .all(|(dim, size)| fixed_rest(dim).is_none_or(|fixed| fixed == *size)) =>
+        {
+            StepError::FixedBatch { input: port.name.clone(), found: *found, batch: spec.batch }
+        }
+        _ => StepError::InputShape {
+            input: port.name.clone(),
+            found: shape_text(dims),
+            given: example.to_vec(),
+        },
     };
     let wanted = |symbols: &HashMap<String, usize>, dim: &Dim| match dim {
         Dim::Fixed(size) => Some(*size),

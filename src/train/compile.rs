@@ -75,7 +75,7 @@ impl Recipe {
         micro_batch: usize,
     ) -> Result<Wanted, PrepareError> {
         let oracle = RuntimeOracle::new(&self.runtime);
-        let recompute = recompute(source, engine);
+        let recompute = recompute(source, engine.layout().bytes());
         let mut wanted = None;
         for size in part_sizes(&sampler.plan, micro_batch) {
             let built = step::training(&self.spec(source, size, &recompute), &oracle)?;
@@ -141,7 +141,10 @@ impl PrepareError {
     pub fn is_out_of_memory(&self) -> bool {
         match self {
             Self::Engine(error) => error.class == ErrorClass::OutOfMemory,
-            Self::Step(StepError::Fold(FoldError::Refused { source })) => is_out_of_memory(&source.message),
+            Self::Step(error) | Self::Model { error, .. } => match error {
+                StepError::Fold(FoldError::Refused { source }) => is_out_of_memory(&source.message),
+                _ => false,
+            },
             _ => false,
         }
     }
@@ -149,13 +152,18 @@ impl PrepareError {
     /// Whether a part of a batch is too small for the model: BatchNormalization has no variance of a single value.
     #[must_use]
     pub fn is_part_too_small(&self) -> bool {
-        matches!(self, Self::Step(StepError::TrainForm(TrainFormError::SingleValue { .. })))
+        match self {
+            Self::Step(error) | Self::Model { error, .. } => {
+                matches!(error, StepError::TrainForm(TrainFormError::SingleValue { .. }))
+            }
+            _ => false,
+        }
     }
 }
 
 /// Which activations are computed again. Of a budget, parameters and optimizer state take their part twice, since a step is
 /// computed into a second set while a checkpoint holds the first, and the gradients theirs.
-fn recompute(source: &Source<'_>, engine: &Engine) -> Recompute {
+pub(super) fn recompute(source: &Source<'_>, state_bytes: usize) -> Recompute {
     let memory = &source.plan.memory;
     if !memory.recompute.is_empty() {
         return Recompute::Nodes(memory.recompute.clone());
@@ -164,7 +172,7 @@ fn recompute(source: &Source<'_>, engine: &Engine) -> Recompute {
     // A conversion of a float keeps within the range of the integer.
     let budget_bytes = (budget_mb * 1e6) as usize;
     let gradient_bytes = source.trainable.parameter_elements() * size_of::<f32>();
-    let fixed_bytes = 2 * engine.layout().bytes() + gradient_bytes;
+    let fixed_bytes = 2 * state_bytes + gradient_bytes;
     Recompute::ToFit { budget_bytes: budget_bytes.saturating_sub(fixed_bytes) }
 }
 
@@ -173,7 +181,7 @@ fn inputs(split: &Split) -> Inputs {
     inputs.map(|array| (array.name.clone(), array.shape.to_vec())).collect()
 }
 
-fn check_output(source: &Source<'_>, built: &StepGraph) -> Result<(), PrepareError> {
+pub(super) fn check_output(source: &Source<'_>, built: &StepGraph) -> Result<(), PrepareError> {
     let kind = &built.predictions.1;
     if kind.dtype == Dtype::F32 {
         return Ok(());

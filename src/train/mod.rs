@@ -9,6 +9,7 @@ pub mod prepare;
 mod model;
 mod targets;
 mod compile;
+pub mod check;
 mod fit;
 pub mod status;
 pub mod control;

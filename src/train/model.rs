@@ -43,7 +43,7 @@ pub(super) fn open(plan: &Plan, dataset: &Dataset, target: Option<&Target>) -> R
 }
 
 /// Gives an ONNX model the values and the last layer that the settings ask for.
-fn start(plan: &Plan, mut graph: Graph) -> Result<Graph, PrepareError> {
+pub(super) fn start(plan: &Plan, mut graph: Graph) -> Result<Graph, PrepareError> {
     if plan.model.init == Init::Seed {
         let result = draw(&mut graph, plan.seed);
         log::info!("{} initializers were drawn from the seed", result.drawn.len());

@@ -16,6 +16,7 @@ mod graph;
 mod kills;
 mod learning;
 mod loss_reference;
+mod looking;
 mod losses;
 mod main_job;
 mod memory;

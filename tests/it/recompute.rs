@@ -41,6 +41,30 @@ fn what_is_computed_again_has_the_same_bits() {
     }
 }
 
+/// Among them models whose operators ONNX Runtime fuses where nobody else reads what is between.
+#[test]
+fn models_of_every_family_keep_their_bits() {
+    let mut recomputed = 0;
+    for family in
+        ["activations", "autoencoder", "bert", "gpt", "gru", "lstm", "tabular", "two_losses", "unet"]
+    {
+        for exporter in ["dynamo", "script"] {
+            let run = |budget: &[&str]| {
+                let config = test_data(&format!("models/families/{family}.toml"));
+                let model =
+                    format!("model.onnx={}", test_data(&format!("models/families/{family}-{exporter}.onnx")));
+                let dir = WorkDir::new(&["--config", &config, &model, "--max-steps", "3"]);
+                let said = dir.finish(budget).stderr;
+                (dir.result(), said.contains(SAID) && !said.contains("\n0 of "))
+            };
+            let ((plain, _), (again, is_recomputed)) = (run(&[]), run(&["memory.budget_mb=0.01"]));
+            plain.check_trained_alike(again);
+            recomputed += usize::from(is_recomputed);
+        }
+    }
+    assert!(recomputed >= 12, "only {recomputed} of 18 models computed anything again");
+}
+
 const LAYERS_OF_BLOCK: usize = 4;
 
 /// As deep as it takes for activations to count: layers of equal width, with a tanh behind each.

@@ -255,6 +255,16 @@ fn free_dimensions_are_taken_from_the_data_and_checked_against_the_settings() {
 }
 
 #[test]
+fn a_model_for_batches_of_one_size_says_which() {
+    let model = || model_of(&[Some(4), Some(3)], &[("w", ramp(&[3, 2])), ("b", ramp(&[2]))], linear());
+    Setup::new(model(), 4, &[3]).training().unwrap();
+    let refused = Setup::new(model(), 16, &[3]).training().unwrap_err().to_string();
+    assert!(refused.contains("batches of exactly 4 examples, and one of 16 is needed"), "{refused}");
+    let refused = Setup::new(model(), 16, &[5]).training().unwrap_err();
+    assert!(matches!(refused, StepError::InputShape { .. }), "{refused}");
+}
+
+#[test]
 fn names_and_shapes_in_the_settings_that_do_not_fit_the_model_are_named() {
     let model = || model_of(&[None, Some(3)], &[("w", ramp(&[3, 2])), ("b", ramp(&[2]))], linear());
     let check = |change: fn(&mut Setup), words: &[&str]| {

@@ -68,6 +68,19 @@ pub enum StepError {
         /// Per-example dimensions of the data.
         given: Vec<usize>,
     },
+    /// An input whose batch axis the exporter fixed at another size.
+    #[error(
+        "input `{input}` of the model takes batches of {found} alone, but a batch has {batch} examples; export the model with a \
+             free batch axis (docs/exporting.md), or set `train.batch_size = {found}` and `data.drop_last = true`"
+    )]
+    FixedBatch {
+        /// The input.
+        input: String,
+        /// The size of the batch axis in the model.
+        found: usize,
+        /// Examples of a batch.
+        batch: usize,
+    },
     /// A model with no or several outputs where one must be chosen.
     #[error("the model has {found} outputs ({available}), expected one; choose it with `loss.output`")]
     ChooseOutput {
@@ -84,6 +97,17 @@ pub enum StepError {
     NothingToTrain {
         /// Float initializers that were considered.
         considered: usize,
+    },
+    /// Parameters of another element type alone.
+    #[error(
+        "nothing can be trained: all {considered} float initializers of the model are {found}, expected float32; export it after \
+             `model.float()`"
+    )]
+    OnlyFloat32 {
+        /// Float initializers that were considered.
+        considered: usize,
+        /// Their type, or that of the first.
+        found: Dtype,
     },
 }
 
@@ -317,7 +341,13 @@ fn input_dims(
         let mut fixed = Vec::with_capacity(dims.len());
         for (dim, size) in dims.iter().zip(&given) {
             if wanted(symbols, dim).is_some_and(|wanted| wanted != *size) {
-                return Err(mismatch());
+                let (input, batch) = (port.name.clone(), spec.batch);
+                return Err(match dim {
+                    Dim::Fixed(found) if fixed.is_empty() => {
+                        StepError::FixedBatch { input, found: *found, batch }
+                    }
+                    _ => mismatch(),
+                });
             }
             if let Dim::Symbol(name) = dim {
                 symbols.insert(name.clone(), *size);

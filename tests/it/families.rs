@@ -115,7 +115,8 @@ fn check_gradients(name: &str, graph: &Graph, after: &Checkpoint, reference: &Re
             continue;
         }
         trained += 1;
-        let (_, before) = graph.initializers.iter().find(|(initializer, _)| initializer == parameter).unwrap();
+        let (_, before) =
+            graph.initializers.iter().find(|(initializer, _)| initializer == parameter).unwrap();
         let before = before.to_f64().unwrap();
         let pairs = before.iter().zip(values(after, parameter));
         let found: Vec<f64> = pairs.map(|(before, after)| (before - after) / GRADIENT_LR).collect();

@@ -120,6 +120,7 @@ def main():
     if action == "prepare":
         prepare(name, sys.argv[3], Path(sys.argv[4]))
     elif action == "reference":
+        torch.set_num_threads(1)
         folder = Path(sys.argv[3])
         data = family.examples(STEPS * family.batch)
         initial = dict(np.load(folder / "initial.npz"))

@@ -11,6 +11,7 @@ mod activation;
 mod arithmetic;
 mod attention;
 mod batch_normalization;
+mod columns;
 mod conv;
 mod einsum;
 mod exponential;
@@ -41,6 +42,7 @@ fn all_cases() -> Vec<Case> {
         arithmetic::cases(),
         attention::cases(),
         batch_normalization::cases(),
+        columns::cases(),
         conv::cases(),
         einsum::cases(),
         exponential::cases(),
@@ -121,6 +123,7 @@ families! {
     arithmetic_matches_central_differences: arithmetic,
     attention_matches_central_differences: attention,
     batch_normalization_matches_central_differences: batch_normalization,
+    columns_of_windows_match_central_differences: columns,
     convolutions_match_central_differences: conv,
     sums_of_products_match_central_differences: einsum,
     exponentials_match_central_differences: exponential,

@@ -9,6 +9,7 @@ mod activation;
 mod arithmetic;
 mod attention;
 mod batch_normalization;
+mod columns;
 mod conv;
 mod einsum;
 mod exponential;
@@ -119,6 +120,7 @@ const FAMILIES: &[&[Rule]] = &[
     einsum::RULES,
     attention::RULES,
     conv::RULES,
+    columns::RULES,
     pool::RULES,
     pad::RULES,
     resize::RULES,

@@ -93,6 +93,7 @@ FAMILIES = {
         **one_loss("cross_entropy", "logits", "label"),
         batch=4,
         lr=0.05,
+        data_seed=12,
     ),
     "gpt": language(
         "character GPT, 4 layers of 128, tied head",

@@ -15,6 +15,7 @@ mod columns;
 mod conv;
 mod einsum;
 mod exponential;
+mod grid_sample;
 mod indexing;
 mod loss;
 mod matrix;
@@ -46,6 +47,7 @@ fn all_cases() -> Vec<Case> {
         conv::cases(),
         einsum::cases(),
         exponential::cases(),
+        grid_sample::cases(),
         indexing::cases(),
         matrix::cases(),
         normalization::cases(),
@@ -127,6 +129,7 @@ families! {
     convolutions_match_central_differences: conv,
     sums_of_products_match_central_differences: einsum,
     exponentials_match_central_differences: exponential,
+    images_read_at_places_match_central_differences: grid_sample,
     reads_and_writes_at_positions_match_central_differences: indexing,
     matrix_products_match_central_differences: matrix,
     normalizations_match_central_differences: normalization,

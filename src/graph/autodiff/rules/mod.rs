@@ -13,6 +13,7 @@ mod columns;
 mod conv;
 mod einsum;
 mod exponential;
+mod grid_sample;
 mod indexing;
 mod loss;
 mod matrix;
@@ -129,6 +130,7 @@ const FAMILIES: &[&[Rule]] = &[
     normalization::RULES,
     reduction::RULES,
     shape::RULES,
+    grid_sample::RULES,
     indexing::RULES,
     loss::RULES,
     structural::RULES,

@@ -33,7 +33,7 @@ pub fn operators(graph: &Graph) -> Vec<OperatorCount> {
         counts.entry(op.clone()).or_insert(OperatorCount { op, nodes: 0, gradient }).nodes += 1;
     }
     let mut counts: Vec<OperatorCount> = counts.into_values().collect();
-    counts.sort_by(|a, b| b.nodes.cmp(&a.nodes));
+    counts.sort_by_key(|count| std::cmp::Reverse(count.nodes));
     counts
 }
 

@@ -92,6 +92,9 @@ fn notes(events: &[Event]) -> Vec<Note> {
             Event::StepRefused(refused) => {
                 (step, "refused", format!("batch {} of epoch {} is not finite", refused.batch, refused.epoch))
             }
+            Event::LossScaleChanged(changed) => {
+                (step, "loss scale", format!("{} instead of {}", changed.to, changed.from))
+            }
             Event::HistoryLost(lost) => {
                 (lost.step, "history lost", format!("goes on from {}", lost.checkpoint))
             }

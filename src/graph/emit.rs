@@ -95,6 +95,12 @@ impl Emit {
         self.processor = processor;
     }
 
+    /// Whether `x` is computed with 32-bit floats on the CPU, where 16-bit ones are carried in them.
+    #[must_use]
+    pub fn is_single_on_cpu(&self, x: Value) -> bool {
+        self.processor == Processor::Cpu && matches!(self.dtype(x), Dtype::F32 | Dtype::F16 | Dtype::Bf16)
+    }
+
     /// Names what is emitted from now on: `trainer/<scope>/<operator>_<number>`, for messages of ONNX Runtime.
     pub fn set_scope(&mut self, scope: &str) {
         self.scope = format!("trainer/{scope}");
@@ -173,6 +179,25 @@ impl Emit {
     #[must_use]
     pub fn known(&self, value: Value) -> Option<&Tensor> {
         self.contents.get(&value)
+    }
+
+    /// Makes every value of this type a 32-bit float, its contents included, and gives those values in their order. What
+    /// their nodes compute is the caller's concern.
+    pub(super) fn widen(&mut self, from: Dtype) -> Vec<Value> {
+        let mut widened = Vec::new();
+        for (index, kind) in (0_u32..).zip(&mut self.kinds).filter(|(_, kind)| kind.dtype == from) {
+            kind.dtype = Dtype::F32;
+            widened.push(Value(index));
+        }
+        for value in &widened {
+            if let Some(tensor) = self.contents.get_mut(value)
+                && let Some(numbers) = tensor.to_f64()
+            {
+                *tensor = Tensor::from_f64(Dtype::F32, tensor.dims().to_vec(), &numbers);
+            }
+        }
+        self.constants.retain(|(kind, _), _| kind.dtype != from);
+        widened
     }
 
     /// A constant; small equal ones are shared.

@@ -13,6 +13,7 @@ pub mod write;
 pub mod fold;
 pub mod emit;
 pub mod autodiff;
+pub mod precision;
 pub mod recompute;
 pub mod train_form;
 pub mod loss;

@@ -62,6 +62,7 @@ impl Recipe {
             targets: &self.targets,
             recompute,
             processor: if self.place == Place::Cpu { Processor::Cpu } else { Processor::Gpu },
+            precision: source.plan.train.precision,
         }
     }
 
@@ -83,6 +84,9 @@ impl Recipe {
                 log::warn!(
                     "`{name}` will not change: only operators without a gradient lead from it to the loss"
                 );
+            }
+            if let Some(assignment) = built.assignment.as_ref().filter(|_| wanted.is_none()) {
+                log::debug!("operators of the forward pass with {assignment}");
             }
             let recomputed =
                 [wanted.as_ref().and_then(|wanted: &Wanted| wanted.recomputed), built.recomputed];

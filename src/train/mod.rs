@@ -29,6 +29,7 @@ pub mod policy;
 mod saving;
 mod pause;
 pub mod dropout;
+pub mod loss_scale;
 pub mod event;
 mod step_done;
 pub mod history;

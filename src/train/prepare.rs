@@ -11,9 +11,11 @@ use crate::data::{
 };
 use crate::engine::error::EngineError;
 use crate::engine::library::Runtime;
+use crate::engine::rounding;
 use crate::engine::session::Place;
 use crate::engine::step::{Engine, UpdateBy};
 use crate::graph::model::Graph;
+use crate::graph::precision::low_dtype;
 use crate::graph::read::ReadError;
 use crate::graph::recompute::Recomputed;
 use crate::graph::start::{HeadError, WeightsError};
@@ -211,6 +213,12 @@ fn prepare_all(
         plan: BatchPlan::new(dataset.train().len(), plan.train.batch_size, plan.data.drop_last)?,
         shuffle_seed: plan.data.shuffle.then_some(plan.seed),
     };
+    if let Some(low) = low_dtype(plan.train.precision).filter(|_| place == Place::Cpu) {
+        rounding::check(runtime, low)?;
+        log::info!(
+            "on the CPU, training with {low} has the numbers of {low}, and is no faster than with float32"
+        );
+    }
     let recipe = Recipe::new(&dataset, &targets, runtime, place);
     let update = if place == Place::Cpu { UpdateBy::FusedLoop } else { UpdateBy::Session };
     let mut engine = Engine::new(runtime, place, update, &trainable, &plan.optimizer)?;

@@ -36,6 +36,9 @@ fn what_is_computed_again_has_the_same_bits() {
         check_same_bits(model, &[], "memory.budget_mb=0.01");
     }
     check_same_bits("cnn-script", &["train.micro_batch=6", "--threads", "2"], "memory.budget_mb=0.01");
+    for precision in ["train.precision=bf16", "train.precision=f16"] {
+        check_same_bits("cnn-dynamo", &[precision], "memory.budget_mb=0.01");
+    }
 }
 
 /// Among them models whose operators ONNX Runtime fuses where nobody else reads what is between.
@@ -162,6 +165,20 @@ fn nodes_to_be_computed_again_are_chosen_by_their_names() {
     // Of each of ten blocks, the output is kept and three layers of a product and a tanh are computed again.
     dir.finish(&[]).check_says(&["\n60 of ", SAID]);
     plain.result().check_trained_alike(dir.result());
+}
+
+#[test]
+fn casts_are_computed_again_with_the_nodes_they_belong_to() {
+    let plain = on_deep(&["train.precision=bf16"]);
+    plain.finish(&[]);
+    let dir = on_deep(&["train.precision=bf16", r#"memory.recompute=["/blocks.*"]"#]);
+    dir.finish(&[]).check_says(&[SAID]);
+    plain.result().check_trained_alike(dir.result());
+    let [plain_mb, again_mb] = [&plain, &dir].map(|dir| {
+        std::fs::remove_dir_all(dir.path()).unwrap();
+        peak_mb(dir)
+    });
+    assert!(again_mb < plain_mb - 20.0, "{again_mb} MB instead of {plain_mb}");
 }
 
 #[test]

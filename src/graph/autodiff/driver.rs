@@ -65,10 +65,10 @@ pub fn backward(emit: &mut Emit, loss: Value, wanted: &[Value]) -> Result<Vec<Op
 /// # Errors
 /// As [`backward`].
 pub fn differentiate(emit: &mut Emit, loss: Value, wanted: &[Value]) -> Result<Backward, Unsupported> {
-    let not_composed = compose(emit, loss, wanted);
+    let not_composed = compose(emit, &[loss], wanted);
     let forward: Vec<Node> = emit.nodes().to_vec();
     let dependent = dependents(emit, &forward, wanted);
-    let path = path_to_loss(emit, &forward, &dependent, loss);
+    let path = path_to_loss(emit, &forward, &dependent, &[loss]);
     let mut refused: Vec<UnsupportedNode> = forward
         .iter()
         .zip(&path)
@@ -113,14 +113,14 @@ pub(super) fn dependents(emit: &Emit, forward: &[Node], wanted: &[Value]) -> Has
     dependent
 }
 
-/// For each node, whether a gradient has to pass through it.
+/// For each node, whether a gradient has to pass through it from one of `ends`.
 pub(super) fn path_to_loss(
     emit: &Emit,
     forward: &[Node],
     dependent: &HashSet<Value>,
-    loss: Value,
+    ends: &[Value],
 ) -> Vec<bool> {
-    let mut reached: HashSet<Value> = HashSet::from([loss]);
+    let mut reached: HashSet<Value> = ends.iter().copied().collect();
     let mut path = vec![false; forward.len()];
     for (node, on_path) in forward.iter().zip(&mut path).rev() {
         let outputs: Vec<Value> = node.outputs.iter().filter_map(|name| emit.find(name)).collect();

@@ -4,6 +4,7 @@
 //! file is made of; and a judge of shapes that stands in for ONNX Runtime. Does not belong here: anything that a program
 //! would use; the module exists under `cfg(fuzzing)` and in tests alone.
 
+#[allow(clippy::indexing_slicing, reason = "a mutator that panics is a fault of the fuzzing and not of the program")]
 mod mutate;
 mod oracle;
 mod shapes;
@@ -23,7 +24,7 @@ use super::step::{self, StepSpec, Target};
 use super::tensor::Dtype;
 use super::write::to_bytes;
 use super::{inference_form, read};
-use crate::config::{LossKind, LossPlan};
+use crate::config::{LossKind, LossPlan, Precision};
 use bytes::Bytes;
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
@@ -77,6 +78,7 @@ pub fn onnx_model(bytes: &[u8]) {
         loss: &loss,
         targets: &targets,
         processor: if choice & 64 == 0 { Processor::Cpu } else { Processor::Gpu },
+        precision: Precision::F32,
     };
     if let Ok(types) = step::output_types(&spec, &PlainOracle) {
         let shapes: Vec<OutputShape> =

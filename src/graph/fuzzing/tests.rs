@@ -1,7 +1,7 @@
 //! The target over its committed corpus, and over some thousand mutations of it.
 
 use super::{PlainOracle, mutate_model, onnx_model};
-use crate::config::{LossKind, LossPlan};
+use crate::config::{LossKind, LossPlan, Precision};
 use crate::graph::emit::Processor;
 use crate::graph::fold::{Oracle, OracleError, PartialType};
 use crate::graph::model::{Dim, Graph, Node, Port, attribute};
@@ -156,6 +156,7 @@ fn the_seeds_of_the_corpus_come_to_gradients() {
             loss: &loss,
             targets: &[Target::new("y", Dtype::F32)],
             processor: Processor::Cpu,
+            precision: Precision::F32,
         };
         let built = step::training(&spec, &PlainOracle).unwrap_or_else(|error| panic!("{name}: {error}"));
         assert_eq!(built.gradients.len(), trainable.parameters.len(), "{name}");
@@ -181,6 +182,7 @@ fn an_output_of_billions_of_classes_is_refused_before_a_table_of_them_is_made() 
         loss: &loss,
         targets: &[Target::new("y", Dtype::I64)],
         processor: Processor::Cpu,
+        precision: Precision::F32,
     };
     struct Anything;
     impl Oracle for Anything {

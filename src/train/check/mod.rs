@@ -189,6 +189,7 @@ impl Check<'_> {
             targets: &targets(&self.plan.loss),
             processor: if self.place == Place::Cpu { Processor::Cpu } else { Processor::Gpu },
             recompute,
+            precision: self.plan.train.precision,
         })
     }
 

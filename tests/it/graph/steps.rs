@@ -2,7 +2,7 @@ use super::{branch, model_of, node, ramp, truth};
 use crate::reference_models::{ReferenceModel, cross_entropy};
 use crate::runtime_library::{oracle, run};
 use std::collections::BTreeMap;
-use trainer::config::{Builtin, LossKind, LossPlan};
+use trainer::config::{Builtin, LossKind, LossPlan, Precision};
 use trainer::graph::builtin;
 use trainer::graph::emit::Processor;
 use trainer::graph::model::{Dim, Graph, Node, Port, attribute};
@@ -52,6 +52,7 @@ impl Setup {
             loss: &self.loss,
             targets: std::slice::from_ref(&self.target),
             processor: Processor::Cpu,
+            precision: Precision::F32,
             recompute: &trainer::graph::recompute::Recompute::Nothing,
         }
     }

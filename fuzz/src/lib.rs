@@ -49,3 +49,35 @@ pub fn mutate_and_sign(
         _ => mutated,
     }
 }
+
+/// Declares how an input is changed: in three of four cases by `mutate`, which knows what it is made of, if that takes it;
+/// otherwise by libFuzzer.
+#[macro_export]
+macro_rules! structured {
+    ($mutate:expr) => {
+        $crate::fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
+            $crate::mutate_structure(data, size, max_size, seed, $mutate)
+        });
+    };
+}
+
+/// One mutation of an input as a whole, or of its bytes.
+pub fn mutate_structure(
+    data: &mut [u8],
+    size: usize,
+    max_size: usize,
+    seed: u32,
+    mutate: fn(&[u8], u64) -> Option<Vec<u8>>,
+) -> usize {
+    let mutated = data.get(..size).filter(|_| !seed.is_multiple_of(4)).and_then(|bytes| mutate(bytes, seed.into()));
+    let Some(mutated) = mutated.filter(|bytes| bytes.len() <= max_size) else {
+        return fuzzer_mutate(data, size, max_size);
+    };
+    match data.get_mut(..mutated.len()) {
+        Some(place) => {
+            place.copy_from_slice(&mutated);
+            mutated.len()
+        }
+        None => size,
+    }
+}

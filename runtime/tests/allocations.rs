@@ -17,10 +17,13 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use trainer_runtime::checkpoint::Store;
+use trainer_runtime::checkpoint::{EmergencyCause, Kind, Name, Receipt, Snapshot, Store, TensorView};
+use trainer_runtime::codec::EncodeError;
 use trainer_runtime::disk::RealDisk;
+use trainer_runtime::keeper::{Announce, Keeper, Options, Rank, Save};
 use trainer_runtime::memory::{MemoryGroup, Reserve};
 use trainer_runtime::signals::Signals;
 
@@ -34,6 +37,12 @@ static FAIL_FROM: AtomicU64 = AtomicU64::new(0);
 
 /// The last that fails.
 static FAIL_TO: AtomicU64 = AtomicU64::new(0);
+
+/// How many bytes are allocated now.
+static LIVE_BYTES: AtomicU64 = AtomicU64::new(0);
+
+/// The most of them at one time since this was set.
+static PEAK_BYTES: AtomicU64 = AtomicU64::new(0);
 
 struct Failing;
 
@@ -50,11 +59,14 @@ unsafe impl GlobalAlloc for Failing {
         if from != 0 && (from..=FAIL_TO.load(Ordering::Relaxed)).contains(&number) {
             return std::ptr::null_mut();
         }
+        let live_bytes = LIVE_BYTES.fetch_add(layout.size() as u64, Ordering::Relaxed) + layout.size() as u64;
+        PEAK_BYTES.fetch_max(live_bytes, Ordering::Relaxed);
         // SAFETY: the caller keeps the promises that `alloc` wants.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        LIVE_BYTES.fetch_sub(layout.size() as u64, Ordering::Relaxed);
         // SAFETY: the pointer came from the system's allocator with this layout.
         unsafe { System.dealloc(pointer, layout) }
     }
@@ -142,4 +154,56 @@ fn giving_up_the_reserve_and_looking_at_the_group_allocate_nothing() {
         COUNT.load(Ordering::Relaxed) - before
     });
     assert_eq!(least.min(), Some(0));
+}
+
+struct Layers(Vec<Vec<f32>>);
+
+impl Snapshot for Layers {
+    fn tensors(&self) -> Vec<TensorView<'_>> {
+        let views = self.0.iter().enumerate();
+        views
+            .map(|(index, layer)| TensorView::new(format!("layer.{index}"), vec![layer.len()], layer))
+            .collect()
+    }
+}
+
+struct Records;
+
+impl Announce for Records {
+    fn durable(&self, receipt: &Receipt) -> Result<(u16, Vec<u8>), EncodeError> {
+        Ok((1, receipt.name.to_string().into_bytes()))
+    }
+
+    fn dropped(&self, name: Name) -> Result<(u16, Vec<u8>), EncodeError> {
+        Ok((2, name.to_string().into_bytes()))
+    }
+}
+
+/// What is set aside for it is 8 MiB; the state itself is written from where it is.
+#[test]
+fn an_emergency_checkpoint_takes_a_few_hundred_bytes_per_tensor_and_nothing_for_what_is_in_them() {
+    const TENSORS: usize = 400;
+    const TENSOR_BYTES: usize = 128 << 10;
+    let folder = tempfile::tempdir().unwrap();
+    let opened = Keeper::open(RealDisk::shared(), folder.path(), Options::default(), Box::new(Records));
+    let mut keeper = opened.unwrap().keeper;
+    let snapshot = Arc::new(Layers(vec![vec![1.0; TENSOR_BYTES / 4]; TENSORS]));
+    let mut emergency = |step| {
+        let kind = Kind::Emergency(EmergencyCause::OutOfMemory);
+        let before = LIVE_BYTES.load(Ordering::Relaxed);
+        PEAK_BYTES.store(before, Ordering::Relaxed);
+        let save = Save {
+            kind,
+            rank: Rank::Ordinary,
+            epoch: 1,
+            step,
+            state: vec![0; 100],
+            snapshot: snapshot.clone(),
+        };
+        keeper.save_now(save).unwrap();
+        PEAK_BYTES.load(Ordering::Relaxed).saturating_sub(before)
+    };
+    // The other tests of this program allocate at the same time, but not always.
+    let least_bytes = (1..=5).map(&mut emergency).min().unwrap();
+    assert!(least_bytes <= (TENSORS * 1024) as u64, "{least_bytes} bytes for {TENSORS} tensors");
 }

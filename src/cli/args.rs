@@ -76,6 +76,46 @@ pub enum Action {
     Doctor(DoctorArgs),
     /// Set damaged parts of a work directory aside, so that its run can go on
     Repair(RepairArgs),
+    /// Verify every checksum of a work directory, or of one checkpoint; changes nothing
+    Verify(VerifyArgs),
+    /// Show the epochs or steps of a run, with what interrupted it; also while it goes on
+    History(HistoryArgs),
+}
+
+/// Arguments of `trainer verify`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Examples:
+  trainer verify exp                                    exit code 5 if anything is damaged
+  trainer verify exp/checkpoints/best.safetensors")]
+pub struct VerifyArgs {
+    /// Folder of a run, or the file of a checkpoint
+    #[arg(value_name = "PATH")]
+    pub path: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `trainer history`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Examples:
+  trainer history exp              a row per epoch, and every interruption in its place
+  trainer history exp --steps --csv > steps.csv")]
+pub struct HistoryArgs {
+    /// Folder of the run
+    #[arg(value_name = "DIR")]
+    pub work_dir: PathBuf,
+    /// A row per step instead of one per epoch
+    #[arg(long)]
+    pub steps: bool,
+    /// Print CSV, without interruptions
+    #[arg(long, conflicts_with = "json")]
+    pub csv: bool,
+    /// Print a JSON object per line, interruptions among them
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Arguments of `trainer run`.
@@ -254,6 +294,7 @@ impl SettingsArgs {
                 .into_iter()
                 .filter_map(|(flag, key, value)| Some(FlagValue { flag, key, value: value? }))
                 .collect(),
+            without_data: false,
             cores: None,
         }
     }

@@ -6,9 +6,12 @@
 pub mod args;
 pub mod exit;
 pub mod failure;
+pub mod output;
 pub mod run;
 pub mod supervise;
 pub mod config;
 pub mod setup;
 pub mod doctor;
 pub mod repair;
+pub mod verify;
+pub mod history;

@@ -3,6 +3,7 @@
 use super::args::RepairArgs;
 use super::exit::Exit;
 use super::failure::{Failure, fail};
+use super::output::print;
 use crate::train::history::History;
 use serde::Serialize;
 use std::fmt;
@@ -276,15 +277,6 @@ fn next_run(args: &RepairArgs, repair: &Repair, found: &[Found]) -> String {
             format!("{begins}; of the steps {} to {step} there is no history any more", last + 1)
         }
         _ => begins,
-    }
-}
-
-/// Prints the result. A reader that has gone away is no failure: what was to be done is done.
-fn print(report: &Report, json: bool, out: &mut dyn Write) {
-    let text = if json { serde_json::to_string_pretty(report) } else { Ok(report.to_string()) };
-    let printed = text.map_err(std::io::Error::from).and_then(|text| writeln!(out, "{}", text.trim_end()));
-    if let Err(error) = printed {
-        log::debug!("the result could not be printed: {error}");
     }
 }
 

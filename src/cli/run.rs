@@ -274,6 +274,9 @@ fn start(
         prepared.train.0.len(),
         prepared.batches_per_epoch()
     ));
+    if let Some(recomputed) = prepared.recomputed {
+        progress.info(&recomputed.to_string());
+    }
     let changes = Changes {
         settings,
         data: changed_data(&keeper.history, &prepared.data_lock),

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use super::interruption::{MemoryPlan, MicroBatch, OnOom, StopPlan, Usr1};
 use super::plan::{
-    ArrayMap, Builtin, CheckpointPlan, DataPlan, DataSource, Durability, Init, ModelPlan, ModelSource, Plan,
-    ScheduleKind, SchedulePlan, ScheduleUnit, TrainPlan, WeightsPlan,
+    ArrayMap, Builtin, CheckpointPlan, DataPlan, DataSource, Durability, Init, LossScalePlan, ModelPlan,
+    ModelSource, Plan, Precision, ScheduleKind, SchedulePlan, ScheduleUnit, TrainPlan, WeightsPlan,
 };
 use super::value::{KeyPath, Value};
 
@@ -259,6 +259,7 @@ fn write_train(out: &mut Writer, train: &TrainPlan) {
         max_time_s,
         early_stopping,
         max_refused_steps,
+        precision,
     } = train;
     out.integer("train.epochs", *epochs);
     out.size("train.batch_size", Some(*batch_size));
@@ -284,6 +285,16 @@ fn write_train(out: &mut Writer, train: &TrainPlan) {
         out.text("train.early_stopping.monitor", &early_stopping.monitor);
     }
     out.integer("train.max_refused_steps", *max_refused_steps);
+    match precision {
+        // Left out, so that a run which began before this setting was there is still the same.
+        Precision::F32 => {}
+        Precision::Bf16 => out.text("train.precision", "bf16"),
+        Precision::F16(LossScalePlan { initial, growth_steps }) => {
+            out.text("train.precision", "f16");
+            out.put("train.loss_scale.initial", single(*initial));
+            out.integer("train.loss_scale.growth_steps", *growth_steps);
+        }
+    }
 }
 
 fn write_checkpoint(out: &mut Writer, checkpoint: &CheckpointPlan) {
@@ -338,11 +349,15 @@ fn write_interruption(out: &mut Writer, stop: &StopPlan, memory: &MemoryPlan) {
         Usr1::Stop => "stop",
     };
     out.text("stop.usr1", usr1);
-    let MemoryPlan { on_oom, watch } = memory;
+    let MemoryPlan { on_oom, watch, recompute, budget_mb } = memory;
     let on_oom = match on_oom {
         OnOom::Shrink => "shrink",
         OnOom::Stop => "stop",
     };
     out.text("memory.on_oom", on_oom);
     out.put("memory.watch", Value::Bool(*watch));
+    out.texts("memory.recompute", recompute.iter().cloned());
+    if let Some(budget_mb) = budget_mb {
+        out.float("memory.budget_mb", *budget_mb);
+    }
 }

@@ -25,6 +25,10 @@ pub struct MemoryPlan {
     pub on_oom: OnOom,
     /// Whether a thread watches the limits of control groups and the machine's memory, and saves before they are met.
     pub watch: bool,
+    /// Patterns of names of nodes whose outputs are computed again in the backward pass.
+    pub recompute: Vec<String>,
+    /// Megabytes that training may take by its shapes; activations are computed again until it fits.
+    pub budget_mb: Option<f64>,
 }
 
 /// What happens when memory for a step can not be had.

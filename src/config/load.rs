@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::build::build;
+use super::build::{build, stand_in_for_data};
 use super::document::{read_file, read_flag, read_set, read_text};
 use super::error::{ConfigError, Notice, Origin};
 use super::plan::Plan;
@@ -21,6 +21,8 @@ pub struct Sources {
     pub sets: Vec<String>,
     /// Flags that stand for one setting each.
     pub flags: Vec<FlagValue>,
+    /// Whether no data will be opened, so that none need be named.
+    pub without_data: bool,
     /// The default number of threads; `None` asks the system how many cores this process may use.
     pub cores: Option<usize>,
 }
@@ -71,6 +73,9 @@ pub fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
     }
     for FlagValue { flag, key, value } in &sources.flags {
         settings.add(Layer::Flags, read_flag(flag, key, value));
+    }
+    if sources.without_data {
+        stand_in_for_data(&mut settings);
     }
     finish(settings, sources.cores)
 }

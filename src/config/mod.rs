@@ -17,6 +17,7 @@ mod interruption;
 mod key;
 mod load;
 mod names;
+mod pattern;
 mod plan;
 mod render;
 mod settings;
@@ -31,11 +32,12 @@ pub use error::{ConfigError, Notice, Origin, Problem};
 pub use interruption::{MemoryPlan, MicroBatch, OnOom, StopPlan, Usr1};
 pub use key::{DefaultValue, FloatRange, Key, OnlyWith, Takes};
 pub use load::{FlagValue, Loaded, Sources, from_toml, load};
+pub use pattern::matches_pattern;
 pub use plan::{
     AdjustLr, ArrayMap, Average, Builtin, CheckpointPlan, Crop, DataPlan, DataSource, Device, Durability,
-    EarlyStopping, EmaPlan, ImagesPlan, Init, LossKind, LossPlan, Metric, ModelPlan, ModelSource,
-    OptimizerKind, OptimizerPlan, ParameterGroup, Plan, Reduction, Rename, ScheduleKind, SchedulePlan,
-    ScheduleUnit, TargetUse, TokenType, TokensPlan, TrainPlan, WeightsPlan,
+    EarlyStopping, EmaPlan, ImagesPlan, Init, LossKind, LossPlan, LossScalePlan, Metric, ModelPlan,
+    ModelSource, OptimizerKind, OptimizerPlan, ParameterGroup, Plan, Precision, Reduction, Rename,
+    ScheduleKind, SchedulePlan, ScheduleUnit, TargetUse, TokenType, TokensPlan, TrainPlan, WeightsPlan,
 };
 pub use render::{to_json, to_toml, to_toml_with_origins};
 pub use table::keys;

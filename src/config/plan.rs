@@ -275,6 +275,27 @@ pub enum ScheduleKind {
     },
 }
 
+/// With which floats a training step computes. Parameters, optimizer state and running statistics have 32 bits always.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub enum Precision {
+    /// 32 bits everywhere.
+    #[default]
+    F32,
+    /// bfloat16 where the operators allow it.
+    Bf16,
+    /// IEEE 754 binary16 where the operators allow it, with a scale that keeps the gradients in its range.
+    F16(LossScalePlan),
+}
+
+/// How the loss scale moves, as `torch.amp.GradScaler` moves it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LossScalePlan {
+    /// Scale at the beginning of the run; at least 1.
+    pub initial: f32,
+    /// Updates in a row without an overflow after which the scale is doubled; at least 1.
+    pub growth_steps: u64,
+}
+
 /// How long to train and in which portions.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TrainPlan {
@@ -298,6 +319,8 @@ pub struct TrainPlan {
     pub early_stopping: Option<EarlyStopping>,
     /// Consecutive refused (non-finite) steps after which the run stops as diverged; at least 1.
     pub max_refused_steps: u64,
+    /// With which floats a step computes.
+    pub precision: Precision,
 }
 
 /// When to stop early.

@@ -34,6 +34,8 @@ pub(super) struct Shared<'a> {
     pub states_in: &'a [OrtTensor<f32>],
     /// Running statistics that a training graph writes.
     pub states_out: &'a mut [OrtTensor<f32>],
+    /// What a training graph in float16 multiplies its loss with.
+    pub loss_scale: f32,
 }
 
 /// A compiled graph.
@@ -46,6 +48,7 @@ pub(super) struct Compiled {
     place: Place,
     feeds: Vec<(Feed, FeedTensor)>,
     masks: Vec<(MaskFeed, OrtTensor<bool>)>,
+    loss_scale: Option<(&'static str, OrtTensor<f32>)>,
     loss: [(&'static str, OrtTensor<f32>); 2],
     predictions: (String, OrtTensor<f32>),
     gradient_names: Vec<String>,
@@ -88,6 +91,7 @@ impl Compiled {
             place,
             feeds,
             masks,
+            loss_scale: graph.loss_scale.map(scalar).transpose()?,
             loss: [scalar(LOSS_SUM)?, scalar(LOSS_WEIGHT)?],
             predictions: (name, predictions),
             gradient_names: graph.gradients,
@@ -123,6 +127,9 @@ impl Compiled {
         shared: &mut Shared<'_>,
         cancel: &Cancel,
     ) -> Result<(), EngineError> {
+        if let Some((_, tensor)) = &mut self.loss_scale {
+            tensor.extract_tensor_mut().1.fill(shared.loss_scale);
+        }
         let known = self.bindings.iter().position(|(id, _)| *id == set.id);
         let position = match known {
             Some(position) => position,
@@ -140,7 +147,8 @@ impl Compiled {
         let is_training = !self.gradient_names.is_empty();
         if known.is_some() && self.place != Place::Cpu {
             // A host tensor was copied to the device when it was bound; what it holds now has to be copied again.
-            bind_host_inputs(binding, &self.feeds, &self.masks, set, shared, is_training)?;
+            let fed = Fed { feeds: &self.feeds, masks: &self.masks, loss_scale: self.loss_scale.as_ref() };
+            bind_host_inputs(binding, &fed, set, shared, is_training)?;
         }
         let work = if is_training { "computing gradients" } else { "evaluating" };
         let ran = self.session.run_binding_with_options(binding, cancel.options());
@@ -165,14 +173,8 @@ impl Compiled {
         {
             binding.bind_input(name, tensor).map_err(|error| failed(name, &error))?;
         }
-        bind_host_inputs(
-            &mut binding,
-            &self.feeds,
-            &self.masks,
-            set,
-            shared,
-            !self.gradient_names.is_empty(),
-        )?;
+        let fed = Fed { feeds: &self.feeds, masks: &self.masks, loss_scale: self.loss_scale.as_ref() };
+        bind_host_inputs(&mut binding, &fed, set, shared, !self.gradient_names.is_empty())?;
         for (name, tensor) in &mut self.loss {
             bind_output(&mut binding, name, tensor)?;
         }
@@ -208,16 +210,22 @@ pub(super) fn bind_output(
     binding.bind_output(name, tensor).map_err(|error| EngineError::new(format!("binding `{name}`"), &error))
 }
 
+/// What a graph is fed from host memory besides the running statistics.
+struct Fed<'a> {
+    feeds: &'a [(Feed, FeedTensor)],
+    masks: &'a [(MaskFeed, OrtTensor<bool>)],
+    loss_scale: Option<&'a (&'static str, OrtTensor<f32>)>,
+}
+
 fn bind_host_inputs(
     binding: &mut IoBinding,
-    feeds: &[(Feed, FeedTensor)],
-    masks: &[(MaskFeed, OrtTensor<bool>)],
+    fed: &Fed<'_>,
     set: &StateSet,
     shared: &Shared<'_>,
     is_training: bool,
 ) -> Result<(), EngineError> {
     let failed = |name: &str, error: &ort::Error| EngineError::new(format!("binding `{name}`"), error);
-    for (feed, tensor) in feeds {
+    for (feed, tensor) in fed.feeds {
         let name = feed.input.as_str();
         let bound = match tensor {
             FeedTensor::F32(tensor) => binding.bind_input(name, tensor),
@@ -229,8 +237,11 @@ fn bind_host_inputs(
         };
         bound.map_err(|error| failed(name, &error))?;
     }
-    for (mask, tensor) in masks {
+    for (mask, tensor) in fed.masks {
         binding.bind_input(&mask.input, tensor).map_err(|error| failed(&mask.input, &error))?;
+    }
+    if let Some((name, tensor)) = fed.loss_scale {
+        binding.bind_input(*name, tensor).map_err(|error| failed(name, &error))?;
     }
     let states = if is_training { shared.states_in } else { &set.states };
     for ((name, _), tensor) in shared.layout.states.iter().zip(states) {

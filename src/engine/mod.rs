@@ -7,6 +7,7 @@ pub mod library;
 pub mod probe;
 pub mod device;
 pub mod error;
+pub mod rounding;
 pub mod session;
 pub mod oracle;
 pub mod state;

@@ -21,6 +21,12 @@ impl RuntimeOracle {
     pub fn new(runtime: &Runtime) -> Self {
         Self { runtime: runtime.clone() }
     }
+
+    /// The library.
+    #[must_use]
+    pub fn runtime(&self) -> &Runtime {
+        &self.runtime
+    }
 }
 
 impl From<EngineError> for OracleError {

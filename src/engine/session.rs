@@ -47,6 +47,9 @@ pub fn open(
     let mut builder =
         Session::builder(runtime.environment()).map_err(|error| EngineError::new(work(), &error))?;
     builder = builder.with_optimization_level(level).map_err(|error| EngineError::new(work(), &error))?;
+    // Planned as one block, what a graph needs is taken a second time beside what the first run left in the arena: twice the
+    // memory, and no time gained that could be measured.
+    builder = builder.with_memory_pattern(false).map_err(|error| EngineError::new(work(), &error))?;
     if let Place::Cuda(ordinal) = place {
         let device = i32::try_from(ordinal).unwrap_or(i32::MAX);
         // Neither reduced precision nor algorithms chosen by a race: equal runs give equal bits, near those of the CPU.

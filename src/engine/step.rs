@@ -49,6 +49,7 @@ pub struct Engine {
     training: Vec<Compiled>,
     evaluation: Vec<Compiled>,
     pending: Pending,
+    loss_scale: f32,
 }
 
 /// What the parts of the batch in progress have given so far.
@@ -127,6 +128,7 @@ impl Engine {
             training: Vec::new(),
             evaluation: Vec::new(),
             pending: Pending::default(),
+            loss_scale: 1.0,
             optimizer,
             layout,
         })
@@ -166,6 +168,11 @@ impl Engine {
         Ok(())
     }
 
+    /// What training graphs in float16 multiply their loss with from here on; 1 at first. Others do not read it.
+    pub fn set_loss_scale(&mut self, scale: f32) {
+        self.loss_scale = scale;
+    }
+
     /// Computes loss and gradients of one part of a batch and adds them to those of the parts before it.
     ///
     /// `names` are those of `arrays`; `fill_mask` fills a dropout mask, given its position among the masks.
@@ -200,6 +207,7 @@ impl Engine {
             gradients: &mut self.gradients,
             states_in: &self.states_in,
             states_out: &mut self.states_out,
+            loss_scale: self.loss_scale,
         };
         compiled.run(&self.current, Evaluates::Parameters, &mut shared, &self.cancel)?;
         let (sum, weight) = compiled.loss();
@@ -355,6 +363,7 @@ impl Engine {
             gradients: &mut [],
             states_in: &self.states_in,
             states_out: &mut [],
+            loss_scale: 1.0,
         };
         compiled.run(&self.current, self.evaluates, &mut shared, &self.cancel)?;
         let (loss_sum, weight) = compiled.loss();

@@ -27,6 +27,7 @@ pub fn build(kind: Builtin, input_name: &str, example: &[usize], outputs: usize,
         other_opsets: Vec::new(),
         inputs: vec![input],
         outputs: vec![output],
+        value_info: Vec::new(),
         initializers: Vec::new(),
         nodes: Vec::new(),
     };

@@ -47,6 +47,8 @@ pub struct Emit {
     constants: HashMap<(ValueType, Vec<u8>), Value>,
     scope: String,
     made: usize,
+    /// Values whose type inference does not find.
+    hints: Vec<Value>,
 }
 
 /// Attributes whose name starts so are notes between the passes over a graph, which no other program knows.
@@ -72,6 +74,7 @@ impl Emit {
             constants: HashMap::new(),
             scope: "trainer".to_owned(),
             made: 0,
+            hints: Vec::new(),
         }
     }
 
@@ -90,6 +93,12 @@ impl Emit {
     /// Writes for this processor from now on.
     pub fn set_processor(&mut self, processor: Processor) {
         self.processor = processor;
+    }
+
+    /// Whether `x` is computed with 32-bit floats on the CPU, where 16-bit ones are carried in them.
+    #[must_use]
+    pub fn is_single_on_cpu(&self, x: Value) -> bool {
+        self.processor == Processor::Cpu && matches!(self.dtype(x), Dtype::F32 | Dtype::F16 | Dtype::Bf16)
     }
 
     /// Names what is emitted from now on: `trainer/<scope>/<operator>_<number>`, for messages of ONNX Runtime.
@@ -170,6 +179,25 @@ impl Emit {
     #[must_use]
     pub fn known(&self, value: Value) -> Option<&Tensor> {
         self.contents.get(&value)
+    }
+
+    /// Makes every value of this type a 32-bit float, its contents included, and gives those values in their order. What
+    /// their nodes compute is the caller's concern.
+    pub(super) fn widen(&mut self, from: Dtype) -> Vec<Value> {
+        let mut widened = Vec::new();
+        for (index, kind) in (0_u32..).zip(&mut self.kinds).filter(|(_, kind)| kind.dtype == from) {
+            kind.dtype = Dtype::F32;
+            widened.push(Value(index));
+        }
+        for value in &widened {
+            if let Some(tensor) = self.contents.get_mut(value)
+                && let Some(numbers) = tensor.to_f64()
+            {
+                *tensor = Tensor::from_f64(Dtype::F32, tensor.dims().to_vec(), &numbers);
+            }
+        }
+        self.constants.retain(|(kind, _), _| kind.dtype != from);
+        widened
     }
 
     /// A constant; small equal ones are shared.
@@ -269,20 +297,53 @@ impl Emit {
         named
     }
 
+    /// The size in bytes of each value, by name.
+    #[must_use]
+    pub fn value_bytes(&self) -> HashMap<String, usize> {
+        let bytes = |kind: &ValueType| kind.elements().saturating_mul(kind.dtype.size_bytes());
+        self.names.iter().cloned().zip(self.kinds.iter().map(bytes)).collect()
+    }
+
+    /// States the type of a value in the finished graph, where ONNX Runtime could not infer it.
+    pub fn hint(&mut self, value: Value) {
+        self.hints.push(value);
+    }
+
+    /// Drops the nodes that these outputs do not need, and gives how many of the first `count` nodes are left.
+    pub fn prune(&mut self, outputs: &[Value], count: usize) -> usize {
+        let mut needed: HashSet<String> = outputs.iter().map(|value| self.name(*value).to_owned()).collect();
+        let rest = self.nodes.split_off(count.min(self.nodes.len()));
+        let mut keep_needed = |mut nodes: Vec<Node>| {
+            nodes.reverse();
+            nodes.retain(|node| {
+                let is_used = node.outputs.iter().any(|output| needed.contains(output));
+                if is_used {
+                    needed.extend(node.reads().map(str::to_owned));
+                }
+                is_used
+            });
+            nodes.reverse();
+            nodes
+        };
+        let rest = keep_needed(rest);
+        self.nodes = keep_needed(std::mem::take(&mut self.nodes));
+        let left = self.nodes.len();
+        self.nodes.extend(rest);
+        left
+    }
+
     /// The finished graph: what the outputs need and nothing else.
     #[must_use]
     pub fn finish(mut self, name: &str, inputs: &[Value], outputs: &[Value]) -> Graph {
-        let mut needed: HashSet<String> = outputs.iter().map(|value| self.name(*value).to_owned()).collect();
+        self.prune(outputs, 0);
         let mut nodes = std::mem::take(&mut self.nodes);
-        nodes.reverse();
-        nodes.retain(|node| {
-            let used = node.outputs.iter().any(|output| needed.contains(output));
-            if used {
-                needed.extend(node.reads().map(str::to_owned));
-            }
-            used
-        });
-        nodes.reverse();
+        let mut needed: HashSet<String> = outputs.iter().map(|value| self.name(*value).to_owned()).collect();
+        needed.extend(nodes.iter().flat_map(Node::reads).map(str::to_owned));
+        let made: HashSet<&str> = nodes.iter().flat_map(|node| &node.outputs).map(String::as_str).collect();
+        let hinted = self.hints.iter().filter(|value| made.contains(self.name(**value)));
+        let value_info =
+            hinted.map(|value| Port::fixed(self.name(*value), self.dtype(*value), self.dims(*value)));
+        let value_info = value_info.collect();
         for node in &mut nodes {
             node.attributes.retain(|attribute| !attribute.name.starts_with(PRIVATE_ATTRIBUTE));
         }
@@ -297,6 +358,7 @@ impl Emit {
             other_opsets: self.other_opsets.clone(),
             inputs: inputs.iter().filter(|value| needed.contains(self.name(**value))).map(port).collect(),
             outputs: outputs.iter().map(port).collect(),
+            value_info,
             initializers: kept.collect(),
             nodes,
         }

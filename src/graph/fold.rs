@@ -11,10 +11,13 @@ use std::collections::{HashMap, HashSet};
 use thiserror::Error;
 
 mod branch;
+mod constants;
 mod plain;
 mod sequence;
 
 use branch::take_known_branches;
+pub use constants::MAX_CONSTANT_BYTES;
+use constants::fold_once;
 use plain::without_functions;
 use sequence::write_out_lists;
 
@@ -70,6 +73,30 @@ pub enum FoldError {
         #[source]
         source: OracleError,
     },
+    /// A constant beyond what a model can hold.
+    #[error(
+        "node `{node}` ({op}) makes a constant of {kind}, expected at most {MAX_CONSTANT_BYTES} bytes; the file is damaged, or \
+         expands a constant that should be broadcast: export the model again"
+    )]
+    Constant {
+        /// The node.
+        node: String,
+        /// Its operator.
+        op: String,
+        /// Type of the constant.
+        kind: ValueType,
+    },
+    /// A value beyond all memory.
+    #[error(
+        "`{value}` is {kind}, which no memory holds, expected at most {MAX_ELEMENTS} elements; correct the size of its dimensions \
+         (`model.dimensions`), or export the model again"
+    )]
+    Value {
+        /// The value.
+        value: String,
+        /// Its type.
+        kind: ValueType,
+    },
     /// Shapes depend on the contents of the data.
     #[error("the shape of {} depends on the data or on a free dimension ({listing}), expected fixed shapes; give free \
              dimensions a size with `model.dimensions.NAME`, or export the model without data-dependent shapes", count(*values))]
@@ -91,16 +118,16 @@ impl From<OracleError> for FoldError {
     }
 }
 
-/// Operators whose result is not a function of their inputs.
-const RANDOM: &[&str] = &[
-    "RandomNormal",
-    "RandomNormalLike",
-    "RandomUniform",
-    "RandomUniformLike",
-    "Multinomial",
-    "Bernoulli",
-    "Dropout",
-];
+/// Most elements of a value: half a terabyte of float32, and few enough that a product of two such counts does not overflow.
+pub const MAX_ELEMENTS: usize = 1 << 37;
+
+/// The type, unless no memory holds such a value.
+fn of_possible_size(value: &str, kind: ValueType) -> Result<ValueType, FoldError> {
+    if kind.elements() <= MAX_ELEMENTS && kind.dims.iter().all(|dim| *dim <= MAX_ELEMENTS) {
+        return Ok(kind);
+    }
+    Err(FoldError::Value { value: value.to_owned(), kind })
+}
 
 /// Turns `graph` into a graph under construction with all shapes known.
 ///
@@ -133,7 +160,7 @@ pub fn lower(graph: &Graph, variables: &HashSet<&str>, oracle: &dyn Oracle) -> R
     for port in &graph.inputs {
         let kind = port_type(port)
             .ok_or_else(|| dynamic(&[(port.name.clone(), "a free input dimension".to_owned())]))?;
-        emit.declare(&port.name, kind);
+        emit.declare(&port.name, of_possible_size(&port.name, kind)?);
     }
     for (name, tensor) in graph.initializers {
         emit.declare_initializer(&name, tensor);
@@ -142,7 +169,7 @@ pub fn lower(graph: &Graph, variables: &HashSet<&str>, oracle: &dyn Oracle) -> R
     for node in graph.nodes {
         for output in node.outputs.iter().filter(|name| !name.is_empty()) {
             match types.get(output).and_then(PartialType::complete) {
-                Some(kind) => _ = emit.declare(output, kind),
+                Some(kind) => _ = emit.declare(output, of_possible_size(output, kind)?),
                 None => {
                     let dims = types.get(output).map(|kind| &kind.dims);
                     // A state of a loop may have another shape after each step.
@@ -225,95 +252,4 @@ fn of_unknown_rank(
     let shapes = oracle.infer(&probed)?;
     let is_unknown = |shape: &PartialType| shape.dims.first().copied().flatten() != Some(0);
     Ok(names.into_iter().zip(shapes).filter(|(_, shape)| is_unknown(shape)).map(|(name, _)| name).collect())
-}
-
-/// Replaces every node that depends on constants and known shapes alone by its value; `false` if there was none.
-fn fold_once(
-    graph: &mut Graph,
-    types: &HashMap<String, PartialType>,
-    oracle: &dyn Oracle,
-) -> Result<bool, OracleError> {
-    let mut constants: HashSet<String> = graph.initializers.iter().map(|(name, _)| name.clone()).collect();
-    let mut folded: HashSet<String> = HashSet::new();
-    let mut shapes: Vec<(String, Tensor)> = Vec::new();
-    let mut computed: Vec<Node> = Vec::new();
-    let inputs: HashMap<String, ValueType> =
-        graph.inputs.iter().filter_map(|port| Some((port.name.clone(), port_type(port)?))).collect();
-    for node in &graph.nodes {
-        let known_type = |name: &String| inputs.get(name).cloned().or_else(|| types.get(name)?.complete());
-        if let (Some(shape), [output]) = (shape_of(node, known_type), node.outputs.as_slice()) {
-            shapes.push((output.clone(), shape));
-        } else if is_foldable(node, &constants) {
-            computed.push(node.clone());
-        } else {
-            continue;
-        }
-        folded.insert(node.name.clone());
-        constants.extend(node.outputs.iter().filter(|name| !name.is_empty()).cloned());
-    }
-    if folded.is_empty() {
-        return Ok(false);
-    }
-    graph.nodes.retain(|node| !folded.contains(&node.name));
-    graph.initializers.extend(shapes);
-    let values = evaluate(graph, computed, oracle)?;
-    graph.initializers.extend(values);
-    Ok(true)
-}
-
-/// The value of a `Shape` or `Size` node over a value of known shape.
-fn shape_of(node: &Node, known_type: impl Fn(&String) -> Option<ValueType>) -> Option<Tensor> {
-    let [input] = node.inputs.as_slice() else { return None };
-    let is = |op: &str| node.op == op && node.domain.is_empty();
-    if !is("Shape") && !is("Size") {
-        return None;
-    }
-    let dims = known_type(input)?.dims;
-    if is("Size") {
-        return Some(Tensor::from_i64(vec![], &[super::tensor::elements(&dims) as i64]));
-    }
-    let rank = dims.len() as i64;
-    let bound = |name: &str, default: i64| {
-        let given = node.int(name).unwrap_or(default);
-        usize::try_from(if given < 0 { given + rank } else { given }.clamp(0, rank)).unwrap_or(0)
-    };
-    let kept = dims.get(bound("start", 0)..bound("end", rank)).unwrap_or_default();
-    let values: Vec<i64> = kept.iter().map(|dim| *dim as i64).collect();
-    Some(Tensor::from_i64(vec![values.len()], &values))
-}
-
-fn is_foldable(node: &Node, constants: &HashSet<String>) -> bool {
-    let is_random = RANDOM.contains(&node.op.as_str()) || node.inner_ops().any(|op| RANDOM.contains(&op));
-    let is_list = node.op.starts_with("Sequence") || node.op == "SplitToSequence";
-    !is_random && !is_list && node.reads().all(|name| constants.contains(name))
-}
-
-/// Runs `computed` and gives the values that the rest of the graph reads.
-fn evaluate(
-    graph: &Graph,
-    computed: Vec<Node>,
-    oracle: &dyn Oracle,
-) -> Result<Vec<(String, Tensor)>, OracleError> {
-    let read: HashSet<&str> = graph
-        .nodes
-        .iter()
-        .flat_map(Node::reads)
-        .chain(graph.outputs.iter().map(|port| port.name.as_str()))
-        .collect();
-    let made = computed.iter().flat_map(|node| node.outputs.iter());
-    let wanted: Vec<String> = made.filter(|name| read.contains(name.as_str())).cloned().collect();
-    if wanted.is_empty() {
-        return Ok(Vec::new());
-    }
-    let inputs: HashSet<&str> = computed.iter().flat_map(Node::reads).collect();
-    let initializers = graph.initializers.iter();
-    let initializers = initializers.filter(|(name, _)| inputs.contains(name.as_str())).cloned().collect();
-    let part = Graph {
-        inputs: Vec::new(),
-        outputs: wanted.iter().map(Port::inferred).collect(),
-        initializers,
-        nodes: computed,
-        ..graph.clone()
-    };
-    Ok(wanted.into_iter().zip(oracle.evaluate(&part)?).collect())
 }

@@ -13,6 +13,8 @@ pub mod write;
 pub mod fold;
 pub mod emit;
 pub mod autodiff;
+pub mod precision;
+pub mod recompute;
 pub mod train_form;
 pub mod loss;
 pub mod step;
@@ -20,3 +22,7 @@ pub mod update;
 pub mod inference_form;
 pub mod builtin;
 pub mod start;
+pub mod memory;
+pub mod inspect;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;

@@ -23,6 +23,8 @@ pub struct Graph {
     pub inputs: Vec<Port>,
     /// Values given back.
     pub outputs: Vec<Port>,
+    /// Types of values within that inference does not find.
+    pub value_info: Vec<Port>,
     /// Values with known contents.
     pub initializers: Vec<(String, Tensor)>,
     /// Operations.

@@ -11,26 +11,42 @@ use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
+mod domains;
 mod error;
 mod external;
 mod functions;
+mod header;
+mod order;
+mod recognise;
 
 pub use error::ReadError;
 use external::EXTERNAL;
+pub use header::Header;
 
 /// Oldest version of the default operator set that is read: from 13 on, the axes of the shape operators are inputs.
 pub const MIN_OPSET: i64 = 13;
 
-/// Names that start so are given by this program, to what it adds to a model.
-const RESERVED: &str = "trainer/";
+/// Newest version of the default operator set that is read: what a later one changes, no gradient rule knows.
+pub const MAX_OPSET: i64 = 26;
+
+/// Newest version of the format itself that is read, that of ONNX 1.20 and ONNX Runtime 1.31.
+pub const MAX_IR_VERSION: i64 = 13;
 
 /// Reads the model in `path`, external data included.
 ///
 /// # Errors
 /// Every way in which the file can fail to be a model; see [`ReadError`].
 pub fn read_file(path: &Path) -> Result<Graph, ReadError> {
+    Ok(read_file_with_header(path)?.1)
+}
+
+/// Reads the model in `path`, and what the file says about itself.
+///
+/// # Errors
+/// As [`read_file`].
+pub fn read_file_with_header(path: &Path) -> Result<(Header, Graph), ReadError> {
     let bytes = std::fs::read(path).map_err(|source| ReadError::Io { path: path.to_owned(), source })?;
-    read_bytes(path, Bytes::from(bytes))
+    read_with_header(path, Bytes::from(bytes))
 }
 
 /// Reads a model from memory; `path` names it in messages, and its folder is where external data is looked for.
@@ -38,36 +54,87 @@ pub fn read_file(path: &Path) -> Result<Graph, ReadError> {
 /// # Errors
 /// As [`read_file`].
 pub fn read_bytes(path: &Path, bytes: Bytes) -> Result<Graph, ReadError> {
-    let reader = Reader { path, files: RefCell::default() };
-    let mut model = ModelProto::decode(bytes).map_err(|error| reader.not_onnx(error.to_string()))?;
-    functions::inline(&mut model, &reader)?;
+    Ok(read_with_header(path, bytes)?.1)
+}
+
+/// As [`read_bytes`], with what the file says about itself.
+///
+/// # Errors
+/// As [`read_file`].
+pub fn read_with_header(path: &Path, bytes: Bytes) -> Result<(Header, Graph), ReadError> {
+    let reader = Reader { path, file_bytes: bytes.len(), files: RefCell::default() };
+    let mut model = ModelProto::decode(bytes.clone()).map_err(|error| {
+        reader.not_onnx(
+            &bytes,
+            format!("{error}; it is truncated or damaged, copy it or export the model again"),
+        )
+    })?;
+    let header = Header::of(&model, bytes.len());
+    if model.graph.is_none() {
+        let reason =
+            "it holds no graph; it is truncated or something else, copy it or export the model again";
+        return Err(reader.not_onnx(&bytes, reason.to_owned()));
+    }
     let opset_of =
         |domain: &str| model.opset_import.iter().find(|set| set.domain == domain).map(|set| set.version);
-    let proto = model.graph.as_ref().ok_or_else(|| reader.not_onnx("it holds no graph".to_owned()))?;
     let opset = opset_of("").or_else(|| opset_of("ai.onnx")).unwrap_or(0);
-    if opset < MIN_OPSET {
-        return Err(ReadError::Opset { path: path.to_owned(), found: opset });
-    }
+    reader.check_versions(opset, model.ir_version)?;
+    functions::inline(&mut model, &reader)?;
     let other_opsets =
         model.opset_import.iter().filter(|set| !set.domain.is_empty() && set.domain != "ai.onnx");
+    let proto = model.graph.as_ref().expect("a model without a graph was refused");
+    reader.check_domains(proto)?;
     let mut graph = reader.graph(proto)?;
     graph.ir_version = model.ir_version;
     graph.opset = opset;
     graph.other_opsets = other_opsets.map(|set| (set.domain.clone(), set.version)).collect();
     reader.check_order(&graph)?;
-    Ok(graph)
+    Ok((header, graph))
 }
 
 struct Reader<'a> {
     path: &'a Path,
+    file_bytes: usize,
     /// External data by file. Each file is read once, so tensors that share bytes share memory, too, and no number of
     /// references can take more memory than the files are large.
     files: RefCell<HashMap<PathBuf, Bytes>>,
 }
 
 impl Reader<'_> {
-    fn not_onnx(&self, reason: String) -> ReadError {
+    /// The error for bytes that are no model: what they are if they are known, otherwise this reason.
+    fn not_onnx(&self, bytes: &[u8], reason: String) -> ReadError {
+        let reason = recognise::recognise(bytes).map_or(reason, str::to_owned);
         ReadError::NotOnnx { path: self.path.to_owned(), reason }
+    }
+
+    fn check_versions(&self, opset: i64, ir_version: i64) -> Result<(), ReadError> {
+        let path = self.path.to_owned();
+        if opset < MIN_OPSET {
+            return Err(ReadError::Opset { path, found: opset });
+        }
+        if opset > MAX_OPSET {
+            return Err(ReadError::NewOpset { path, found: opset });
+        }
+        if ir_version > MAX_IR_VERSION {
+            return Err(ReadError::IrVersion { path, found: ir_version });
+        }
+        Ok(())
+    }
+
+    /// The element type with this code.
+    fn dtype(&self, what: impl Fn() -> String, code: i32) -> Result<Dtype, ReadError> {
+        if let Some(dtype) = Dtype::from_code(code) {
+            return Ok(dtype);
+        }
+        match other_element_type(code) {
+            Some(name) => Err(ReadError::Unsupported {
+                path: self.path.to_owned(),
+                what: format!("{} of element type {code} ({name})", what()),
+                remedy: "expected numbers of 8 to 64 bits; export the model in float32, without quantisation"
+                    .to_owned(),
+            }),
+            None => Err(self.invalid(what(), format!("element type {code} is unknown"))),
+        }
     }
 
     fn invalid(&self, what: String, problem: impl Into<String>) -> ReadError {
@@ -106,6 +173,7 @@ impl Reader<'_> {
             other_opsets: Vec::new(),
             inputs,
             outputs,
+            value_info: Vec::new(),
             initializers,
             nodes,
         })
@@ -124,9 +192,7 @@ impl Reader<'_> {
                 remedy,
             });
         };
-        let dtype = Dtype::from_code(tensor.elem_type).ok_or_else(|| {
-            self.invalid(what(), format!("element type {} is unknown or not numeric", tensor.elem_type))
-        })?;
+        let dtype = self.dtype(what, tensor.elem_type)?;
         let dims = tensor.shape.as_ref().map(|shape| {
             let dim = |value: &Option<DimensionValue>| match value {
                 Some(DimensionValue::Value(size)) => usize::try_from(*size).map_or(Dim::Unknown, Dim::Fixed),
@@ -140,9 +206,7 @@ impl Reader<'_> {
 
     fn tensor(&self, proto: &TensorProto) -> Result<Tensor, ReadError> {
         let what = || format!("initializer `{}`", proto.name);
-        let dtype = Dtype::from_code(proto.data_type).ok_or_else(|| {
-            self.invalid(what(), format!("element type {} is unknown or not numeric", proto.data_type))
-        })?;
+        let dtype = self.dtype(what, proto.data_type)?;
         let dims = proto.dims.iter().map(|dim| usize::try_from(*dim)).collect::<Result<Vec<_>, _>>();
         let dims = dims.map_err(|_| {
             self.invalid(what(), format!("its shape {:?} has a negative dimension", proto.dims))
@@ -157,59 +221,34 @@ impl Reader<'_> {
         };
         let found_bytes = bytes.len();
         let kind = ValueType::new(dtype, dims);
-        let problem = format!("{kind} needs {expected_bytes} bytes, found {found_bytes}");
+        let needed = if isize::try_from(expected_bytes).is_ok() {
+            format!("{expected_bytes} bytes")
+        } else {
+            "more bytes than any memory has".to_owned()
+        };
+        let problem = format!("{kind} needs {needed}, found {found_bytes}");
         Tensor::new(kind, bytes).ok_or_else(|| self.invalid(what(), problem))
     }
+}
 
-    fn check_name(&self, name: &str) -> Result<(), ReadError> {
-        if !name.starts_with(RESERVED) {
-            return Ok(());
-        }
-        Err(ReadError::Unsupported {
-            path: self.path.to_owned(),
-            what: format!("a value called `{name}`"),
-            remedy: format!("names that start with `{RESERVED}` are kept for the training graph, rename it"),
-        })
-    }
-
-    /// Checks that values are produced once and before they are read.
-    fn check_order(&self, graph: &Graph) -> Result<(), ReadError> {
-        let mut known: HashSet<&str> = HashSet::new();
-        let given = graph.inputs.iter().map(|port| port.name.as_str());
-        for name in given.chain(graph.initializers.iter().map(|(name, _)| name.as_str())) {
-            self.check_name(name)?;
-            if !known.insert(name) {
-                return Err(self.invalid(format!("value `{name}`"), "it is defined twice, expected once"));
-            }
-        }
-        for node in &graph.nodes {
-            let what = || format!("node `{}` ({})", node.name, node.op);
-            for input in node.inputs.iter().filter(|name| !name.is_empty()) {
-                if !known.contains(input.as_str()) {
-                    let later = graph.nodes.iter().any(|other| other.outputs.contains(input));
-                    let problem = if later {
-                        format!(
-                            "it reads `{input}`, which only a later node produces (a cycle, or nodes out of order)"
-                        )
-                    } else {
-                        format!("it reads `{input}`, which nothing produces (a missing initializer or input)")
-                    };
-                    return Err(self.invalid(what(), problem));
-                }
-            }
-            for output in node.outputs.iter().filter(|name| !name.is_empty()) {
-                self.check_name(output)?;
-                if !known.insert(output.as_str()) {
-                    return Err(self
-                        .invalid(what(), format!("its output `{output}` is defined twice, expected once")));
-                }
-            }
-        }
-        match graph.outputs.iter().find(|port| !known.contains(port.name.as_str())) {
-            Some(port) => Err(self.invalid(format!("output `{}`", port.name), "nothing produces it")),
-            None => Ok(()),
-        }
-    }
+/// The name of an element type of ONNX that graphs here do not hold.
+fn other_element_type(code: i32) -> Option<&'static str> {
+    Some(match code {
+        8 => "string",
+        14 => "complex64",
+        15 => "complex128",
+        17 => "float8e4m3fn",
+        18 => "float8e4m3fnuz",
+        19 => "float8e5m2",
+        20 => "float8e5m2fnuz",
+        21 => "uint4",
+        22 => "int4",
+        23 => "float4e2m1",
+        24 => "float8e8m0",
+        25 => "uint2",
+        26 => "int2",
+        _ => return None,
+    })
 }
 
 /// The elements of a tensor that stores them in a typed field instead of `raw_data`.

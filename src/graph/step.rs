@@ -1,115 +1,28 @@
 //! The graphs that a run executes: one that gives loss and gradients, one that evaluates.
 
-use super::autodiff::{Unsupported, backward};
+use super::autodiff::{Backward, differentiate};
 use super::emit::{Emit, Processor, Value};
-use super::fold::{FoldError, Oracle, lower};
+use super::fold::{Oracle, lower};
 use super::inference_form;
-use super::loss::LossError;
+use super::memory::peak_bytes;
 use super::model::{Dim, Graph, Port};
+use super::precision::{Assignment, low_dtype, settle};
+use super::recompute::{self, Recompute, Recomputed};
 use super::tensor::{Dtype, ValueType};
-use super::train_form::{self, TrainFormError};
-use crate::config::{LossPlan, Reduction};
+use super::train_form;
+use crate::config::{LossPlan, Precision, Reduction};
 use std::collections::{HashMap, HashSet};
-use thiserror::Error;
 
+mod narrow;
+mod error;
 mod objective;
 mod trainable;
 
+pub use error::StepError;
+use narrow::{Scaling, narrow};
 use objective::Objective;
 pub use objective::{Target, loss_output, loss_outputs, target_input};
-pub use trainable::{Excluded, Trainable, trainable};
-
-/// Why no training or evaluation graph can be built from a model.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum StepError {
-    /// Shapes can not be fixed.
-    #[error(transparent)]
-    Fold(#[from] FoldError),
-    /// The model has no training form.
-    #[error(transparent)]
-    TrainForm(#[from] TrainFormError),
-    /// The loss does not fit.
-    #[error(transparent)]
-    Loss(#[from] LossError),
-    /// Operators without a gradient.
-    #[error(transparent)]
-    Gradient(#[from] Unsupported),
-    /// Names in the settings that the model does not have.
-    #[error("the model has no {what} `{name}`, it has {available}; correct `{key}`")]
-    NoSuchName {
-        /// Input, output.
-        what: &'static str,
-        /// The name asked for.
-        name: String,
-        /// What there is.
-        available: String,
-        /// The settings key.
-        key: String,
-    },
-    /// Inputs of the model that no data feed.
-    #[error(
-        "no data are mapped to the model's input `{input}`; add `data.inputs.{input} = {{ array = \"...\" }}`"
-    )]
-    NotFed {
-        /// The input.
-        input: String,
-    },
-    /// An input whose free dimensions data do not determine.
-    #[error(
-        "input `{input}` of the model has shape {found}, but the data have {given:?} per example; map another array or export the \
-             model for this shape"
-    )]
-    InputShape {
-        /// The input.
-        input: String,
-        /// Its dimensions in the model.
-        found: String,
-        /// Per-example dimensions of the data.
-        given: Vec<usize>,
-    },
-    /// An input whose batch axis the exporter fixed at another size.
-    #[error(
-        "input `{input}` of the model takes batches of {found} alone, but a batch has {batch} examples; export the model with a \
-             free batch axis (docs/exporting.md), or set `train.batch_size = {found}` and `data.drop_last = true`"
-    )]
-    FixedBatch {
-        /// The input.
-        input: String,
-        /// The size of the batch axis in the model.
-        found: usize,
-        /// Examples of a batch.
-        batch: usize,
-    },
-    /// A model with no or several outputs where one must be chosen.
-    #[error("the model has {found} outputs ({available}), expected one; choose it with `loss.output`")]
-    ChooseOutput {
-        /// How many there are.
-        found: usize,
-        /// Their names.
-        available: String,
-    },
-    /// Nothing to train.
-    #[error(
-        "the loss depends on no trainable parameter of the model ({considered} float initializers, none of them trainable); check \
-             `model.freeze` and `loss.output`, and that the model was exported with its weights as initializers"
-    )]
-    NothingToTrain {
-        /// Float initializers that were considered.
-        considered: usize,
-    },
-    /// Parameters of another element type alone.
-    #[error(
-        "nothing can be trained: all {considered} float initializers of the model are {found}, expected float32; export it after \
-             `model.float()`"
-    )]
-    OnlyFloat32 {
-        /// Float initializers that were considered.
-        considered: usize,
-        /// Their type, or that of the first.
-        found: Dtype,
-    },
-}
+pub use trainable::{Excluded, NotFinite, Trainable, trainable};
 
 /// What a graph is built for.
 #[derive(Debug, Clone, Copy)]
@@ -130,6 +43,10 @@ pub struct StepSpec<'a> {
     pub targets: &'a [Target],
     /// Where the graph will run.
     pub processor: Processor,
+    /// With what a training graph computes; an evaluation graph computes as the exported model does, with 32-bit floats.
+    pub precision: Precision,
+    /// Which activations are computed again in the backward pass.
+    pub recompute: &'a Recompute,
 }
 
 /// A value fed with each batch.
@@ -178,12 +95,22 @@ pub struct StepGraph {
     pub classes: Vec<(String, usize)>,
     /// How the parts of a batch add up.
     pub reduction: Reduction,
+    /// Bytes of the values between inputs and outputs that live at once, estimated from their shapes.
+    pub activation_bytes: usize,
+    /// Input that takes the loss scale, where the precision has one. The gradients that come out are unscaled.
+    pub loss_scale: Option<&'static str>,
+    /// What computes with 16-bit floats and what does not, where some may.
+    pub assignment: Option<Assignment>,
+    /// What is computed again in the backward pass, if anything is.
+    pub recomputed: Option<Recomputed>,
 }
 
 /// Name of the output with the sum of the loss.
 pub const LOSS_SUM: &str = "trainer/loss_sum";
 /// Name of the output with the weight of that sum.
 pub const LOSS_WEIGHT: &str = "trainer/loss_weight";
+/// Name of the input with the loss scale, a scalar.
+pub const LOSS_SCALE: &str = "trainer/loss_scale";
 const PREDICTIONS: &str = "trainer/predictions";
 
 /// The graph of a training step: loss, gradients and updated running statistics.
@@ -193,27 +120,25 @@ const PREDICTIONS: &str = "trainer/predictions";
 pub fn training(spec: &StepSpec<'_>, oracle: &dyn Oracle) -> Result<StepGraph, StepError> {
     let mut started = start(spec, spec.graph.clone(), oracle)?;
     let emit = &mut started.emit;
+    let names = spec.trainable.parameters.iter();
+    let parameters: Vec<Value> = names.filter_map(|(name, _)| emit.find(name)).collect();
+    let low = low_dtype(spec.precision);
+    let assignment = match low {
+        Some(low) => Some(narrow(spec, emit, low, &parameters)?),
+        None => None,
+    };
     let form = train_form::rewrite(emit)?;
     let Objective { output, target, parts, classes } = objective::attach(spec, emit, &mut started.feeds)?;
-    let parameters: Vec<Value> =
-        spec.trainable.parameters.iter().filter_map(|(name, _)| emit.find(name)).collect();
-    let gradients = backward(emit, parts.sum, &parameters)?;
+    let scaling =
+        matches!(spec.precision, Precision::F16(_)).then(|| Scaling::of(emit, &parts, spec.loss.reduction));
+    let start = scaling.as_ref().map_or(parts.sum, |scaling| emit.mul(parts.sum, scaling.factor));
+    let mut backward = differentiate(emit, start, &parameters)?;
     let mut outputs =
         vec![emit.name_output(parts.sum, LOSS_SUM), emit.name_output(parts.weight, LOSS_WEIGHT)];
     let predictions = emit.name_output(output, PREDICTIONS);
     outputs.push(predictions);
-    let mut gradient_names = Vec::with_capacity(parameters.len());
-    let mut without_gradient = Vec::new();
-    for (parameter, gradient) in parameters.iter().zip(gradients) {
-        let name = format!("trainer/gradient_of/{}", emit.name(*parameter));
-        // A parameter whose influence is cut by a piecewise constant operator has gradient zero, as in PyTorch.
-        let gradient = gradient.unwrap_or_else(|| {
-            without_gradient.push(emit.name(*parameter).to_owned());
-            emit.zeros_like(*parameter)
-        });
-        outputs.push(emit.name_output(gradient, &name));
-        gradient_names.push(name);
-    }
+    let (gradient_names, without_gradient) =
+        name_gradients(emit, &parameters, &backward.gradients, scaling.as_ref(), &mut outputs);
     let mut state_names = Vec::with_capacity(spec.trainable.states.len());
     for (state, _) in &spec.trainable.states {
         let updated = form.states.iter().find(|(name, _)| name == state).map(|(_, value)| *value);
@@ -230,9 +155,16 @@ pub fn training(spec: &StepSpec<'_>, oracle: &dyn Oracle) -> Result<StepGraph, S
     let masks: Vec<MaskFeed> = masks.collect();
     let kind = emit.kind(predictions).clone();
     let target = target.map(|target| emit.kind(target).clone());
-    let inputs = all_inputs(spec, emit, &started.feeds, &masks);
+    let mut inputs = all_inputs(spec, emit, &started.feeds, &masks);
+    inputs.extend(scaling.as_ref().map(|scaling| scaling.scale));
+    if let Some(low) = low {
+        backward.forward_nodes = settle(emit, low, backward.forward_nodes);
+    }
+    let recomputed = recompute(spec, emit, backward, &outputs);
+    let sizes = started.emit.value_bytes();
     let graph = started.emit.finish("training_step", &inputs, &outputs);
     Ok(StepGraph {
+        recomputed,
         masks: keep_present(masks, &graph, |mask| &mask.input),
         feeds: keep_present(started.feeds, &graph, |feed| &feed.input),
         gradients: gradient_names,
@@ -242,8 +174,35 @@ pub fn training(spec: &StepSpec<'_>, oracle: &dyn Oracle) -> Result<StepGraph, S
         target,
         classes,
         reduction: spec.loss.reduction,
+        activation_bytes: peak_bytes(&graph, |name| sizes.get(name).copied().unwrap_or(0)),
+        loss_scale: scaling.is_some().then_some(LOSS_SCALE),
+        assignment,
         graph,
     })
+}
+
+/// Makes the gradients outputs, unscaled. Gives the names of all of them, and of the parameters that have none.
+fn name_gradients(
+    emit: &mut Emit,
+    parameters: &[Value],
+    gradients: &[Option<Value>],
+    scaling: Option<&Scaling>,
+    outputs: &mut Vec<Value>,
+) -> (Vec<String>, Vec<String>) {
+    let mut names = Vec::with_capacity(parameters.len());
+    let mut without_gradient = Vec::new();
+    for (parameter, gradient) in parameters.iter().zip(gradients) {
+        let name = format!("trainer/gradient_of/{}", emit.name(*parameter));
+        // A parameter whose influence is cut by a piecewise constant operator has gradient zero, as in PyTorch.
+        let gradient = (*gradient).unwrap_or_else(|| {
+            without_gradient.push(emit.name(*parameter).to_owned());
+            emit.zeros_like(*parameter)
+        });
+        let gradient = scaling.map_or(gradient, |scaling| emit.mul(gradient, scaling.inverse));
+        outputs.push(emit.name_output(gradient, &name));
+        names.push(name);
+    }
+    (names, without_gradient)
 }
 
 /// The graph of an evaluation: loss and predictions of the model as it is used for inference.
@@ -261,8 +220,10 @@ pub fn evaluation(spec: &StepSpec<'_>, oracle: &dyn Oracle) -> Result<StepGraph,
     let kind = emit.kind(predictions).clone();
     let target = target.map(|target| emit.kind(target).clone());
     let inputs = all_inputs(spec, emit, &started.feeds, &[]);
+    let sizes = started.emit.value_bytes();
     let graph = started.emit.finish("evaluation", &inputs, &outputs);
     Ok(StepGraph {
+        recomputed: None,
         masks: Vec::new(),
         feeds: keep_present(started.feeds, &graph, |feed| &feed.input),
         gradients: Vec::new(),
@@ -272,8 +233,34 @@ pub fn evaluation(spec: &StepSpec<'_>, oracle: &dyn Oracle) -> Result<StepGraph,
         target,
         classes,
         reduction: spec.loss.reduction,
+        activation_bytes: peak_bytes(&graph, |name| sizes.get(name).copied().unwrap_or(0)),
+        loss_scale: None,
+        assignment: None,
         graph,
     })
+}
+
+/// The types of all outputs of the model for a batch.
+///
+/// # Errors
+/// If shapes can not be fixed; see [`StepError`].
+pub fn output_types(spec: &StepSpec<'_>, oracle: &dyn Oracle) -> Result<Vec<(String, ValueType)>, StepError> {
+    let emit = start(spec, spec.graph.clone(), oracle)?.emit;
+    let named =
+        spec.graph.outputs.iter().filter_map(|port| Some((port.name.clone(), emit.find(&port.name)?)));
+    Ok(named.map(|(name, value)| (name, emit.kind(value).clone())).collect())
+}
+
+/// Has activations computed again, as it is asked for.
+fn recompute(
+    spec: &StepSpec<'_>,
+    emit: &mut Emit,
+    mut backward: Backward,
+    outputs: &[Value],
+) -> Option<Recomputed> {
+    backward.forward_nodes = emit.prune(outputs, backward.forward_nodes);
+    let parameters: Vec<Value> = spec.trainable.names().filter_map(|name| emit.find(name)).collect();
+    recompute::apply(emit, &backward, &parameters, outputs, spec.recompute)
 }
 
 fn keep_present<T>(feeds: Vec<T>, graph: &Graph, name: impl Fn(&T) -> &String) -> Vec<T> {
@@ -323,10 +310,22 @@ fn input_dims(
 ) -> Result<Vec<usize>, StepError> {
     let given: Vec<usize> = std::iter::once(spec.batch).chain(example.iter().copied()).collect();
     let Some(dims) = &port.dims else { return Ok(given) };
-    let mismatch = || StepError::InputShape {
-        input: port.name.clone(),
-        found: shape_text(dims),
-        given: example.to_vec(),
+    let fixed_rest = |dim: &Dim| if let Dim::Fixed(size) = dim { Some(*size) } else { None };
+    let mismatch = || match dims.split_first() {
+        Some((Dim::Fixed(found), rest))
+            if *found != spec.batch
+                && rest
+                    .iter()
+                    .zip(example)
+                    .all(|(dim, size)| fixed_rest(dim).is_none_or(|fixed| fixed == *size)) =>
+        {
+            StepError::FixedBatch { input: port.name.clone(), found: *found, batch: spec.batch }
+        }
+        _ => StepError::InputShape {
+            input: port.name.clone(),
+            found: shape_text(dims),
+            given: example.to_vec(),
+        },
     };
     let wanted = |symbols: &HashMap<String, usize>, dim: &Dim| match dim {
         Dim::Fixed(size) => Some(*size),
@@ -341,13 +340,7 @@ fn input_dims(
         let mut fixed = Vec::with_capacity(dims.len());
         for (dim, size) in dims.iter().zip(&given) {
             if wanted(symbols, dim).is_some_and(|wanted| wanted != *size) {
-                let (input, batch) = (port.name.clone(), spec.batch);
-                return Err(match dim {
-                    Dim::Fixed(found) if fixed.is_empty() => {
-                        StepError::FixedBatch { input, found: *found, batch }
-                    }
-                    _ => mismatch(),
-                });
+                return Err(mismatch());
             }
             if let Dim::Symbol(name) = dim {
                 symbols.insert(name.clone(), *size);

@@ -81,6 +81,12 @@ impl Dtype {
         matches!(self, Self::F32 | Self::F64 | Self::F16 | Self::Bf16)
     }
 
+    /// Whether a floating-point type has this number, so that nothing is rounded.
+    #[must_use]
+    pub fn represents(self, number: f64) -> bool {
+        Tensor::from_f64(self, vec![], &[number]).to_f64().is_some_and(|rounded| rounded == [number])
+    }
+
     /// The name used in messages, as ONNX spells it.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -182,8 +188,7 @@ impl Tensor {
     /// A tensor of any real element type, each value rounded to it.
     ///
     /// # Panics
-    /// If the number of values does not fit the dimensions, or the type is a 16-bit float, for which no constant is
-    /// ever made.
+    /// If the number of values does not fit the dimensions, which only a mistake of the caller can cause.
     #[must_use]
     pub fn from_f64(dtype: Dtype, dims: impl Into<Vec<usize>>, values: &[f64]) -> Self {
         let mut bytes = Vec::with_capacity(values.len() * dtype.size_bytes());

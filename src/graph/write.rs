@@ -53,6 +53,7 @@ pub fn graph_proto(graph: &Graph) -> GraphProto {
         initializer: graph.initializers.iter().map(|(name, tensor)| tensor_proto(name, tensor)).collect(),
         input: graph.inputs.iter().map(value_info).collect(),
         output: graph.outputs.iter().map(value_info).collect(),
+        value_info: graph.value_info.iter().map(value_info).collect(),
         ..Default::default()
     }
 }

@@ -13,6 +13,7 @@ use crate::engine::step::Engine;
 use crate::graph::emit::Processor;
 use crate::graph::fold::FoldError;
 use crate::graph::model::Graph;
+use crate::graph::recompute::{Recompute, Recomputed};
 use crate::graph::step::{self, StepError, StepGraph, StepSpec, Target, Trainable};
 use crate::graph::tensor::Dtype;
 use crate::graph::train_form::TrainFormError;
@@ -34,6 +35,8 @@ pub(super) struct Wanted {
     pub(super) feeds: Vec<Feed>,
     /// Targets that hold labels, with the number of classes.
     pub(super) classes: Vec<(String, usize)>,
+    /// What is computed again in the backward pass of the largest part, if anything is.
+    pub(super) recomputed: Option<Recomputed>,
 }
 
 /// What a graph is built from.
@@ -48,7 +51,7 @@ impl Recipe {
         Self { runtime: runtime.clone(), place, inputs: inputs(dataset.train()), targets: targets.to_vec() }
     }
 
-    fn spec<'s>(&'s self, source: &Source<'s>, batch: usize) -> StepSpec<'s> {
+    fn spec<'s>(&'s self, source: &Source<'s>, batch: usize, recompute: &'s Recompute) -> StepSpec<'s> {
         StepSpec {
             graph: source.graph,
             trainable: source.trainable,
@@ -57,7 +60,9 @@ impl Recipe {
             dimensions: &source.plan.model.dimensions,
             loss: &source.plan.loss,
             targets: &self.targets,
+            recompute,
             processor: if self.place == Place::Cpu { Processor::Cpu } else { Processor::Gpu },
+            precision: source.plan.train.precision,
         }
     }
 
@@ -70,16 +75,23 @@ impl Recipe {
         micro_batch: usize,
     ) -> Result<Wanted, PrepareError> {
         let oracle = RuntimeOracle::new(&self.runtime);
+        let recompute = recompute(source, engine.layout().bytes());
         let mut wanted = None;
         for size in part_sizes(&sampler.plan, micro_batch) {
-            let built = step::training(&self.spec(source, size), &oracle)?;
+            let built = step::training(&self.spec(source, size, &recompute), &oracle)?;
             check_output(source, &built)?;
             for name in built.without_gradient.iter().filter(|_| wanted.is_none()) {
                 log::warn!(
                     "`{name}` will not change: only operators without a gradient lead from it to the loss"
                 );
             }
-            wanted = Some(Wanted { feeds: data_feeds(&built), classes: built.classes.clone() });
+            if let Some(assignment) = built.assignment.as_ref().filter(|_| wanted.is_none()) {
+                log::debug!("operators of the forward pass with {assignment}");
+            }
+            let recomputed =
+                [wanted.as_ref().and_then(|wanted: &Wanted| wanted.recomputed), built.recomputed];
+            let recomputed = recomputed.into_iter().flatten().max_by_key(|recomputed| recomputed.kept_bytes);
+            wanted = Some(Wanted { feeds: data_feeds(&built), classes: built.classes.clone(), recomputed });
             engine.add_training(built, size)?;
         }
         wanted.ok_or(PrepareError::Batches(crate::data::BatchPlanError::NoExamples))
@@ -94,7 +106,7 @@ impl Recipe {
     ) -> Result<(), PrepareError> {
         let oracle = RuntimeOracle::new(&self.runtime);
         for size in part_sizes(&sampler.plan, usize::MAX) {
-            let built = step::evaluation(&self.spec(source, size), &oracle)?;
+            let built = step::evaluation(&self.spec(source, size, &Recompute::Nothing), &oracle)?;
             engine.add_evaluation(built, size)?;
         }
         Ok(())
@@ -112,7 +124,8 @@ impl Prepared {
         let Self { engine, recipe, plan, graph, trainable, validation, .. } = self;
         engine.release_sessions();
         let source = Source { plan, graph, trainable };
-        recipe.compile_training(&source, engine, &self.train.1, batching.micro_batch)?;
+        let wanted = recipe.compile_training(&source, engine, &self.train.1, batching.micro_batch)?;
+        self.recomputed = wanted.recomputed;
         if let Some((loader, sampler)) = validation {
             sampler.plan = BatchPlan::new(loader.len(), batching.eval_batch, false)?;
             recipe.compile_evaluation(&source, engine, sampler)?;
@@ -128,7 +141,10 @@ impl PrepareError {
     pub fn is_out_of_memory(&self) -> bool {
         match self {
             Self::Engine(error) => error.class == ErrorClass::OutOfMemory,
-            Self::Step(StepError::Fold(FoldError::Refused { source })) => is_out_of_memory(&source.message),
+            Self::Step(error) | Self::Model { error, .. } => match error {
+                StepError::Fold(FoldError::Refused { source }) => is_out_of_memory(&source.message),
+                _ => false,
+            },
             _ => false,
         }
     }
@@ -136,8 +152,28 @@ impl PrepareError {
     /// Whether a part of a batch is too small for the model: BatchNormalization has no variance of a single value.
     #[must_use]
     pub fn is_part_too_small(&self) -> bool {
-        matches!(self, Self::Step(StepError::TrainForm(TrainFormError::SingleValue { .. })))
+        match self {
+            Self::Step(error) | Self::Model { error, .. } => {
+                matches!(error, StepError::TrainForm(TrainFormError::SingleValue { .. }))
+            }
+            _ => false,
+        }
     }
+}
+
+/// Which activations are computed again. Of a budget, parameters and optimizer state take their part twice, since a step is
+/// computed into a second set while a checkpoint holds the first, and the gradients theirs.
+pub(super) fn recompute(source: &Source<'_>, state_bytes: usize) -> Recompute {
+    let memory = &source.plan.memory;
+    if !memory.recompute.is_empty() {
+        return Recompute::Nodes(memory.recompute.clone());
+    }
+    let Some(budget_mb) = memory.budget_mb else { return Recompute::Nothing };
+    // A conversion of a float keeps within the range of the integer.
+    let budget_bytes = (budget_mb * 1e6) as usize;
+    let gradient_bytes = source.trainable.parameter_elements() * size_of::<f32>();
+    let fixed_bytes = 2 * state_bytes + gradient_bytes;
+    Recompute::ToFit { budget_bytes: budget_bytes.saturating_sub(fixed_bytes) }
 }
 
 fn inputs(split: &Split) -> Inputs {
@@ -145,7 +181,7 @@ fn inputs(split: &Split) -> Inputs {
     inputs.map(|array| (array.name.clone(), array.shape.to_vec())).collect()
 }
 
-fn check_output(source: &Source<'_>, built: &StepGraph) -> Result<(), PrepareError> {
+pub(super) fn check_output(source: &Source<'_>, built: &StepGraph) -> Result<(), PrepareError> {
     let kind = &built.predictions.1;
     if kind.dtype == Dtype::F32 {
         return Ok(());

@@ -47,6 +47,8 @@ pub enum Event {
     MemoryPressure(MemoryPressure),
     /// Kind 19: the journal of this run was lost; what follows goes on from a checkpoint.
     HistoryLost(HistoryLost),
+    /// Kind 20: the loss scale of float16 is another from here on.
+    LossScaleChanged(LossScaleChanged),
 }
 
 macro_rules! record {
@@ -311,6 +313,20 @@ record! {
     }
 }
 
+record! {
+    /// Another loss scale, from the batch behind this one on.
+    LossScaleChanged {
+        /// Epoch of the batch whose gradients were the reason, from 1.
+        epoch: u64,
+        /// Its index in the epoch, from 0.
+        batch: u64,
+        /// The scale with which they were computed.
+        from: f32,
+        /// The scale of the next batch: half of it after an overflow, twice as much after many updates without one.
+        to: f32,
+    }
+}
+
 impl EpochDone {
     /// The value of a column of `history.csv`: `train_loss`, or one of validation.
     #[must_use]
@@ -373,6 +389,7 @@ impl Event {
             Self::WorkerDied(event) => (16, codec::encode(event)?),
             Self::MemoryPressure(event) => (17, codec::encode(event)?),
             Self::HistoryLost(event) => (19, codec::encode(event)?),
+            Self::LossScaleChanged(event) => (20, codec::encode(event)?),
         })
     }
 
@@ -401,6 +418,7 @@ impl Event {
             17 => codec::decode(payload).map(Self::MemoryPressure),
             StepDone::DIGESTED_KIND => StepDone::decode_digested(payload).map(Self::StepDone),
             19 => codec::decode(payload).map(Self::HistoryLost),
+            20 => codec::decode(payload).map(Self::LossScaleChanged),
             kind => return Err(EventError::UnknownKind { sequence, kind }),
         };
         event.map_err(|source| EventError::Payload { sequence, kind, source })

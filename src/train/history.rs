@@ -26,6 +26,8 @@ pub struct History {
     pub epochs: BTreeMap<u64, EpochDone>,
     /// Epoch and batch of each batch that was left out.
     pub refused: BTreeSet<(u64, u64)>,
+    /// The loss scale after each batch that changed it, by epoch and batch.
+    pub loss_scales: BTreeMap<(u64, u64), f32>,
     /// Epochs after which a watched value no longer improved.
     pub stopped_early: BTreeSet<u64>,
     /// The first step that each attempt recorded, with the attempt: those up to the next are of the same attempt.
@@ -89,6 +91,9 @@ impl History {
                 self.steps.insert(step.step, step);
             }
             Event::StepRefused(refused) => _ = self.refused.insert((refused.epoch, refused.batch)),
+            Event::LossScaleChanged(changed) => {
+                _ = self.loss_scales.insert((changed.epoch, changed.batch), changed.to)
+            }
             Event::EarlyStopped(stopped) => _ = self.stopped_early.insert(stopped.epoch),
             Event::EpochDone(epoch) => _ = self.epochs.insert(epoch.epoch, epoch),
             Event::Finished(finished) => self.finished = Some(finished),
@@ -126,6 +131,7 @@ impl History {
         self.step_attempts.retain(|first, _| *first <= step);
         self.epochs.retain(|epoch, _| *epoch < place.0);
         self.refused.retain(|refused| *refused < place);
+        self.loss_scales.retain(|at, _| *at < place);
         self.stopped_early.retain(|epoch| *epoch < place.0);
         self.batchings.retain(|earlier, _| *earlier <= place);
     }

@@ -1,9 +1,9 @@
 //! The model of a run: the ONNX file or a builtin network, and the values it begins with.
 
 use super::prepare::PrepareError;
+use crate::config::matches_pattern;
 use crate::config::{DataSource, Init, ModelPlan, ModelSource, Plan};
 use crate::data::{Dataset, Role};
-use crate::engine::optimizer::matches_pattern;
 use crate::graph::builtin;
 use crate::graph::model::Graph;
 use crate::graph::read::read_file;
@@ -43,7 +43,7 @@ pub(super) fn open(plan: &Plan, dataset: &Dataset, target: Option<&Target>) -> R
 }
 
 /// Gives an ONNX model the values and the last layer that the settings ask for.
-fn start(plan: &Plan, mut graph: Graph) -> Result<Graph, PrepareError> {
+pub(super) fn start(plan: &Plan, mut graph: Graph) -> Result<Graph, PrepareError> {
     if plan.model.init == Init::Seed {
         let result = draw(&mut graph, plan.seed);
         log::info!("{} initializers were drawn from the seed", result.drawn.len());
@@ -99,8 +99,15 @@ pub(super) fn check_patterns(plan: &Plan, graph: &Graph) -> Result<(), PrepareEr
         if let Some(pattern) = patterns.iter().find(matches_none) {
             let names = graph.initializers.iter().take(8).map(|(name, _)| format!("`{name}`"));
             let names = names.collect::<Vec<_>>().join(", ");
-            return Err(PrepareError::Pattern { key, pattern: pattern.clone(), names });
+            return Err(PrepareError::Pattern { key, pattern: pattern.clone(), what: "initializer", names });
         }
+    }
+    let is_node = |pattern: &&String| graph.nodes.iter().any(|node| matches_pattern(pattern, &node.name));
+    if let Some(pattern) = plan.memory.recompute.iter().find(|pattern| !is_node(pattern)) {
+        let names = graph.nodes.iter().take(8).map(|node| format!("`{}`", node.name));
+        let names = names.collect::<Vec<_>>().join(", ");
+        let key = "memory.recompute".to_owned();
+        return Err(PrepareError::Pattern { key, pattern: pattern.clone(), what: "node", names });
     }
     if let Some(pattern) = plan.optimizer.no_decay.iter().find(matches_none) {
         log::warn!("`optimizer.no_decay` has `{pattern}`, which matches no initializer of the model");

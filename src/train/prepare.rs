@@ -4,22 +4,25 @@
 use super::batching::{Batching, Portion, candidates};
 use super::compile::{Recipe, Source, Wanted};
 use super::{model, targets};
-use crate::config::{MicroBatch, ModelPlan, OnOom, Plan};
+use crate::config::{MicroBatch, ModelPlan, ModelSource, OnOom, Plan};
 use crate::data::{
     BatchPlan, BatchPlanError, BindError, CheckError, DataLock, Dataset, Feed, Loader, OpenError, Role,
     Sampler,
 };
 use crate::engine::error::EngineError;
 use crate::engine::library::Runtime;
+use crate::engine::rounding;
 use crate::engine::session::Place;
 use crate::engine::step::{Engine, UpdateBy};
 use crate::graph::model::Graph;
+use crate::graph::precision::low_dtype;
 use crate::graph::read::ReadError;
+use crate::graph::recompute::Recomputed;
 use crate::graph::start::{HeadError, WeightsError};
-use crate::graph::step::{self, Excluded, StepError, Trainable};
+use crate::graph::step::{self, Excluded, NotFinite, StepError, Trainable};
 use crate::graph::tensor::ValueType;
 use crate::graph::write::to_bytes;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 /// Why a run can not start.
@@ -35,6 +38,26 @@ pub enum PrepareError {
     /// Model and settings do not fit.
     #[error(transparent)]
     Step(#[from] StepError),
+    /// The model of this file and the settings do not fit.
+    #[error("{}: {error}", path.display())]
+    Model {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        error: StepError,
+    },
+    /// Parameters that are no numbers.
+    #[error(
+        "{}: parameter `{}` holds {} at element {}, expected finite numbers; if it is a mask or another table and no weight, freeze \
+         it (`model.freeze = [\"{}\"]`), otherwise the model had diverged before it was exported",
+        path.display(), found.name, found.value, found.element, found.name
+    )]
+    NotFinite {
+        /// The file.
+        path: PathBuf,
+        /// The parameter.
+        found: NotFinite,
+    },
     /// Data and model do not fit.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -53,14 +76,19 @@ pub enum PrepareError {
     /// A last layer that can not be replaced.
     #[error(transparent)]
     Head(#[from] HeadError),
+    /// A model that is to be checked and is not there.
+    #[error("there is no ONNX file to check; name it behind `trainer check`, or in `model.onnx`")]
+    NoFile,
     /// A pattern that names nothing.
-    #[error("`{key}` has `{pattern}`, which matches no initializer of the model; it has {names}, ...")]
+    #[error("`{key}` has `{pattern}`, which matches no {what} of the model; it has {names}, ...")]
     Pattern {
         /// The setting.
         key: String,
         /// The pattern.
         pattern: String,
-        /// The first initializers.
+        /// Initializer, node.
+        what: &'static str,
+        /// The first of them.
         names: String,
     },
     /// A target that the settings name and the data do not have, or none where one is needed.
@@ -98,6 +126,16 @@ pub enum PrepareError {
     },
 }
 
+impl PrepareError {
+    /// The error with the name of the model's file, where it is about the model.
+    pub(super) fn of_model(self, source: &ModelSource) -> Self {
+        match (self, source) {
+            (Self::Step(error), ModelSource::Onnx(path)) => Self::Model { path: path.clone(), error },
+            (other, _) => other,
+        }
+    }
+}
+
 /// Everything a run needs.
 #[derive(Debug)]
 pub struct Prepared {
@@ -125,6 +163,8 @@ pub struct Prepared {
     pub engine: Engine,
     /// The portions that the sessions were compiled for.
     pub batching: Batching,
+    /// What is computed again in the backward pass, if anything is.
+    pub recomputed: Option<Recomputed>,
     pub(super) recipe: Recipe,
 }
 
@@ -149,17 +189,36 @@ pub fn prepare(
     place: Place,
     recorded: Option<Batching>,
 ) -> Result<Prepared, PrepareError> {
+    let source = plan.model.source.clone();
+    prepare_all(plan, runtime, place, recorded).map_err(|error| error.of_model(&source))
+}
+
+fn prepare_all(
+    plan: Plan,
+    runtime: &Runtime,
+    place: Place,
+    recorded: Option<Batching>,
+) -> Result<Prepared, PrepareError> {
     let dataset = Dataset::open(&plan.data, plan.seed, Path::new("/"))?;
     let targets = targets::choose(&plan, &dataset)?;
     let graph = model::open(&plan, &dataset, targets.first())?;
     model::check_patterns(&plan, &graph)?;
     let is_frozen = |name: &str| model::is_frozen(&plan.model, name);
     let trainable = step::trainable(&graph, &plan.loss, is_frozen)?;
+    if let (ModelSource::Onnx(path), Some(found)) = (&plan.model.source, trainable.not_finite()) {
+        return Err(PrepareError::NotFinite { path: path.clone(), found });
+    }
     announce(&plan.model, &graph, &trainable);
     let sampler = Sampler {
         plan: BatchPlan::new(dataset.train().len(), plan.train.batch_size, plan.data.drop_last)?,
         shuffle_seed: plan.data.shuffle.then_some(plan.seed),
     };
+    if let Some(low) = low_dtype(plan.train.precision).filter(|_| place == Place::Cpu) {
+        rounding::check(runtime, low)?;
+        log::info!(
+            "on the CPU, training with {low} has the numbers of {low}, and is no faster than with float32"
+        );
+    }
     let recipe = Recipe::new(&dataset, &targets, runtime, place);
     let update = if place == Place::Cpu { UpdateBy::FusedLoop } else { UpdateBy::Session };
     let mut engine = Engine::new(runtime, place, update, &trainable, &plan.optimizer)?;
@@ -194,6 +253,7 @@ pub fn prepare(
         names,
         engine,
         batching,
+        recomputed: feeds.recomputed,
         recipe,
         trainable,
         graph,

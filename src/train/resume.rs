@@ -57,14 +57,14 @@ pub enum ResumeError {
     },
     /// A version of that part this program does not know.
     #[error(
-        "checkpoint {name}: its state has version {found}, expected {expected}; use the version of the program that wrote it"
+        "checkpoint {name}: its state has version {found}, expected 1 to {expected}; use the version of the program that wrote it"
     )]
     Version {
         /// The checkpoint.
         name: Name,
         /// Found.
         found: u32,
-        /// Expected.
+        /// The newest version that is known.
         expected: u32,
     },
     /// A checkpoint of another model.
@@ -112,8 +112,8 @@ pub fn newest_checkpoint(keeper: &Keeper) -> Result<Recovery, ResumeError> {
 pub fn decode_saved(name: Name, checkpoint: &Checkpoint) -> Result<Saved, ResumeError> {
     let saved: Saved =
         codec::decode(checkpoint.state()).map_err(|source| ResumeError::State { name, source })?;
-    if saved.version != Saved::VERSION {
-        return Err(ResumeError::Version { name, found: saved.version, expected: Saved::VERSION });
+    if !saved.is_known() {
+        return Err(ResumeError::Version { name, found: saved.version, expected: Saved::SCALED });
     }
     Ok(saved)
 }

@@ -4,8 +4,8 @@ use super::batching::{Batching, parts, take_part};
 use super::best::Direction;
 use super::control::Control;
 use super::dropout::fill_mask;
-use super::event::{Event, StepDone, StepRefused};
-use super::keeper::{KeepError, Keeper};
+use super::event::{Event, StepDone};
+use super::keeper::Keeper;
 use super::observe::{Observer, StepProgress};
 use super::oom::begin_batching;
 use super::outcome::{Ending, NotReproduced, RunError};
@@ -28,6 +28,7 @@ use trainer_runtime::memory::{Reserve, Watch};
 use trainer_runtime::signals::Signal;
 
 mod epoch;
+mod refused;
 
 /// What a run needs besides what was prepared.
 pub struct Context<'a> {
@@ -67,6 +68,7 @@ pub fn run(prepared: &mut Prepared, saved: Saved, mut context: Context<'_>) -> R
     }
     let watched = watched_column(plan, prepared.validation.is_some())?;
     let mut saved = saved;
+    saved.scale_loss(plan.train.precision);
     if saved.watched != watched.0 {
         watch_from_the_start(&mut saved, plan, &watched, &mut context);
     }
@@ -197,9 +199,11 @@ impl Loop<'_, '_> {
             log::debug!("batch {batch} of epoch {epoch} was passed over: nothing in it counts");
             return Ok(());
         }
+        let rescaled = self.rescale(&outcome);
         if !outcome.applied {
+            self.count_refused(&outcome, rescaled.as_ref());
             self.mark_whole();
-            return self.refused(&outcome);
+            return self.record_refused(&outcome, rescaled);
         }
         self.saved.step += 1;
         self.saved.refused_in_a_row = 0;
@@ -207,6 +211,7 @@ impl Loop<'_, '_> {
         self.saved.epoch_loss_weight += outcome.weight;
         self.mark_whole();
         self.journal_step(&outcome, examples)?;
+        self.record_scale(rescaled)?;
         let progress = StepProgress {
             epoch: self.saved.epoch,
             epochs: self.prepared.plan.train.epochs,
@@ -238,6 +243,7 @@ impl Loop<'_, '_> {
         let seed = self.prepared.plan.seed;
         let ordinal = (self.saved.epoch - 1) * self.prepared.batches_per_epoch() + self.saved.batch;
         let engine = &mut self.prepared.engine;
+        engine.set_loss_scale(self.saved.loss_scale.map_or(1.0, |state| state.scale));
         let names = &self.prepared.names;
         for (part, range) in ranges.iter().enumerate() {
             let mut mask = |node: usize, mask: &crate::graph::step::MaskFeed, memory: &mut [bool]| {
@@ -296,30 +302,6 @@ impl Loop<'_, '_> {
             },
             None => Ok(self.context.keeper.record(Event::StepDone(done))?),
         }
-    }
-
-    fn refused(&mut self, outcome: &StepOutcome) -> Result<(), RunError> {
-        let (epoch, batch) = (self.saved.epoch, self.saved.batch - 1);
-        let (loss, gradient_norm) = (outcome.loss, outcome.gradient_norm);
-        self.saved.refused += 1;
-        self.saved.refused_in_a_row += 1;
-        let line = format!(
-            "batch {batch} of epoch {epoch} was left out: loss {loss}, gradient norm {gradient_norm}; {} in a row",
-            self.saved.refused_in_a_row
-        );
-        self.context.observer.notice(&line);
-        // Computed again after a resume, it is in the journal already.
-        if !self.context.keeper.history.refused.contains(&(epoch, batch)) {
-            let event = StepRefused { epoch, batch, loss_bits: loss.to_bits(), gradient_norm };
-            self.context.keeper.record(Event::StepRefused(event))?;
-        }
-        let refused = self.saved.refused_in_a_row;
-        if refused >= self.prepared.plan.train.max_refused_steps {
-            self.context.keeper.flush().map_err(KeepError::from)?;
-            self.context.keeper.sync().map_err(KeepError::from)?;
-            return Err(RunError::Diverged { refused, epoch, batch, loss, gradient_norm });
-        }
-        Ok(())
     }
 
     /// `saved` is that of the committed state.

@@ -55,6 +55,7 @@ pub fn one_node(op: &str, inputs: usize, bias: &[f32]) -> Vec<u8> {
         other_opsets: Vec::new(),
         inputs: vec![port("x", inputs)],
         outputs: vec![port("y", outputs)],
+        value_info: Vec::new(),
         initializers: vec![
             ("weight".to_owned(), Tensor::from_f32(vec![inputs, outputs], &vec![0.1; inputs * outputs])),
             ("bias".to_owned(), Tensor::from_f32(vec![outputs], bias)),

@@ -4,7 +4,9 @@ use crate::runtime_library::{oracle, runtime};
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use trainer::config::{ArrayMap, DataPlan, DataSource, LossKind, LossPlan, OptimizerKind, OptimizerPlan};
+use trainer::config::{
+    ArrayMap, DataPlan, DataSource, LossKind, LossPlan, OptimizerKind, OptimizerPlan, Precision,
+};
 use trainer::data::{Dataset, Dtype as DataDtype, Feed, HostArray, Loader, Role};
 use trainer::engine::session::Place;
 use trainer::engine::step::{Engine, UpdateBy};
@@ -65,7 +67,13 @@ impl ReferenceModel {
     }
 
     pub fn training_graph(&self, batch: usize) -> StepGraph {
-        self.with_spec(batch, |spec| training(spec, &oracle()).unwrap())
+        self.training_graph_in(batch, Precision::F32, Processor::Cpu)
+    }
+
+    pub fn training_graph_in(&self, batch: usize, precision: Precision, processor: Processor) -> StepGraph {
+        self.with_spec(batch, |spec| {
+            training(&StepSpec { precision, processor, ..*spec }, &oracle()).unwrap()
+        })
     }
 
     pub fn evaluation_graph(&self, batch: usize) -> StepGraph {
@@ -84,6 +92,8 @@ impl ReferenceModel {
             loss: &self.loss,
             targets: std::slice::from_ref(&target),
             processor: Processor::Cpu,
+            precision: Precision::F32,
+            recompute: &trainer::graph::recompute::Recompute::Nothing,
         };
         build(&spec)
     }

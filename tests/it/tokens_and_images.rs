@@ -26,6 +26,7 @@ fn bigrams() -> Vec<u8> {
         other_opsets: Vec::new(),
         inputs: vec![port("ids", Dtype::I64, None)],
         outputs: vec![port("logits", Dtype::F32, Some(VOCABULARY))],
+        value_info: Vec::new(),
         initializers: vec![("table".to_owned(), table)],
         nodes: vec![gather],
     })

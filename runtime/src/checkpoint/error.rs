@@ -48,8 +48,10 @@ pub enum PublishError {
         /// What does not verify.
         source: LoadError,
     },
-    /// The snapshot panicked while its tensors were collected.
-    #[error("checkpoint {name} was not written: the snapshot panicked while its tensors were collected")]
+    /// The thread that writes checkpoints panicked, which the snapshot, the embedding program's code, may do.
+    #[error(
+        "checkpoint {name} was not kept: the thread that writes checkpoints panicked; please report this with the panic's message"
+    )]
     Panicked {
         /// The checkpoint.
         name: Name,

@@ -110,7 +110,7 @@ impl Checkpoint {
     }
 
     /// The size of the file.
-    pub(super) fn len_bytes(&self) -> u64 {
+    pub fn len_bytes(&self) -> u64 {
         self.bytes.len() as u64
     }
 

@@ -73,17 +73,22 @@ impl Disk for RealDisk {
     }
 
     fn list(&self, dir: &Path) -> Result<Vec<DirEntry>, DiskError> {
-        let fail = |error| DiskError::new(Operation::List, dir, error);
+        use rustix::fs::{Dir, Mode, OFlags, open};
+        // Not `fs::read_dir`, which panics when the system answers closing the directory with an error.
+        let fail = |error: io::Error| DiskError::new(Operation::List, dir, error);
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let opened = open(dir, flags, Mode::empty()).and_then(Dir::new);
         let mut entries = Vec::new();
-        for entry in fs::read_dir(dir).map_err(fail)? {
-            let entry = entry.map_err(fail)?;
-            let metadata = match entry.metadata() {
+        for entry in opened.map_err(|error| fail(error.into()))? {
+            let entry = entry.map_err(|error| fail(error.into()))?;
+            let Ok(name) = entry.file_name().to_str() else { continue };
+            let metadata = match fs::symlink_metadata(dir.join(name)) {
                 // A file that went away since the directory was read is not in it.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 other => other.map_err(fail)?,
             };
-            if let (true, Ok(name)) = (metadata.is_file(), entry.file_name().into_string()) {
-                entries.push(DirEntry { name, len_bytes: metadata.len() });
+            if metadata.is_file() {
+                entries.push(DirEntry { name: name.to_owned(), len_bytes: metadata.len() });
             }
         }
         entries.sort_by(|a, b| a.name.cmp(&b.name));

@@ -5,7 +5,11 @@ use std::path::PathBuf;
 
 use super::Reader;
 use super::{float_of, generated_data, text_of};
+use crate::config::document::{Document, Given};
+use crate::config::error::Origin;
 use crate::config::plan::{ArrayMap, DataPlan, DataSource, ImagesPlan, LossPlan, TargetUse, TokensPlan};
+use crate::config::settings::{Layer, Settings};
+use crate::config::table;
 use crate::config::value::{KeyPath, Value};
 
 /// The arrays of the embedded digits, and the names under which they are used if none are given.
@@ -25,6 +29,40 @@ pub(super) fn names_files(reader: &Reader<'_>) -> bool {
         .any(|path| reader.settings.is_given(path) || reader.settings.is_spoiled(path))
         || has_file("data.inputs")
         || has_file("data.targets")
+}
+
+/// Names data that nobody opens where none are named, for commands that look at the model alone.
+pub(in crate::config) fn stand_in(settings: &mut Settings) {
+    if settings.is_given("data.builtin") || names_files(&Reader { settings }) {
+        return;
+    }
+    let of_losses = ["loss.target", "loss.sample_weights", "loss.mask"];
+    let mut targets: Vec<String> = of_losses
+        .iter()
+        .filter_map(|key| settings.given(&KeyPath::dotted(key)).cloned().and_then(text_of))
+        .collect();
+    if targets.is_empty() {
+        targets.push("y".to_owned());
+    }
+    let array = |table: &str, name: &str| {
+        (format!("{table}.<name>.array"), KeyPath::dotted(table).child(name).child("array"))
+    };
+    let mut named = vec![("data.train".to_owned(), KeyPath::dotted("data.train"))];
+    if settings.names("data.inputs").is_empty() {
+        named.push(array("data.inputs", "x"));
+    }
+    if settings.names("data.targets").is_empty() {
+        named.extend(targets.iter().map(|name| array("data.targets", name)));
+    }
+    let given = named.into_iter().map(|(declared, path)| Given {
+        key: table::declared(&declared),
+        path,
+        value: Some(Value::Text("none".to_owned())),
+        origin: Origin::Flag("no data"),
+    });
+    let mut document = Document::default();
+    document.given = given.collect();
+    settings.add(Layer::Flags, document);
 }
 
 pub(super) fn data(reader: &mut Reader<'_>) -> Option<DataPlan> {

@@ -13,6 +13,7 @@ mod schedule;
 mod optimizer;
 mod run;
 
+pub(super) use data::stand_in as stand_in_for_data;
 pub(super) use loss::takes as loss_takes;
 
 use super::error::{Origin, Problem};

@@ -1,10 +1,12 @@
 //! The run as a whole, `[train]` and `[checkpoint]`.
 
 use super::Reader;
+use super::schedule::texts;
 use super::text_of;
 use crate::config::interruption::{MemoryPlan, MicroBatch, OnOom, StopPlan, Usr1};
 use crate::config::plan::{
-    CheckpointPlan, DataPlan, Device, Durability, EarlyStopping, LossPlan, Metric, TargetUse, TrainPlan,
+    CheckpointPlan, DataPlan, Device, Durability, EarlyStopping, LossPlan, LossScalePlan, Metric, Precision,
+    TargetUse, TrainPlan,
 };
 use crate::config::value::{KeyPath, Value};
 
@@ -55,6 +57,7 @@ pub(super) fn train(reader: &mut Reader<'_>, data: Option<&DataPlan>) -> Option<
     let max_time_s = reader.optional_float("train.max_time_s");
     let early_stopping = early_stopping(reader, data);
     let max_refused_steps = reader.integer("train.max_refused_steps");
+    let precision = precision(reader);
     if let (Some(batch_size), Some(MicroBatch::Examples(micro_batch))) = (batch_size, micro_batch)
         && micro_batch > batch_size
     {
@@ -73,6 +76,20 @@ pub(super) fn train(reader: &mut Reader<'_>, data: Option<&DataPlan>) -> Option<
         max_time_s: max_time_s?,
         early_stopping: early_stopping?,
         max_refused_steps: max_refused_steps?,
+        precision: precision?,
+    })
+}
+
+fn precision(reader: &mut Reader<'_>) -> Option<Precision> {
+    Some(match reader.text("train.precision")?.as_str() {
+        "f16" => {
+            let initial = reader.float("train.loss_scale.initial");
+            let growth_steps = reader.integer("train.loss_scale.growth_steps");
+            // The table took it for a number of single precision.
+            Precision::F16(LossScalePlan { initial: initial? as f32, growth_steps: growth_steps? })
+        }
+        "bf16" => Precision::Bf16,
+        _ => Precision::F32,
     })
 }
 
@@ -160,5 +177,10 @@ pub(super) fn memory(reader: &mut Reader<'_>) -> Option<MemoryPlan> {
         _ => None,
     };
     let watch = reader.bool("memory.watch");
-    Some(MemoryPlan { on_oom: on_oom?, watch: watch? })
+    let recompute = texts(reader, "memory.recompute");
+    let budget_mb = reader.optional_float("memory.budget_mb");
+    if let (Some([_, ..]), Some(Some(_))) = (recompute.as_deref(), budget_mb) {
+        reader.exclusive(KeyPath::dotted("memory.recompute"), KeyPath::dotted("memory.budget_mb"));
+    }
+    Some(MemoryPlan { on_oom: on_oom?, watch: watch?, recompute: recompute?, budget_mb: budget_mb? })
 }

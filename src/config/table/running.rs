@@ -3,8 +3,13 @@
 use crate::config::differences::Class;
 use crate::config::key::DefaultValue::{Always, By, Derived, Unset};
 use crate::config::key::{FloatRange, Key, Takes};
+use std::ops::Bound;
 
 const EARLY_STOPPING: &str = "train.early_stopping.patience";
+const PRECISION: &str = "train.precision";
+
+/// 2 to the 64: far beyond any scale that leaves gradients finite, and far below what float32 holds.
+const MAX_INITIAL_SCALE: f64 = 18_446_744_073_709_551_616.0;
 
 pub(super) const TOP: &[Key] = &[
     Key::new(
@@ -129,6 +134,33 @@ pub(super) const TRAIN: &[Key] = &[
     )
     .unit("steps")
     .class(Class::Free),
+    Key::new(
+        PRECISION,
+        "With which floats a training step computes: 32 bits, or bfloat16 or float16 in the operators that \
+         docs/precision.md lists. Parameters and optimizer state have 32 bits always, as has the exported model.",
+        Takes::Choice(&["f32", "bf16", "f16"]),
+        Always("\"f32\""),
+    )
+    .also_known_as(&["mixed_precision", "amp", "dtype", "autocast"]),
+    Key::new(
+        "train.loss_scale.initial",
+        "What the loss is multiplied with at the beginning, so that small gradients do not vanish. It is halved when a \
+         gradient overflows; that batch is left out.",
+        Takes::Single(FloatRange { min: Bound::Included(1.0), max: Bound::Included(MAX_INITIAL_SCALE) }),
+        Always("65536.0"),
+    )
+    .only_with(PRECISION, &["f16"])
+    .also_known_as(&["init_scale", "initial_scale", "initial_scale_power"]),
+    Key::new(
+        "train.loss_scale.growth_steps",
+        "Updates in a row without an overflow after which the loss scale is doubled.",
+        Takes::from(1),
+        Always("2000"),
+    )
+    .unit("steps")
+    .only_with(PRECISION, &["f16"])
+    .class(Class::Schedule)
+    .also_known_as(&["growth_interval", "scale_window", "loss_scale_window"]),
     Key::new(
         EARLY_STOPPING,
         "Epochs without improvement of the watched value after which training stops.",
@@ -298,5 +330,23 @@ pub(super) const MEMORY: &[Key] = &[
         Takes::Bool,
         Always("true"),
     )
+    .class(Class::Free),
+    Key::new(
+        "memory.recompute",
+        "Patterns of names of nodes whose outputs are computed again in the backward pass instead of being kept, with \
+         the same bits; * stands for any characters, and each text in the place of the first one, up to the next / . or \
+         :, for a part of its own.",
+        Takes::Texts,
+        Always("[]"),
+    )
+    .class(Class::Free),
+    Key::new(
+        "memory.budget_mb",
+        "What parameters, gradients, the optimizer's state and activations may take, by their shapes: so many \
+         activations are computed again in the backward pass that they fit.",
+        Takes::Float(FloatRange::POSITIVE),
+        Unset { words: "all activations are kept", example: "2000" },
+    )
+    .unit("MB")
     .class(Class::Free),
 ];

@@ -28,6 +28,7 @@ fn load_layers(
             .map(|lr| FlagValue { flag: "--lr", key: "optimizer.lr", value: Value::Float(lr) })
             .into_iter()
             .collect(),
+        without_data: false,
         cores: Some(2),
     };
     let loaded = load(&sources);

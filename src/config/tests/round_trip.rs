@@ -66,8 +66,15 @@ fn plans() -> Vec<Plan> {
             "stop.grace_s=90",
             "memory.on_oom=stop",
             "memory.watch=false",
+            "memory.budget_mb=900",
         ]),
         plan_of_sets(&["train.micro_batch=8"]),
+        plan_of_sets(&["train.precision=bf16"]),
+        plan_of_sets(&[
+            "train.precision=f16",
+            "train.loss_scale.initial=1000.1",
+            "train.loss_scale.growth_steps=7",
+        ]),
     ];
     for durability in ["step", "checkpoint", "interval"] {
         plans.push(plan_of_sets(&[&format!("checkpoint.durability={durability}")]));
@@ -247,6 +254,7 @@ fn company(key: &Key) -> Vec<&'static str> {
             "reduce_on_plateau" => sets.push("schedule.kind=reduce_on_plateau"),
             _ => {}
         },
+        Some(("train.precision", _)) => sets.push("train.precision=f16"),
         Some(("train.early_stopping.patience", _)) => sets.push("train.early_stopping.patience=2"),
         _ => {}
     }
@@ -416,7 +424,8 @@ fn the_class_of_every_setting_is_a_decision() {
     };
     assert!(free.iter().all(is_about_saving_or_length), "{free:?}");
     let schedule = of(Class::Schedule);
-    let is_schedule = |path: &&str| path.starts_with("schedule.") || *path == "train.micro_batch";
+    let others = ["train.micro_batch", "train.loss_scale.growth_steps"];
+    let is_schedule = |path: &&str| path.starts_with("schedule.") || others.contains(path);
     assert!(schedule.iter().all(is_schedule), "{schedule:?}");
 }
 

@@ -1,6 +1,6 @@
 //! Which parameter is updated how: algorithm, learning rate and weight decay by name and shape.
 
-use super::pattern::matches_pattern;
+use crate::config::matches_pattern;
 use crate::config::{OptimizerKind, OptimizerPlan, ParameterGroup};
 use crate::graph::update::ParameterUpdate;
 

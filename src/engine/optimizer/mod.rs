@@ -17,7 +17,6 @@ mod lamb;
 mod matmul;
 mod muon;
 mod norm;
-mod pattern;
 mod step;
 mod sums;
 mod update;
@@ -28,7 +27,6 @@ mod tests;
 
 pub use factors::{StepFactors, step_factors};
 pub use norm::{clip_factor, gradient_norm};
-pub use pattern::matches_pattern;
 pub use update::{LengthMismatch, MAX_SLOTS, Source, Target, Update};
 
 use crate::config::{EmaPlan, OptimizerPlan};

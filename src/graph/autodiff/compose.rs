@@ -8,17 +8,21 @@ use crate::graph::model::Node;
 use std::collections::HashMap;
 
 /// Puts the operators it is made of in the place of each node that has a composition and through which a gradient has to
-/// pass. Compositions may hold compositions.
+/// pass on its way from one of `ends` to one of `wanted`. Compositions may hold compositions.
 ///
 /// Gives the nodes that stay, by name, with the reason why their composition does not cover them.
-pub(super) fn compose(emit: &mut Emit, loss: Value, wanted: &[Value]) -> HashMap<String, String> {
+pub(in crate::graph) fn compose(
+    emit: &mut Emit,
+    ends: &[Value],
+    wanted: &[Value],
+) -> HashMap<String, String> {
     let mut refused = HashMap::new();
     let mut again = true;
     while again {
         again = false;
         let forward: Vec<Node> = emit.nodes().to_vec();
         let dependent = dependents(emit, &forward, wanted);
-        let path = path_to_loss(emit, &forward, &dependent, loss);
+        let path = path_to_loss(emit, &forward, &dependent, ends);
         let is_open = |node: &Node| match find(node, emit.opset()).map(|rule| &rule.gradient) {
             Some(Gradient::Composed(build)) if !refused.contains_key(&node.name) => Some(*build),
             _ => None,

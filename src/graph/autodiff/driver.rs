@@ -37,6 +37,17 @@ fn listing(nodes: &[UnsupportedNode]) -> String {
     lines.join("\n")
 }
 
+/// What [`differentiate`] appended.
+#[derive(Debug)]
+pub struct Backward {
+    /// The gradient with respect to each wanted value; `None` where the loss does not depend on it.
+    pub gradients: Vec<Option<Value>>,
+    /// How many nodes come before those that were appended.
+    pub forward_nodes: usize,
+    /// The gradient of every value that the walk came by.
+    pub of_value: HashMap<Value, Value>,
+}
+
 /// Appends to `emit` the nodes that compute the gradient of the scalar `loss` with respect to each of `wanted`.
 ///
 /// The gradient of a value that the loss does not depend on is `None`. Gradients have the type of their value. The
@@ -46,10 +57,18 @@ fn listing(nodes: &[UnsupportedNode]) -> String {
 /// All nodes on the way whose operator has no rule for this version, is refused, or is used in a way that its rule does
 /// not cover, at once.
 pub fn backward(emit: &mut Emit, loss: Value, wanted: &[Value]) -> Result<Vec<Option<Value>>, Unsupported> {
-    let not_composed = compose(emit, loss, wanted);
+    Ok(differentiate(emit, loss, wanted)?.gradients)
+}
+
+/// As [`backward`], and says what else came of it.
+///
+/// # Errors
+/// As [`backward`].
+pub fn differentiate(emit: &mut Emit, loss: Value, wanted: &[Value]) -> Result<Backward, Unsupported> {
+    let not_composed = compose(emit, &[loss], wanted);
     let forward: Vec<Node> = emit.nodes().to_vec();
     let dependent = dependents(emit, &forward, wanted);
-    let path = path_to_loss(emit, &forward, &dependent, loss);
+    let path = path_to_loss(emit, &forward, &dependent, &[loss]);
     let mut refused: Vec<UnsupportedNode> = forward
         .iter()
         .zip(&path)
@@ -72,7 +91,12 @@ pub fn backward(emit: &mut Emit, loss: Value, wanted: &[Value]) -> Result<Vec<Op
         return Err(Unsupported { nodes: refused });
     }
     walk.emit.set_scope("gradient");
-    Ok(wanted.iter().map(|value| walk.total(*value)).collect())
+    let gradients = wanted.iter().map(|value| walk.total(*value)).collect();
+    let single = walk.pending.into_iter().filter_map(|(value, parts)| match parts.as_slice() {
+        [gradient] => Some((value, *gradient)),
+        _ => None,
+    });
+    Ok(Backward { gradients, forward_nodes: forward.len(), of_value: single.collect() })
 }
 
 /// Values that depend on one of `wanted` in a differentiable way.
@@ -89,14 +113,14 @@ pub(super) fn dependents(emit: &Emit, forward: &[Node], wanted: &[Value]) -> Has
     dependent
 }
 
-/// For each node, whether a gradient has to pass through it.
+/// For each node, whether a gradient has to pass through it from one of `ends`.
 pub(super) fn path_to_loss(
     emit: &Emit,
     forward: &[Node],
     dependent: &HashSet<Value>,
-    loss: Value,
+    ends: &[Value],
 ) -> Vec<bool> {
-    let mut reached: HashSet<Value> = HashSet::from([loss]);
+    let mut reached: HashSet<Value> = ends.iter().copied().collect();
     let mut path = vec![false; forward.len()];
     for (node, on_path) in forward.iter().zip(&mut path).rev() {
         let outputs: Vec<Value> = node.outputs.iter().filter_map(|name| emit.find(name)).collect();

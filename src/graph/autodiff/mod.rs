@@ -11,6 +11,7 @@ mod driver;
 pub mod rules;
 mod view;
 
-pub use driver::{Unsupported, UnsupportedNode, backward};
+pub(super) use compose::compose;
+pub use driver::{Backward, Unsupported, UnsupportedNode, backward, differentiate};
 pub use rules::{Composition, Gradient, InputGrads, Refusal, Rule, Ruled, find, table};
 pub use view::NodeView;

@@ -2,7 +2,7 @@
 
 use super::super::model::attribute;
 use super::super::tensor::{Dtype, ValueType};
-use super::{Emit, Processor, Value, broadcast};
+use super::{Emit, Value, broadcast};
 
 impl Emit {
     fn same(&mut self, op: &str, x: Value) -> Value {
@@ -123,8 +123,15 @@ impl Emit {
     pub fn modulo(&mut self, a: Value, b: Value) -> Value {
         self.binary("Mod", a, b)
     }
-    /// `x * number`
+    /// `x * number`, rounded once: a factor that 16 bits do not represent multiplies in 32
     pub fn scale(&mut self, x: Value, number: f64) -> Value {
+        let dtype = self.dtype(x);
+        let is_low = matches!(dtype, Dtype::F16 | Dtype::Bf16);
+        if is_low && !dtype.represents(number) {
+            let wide = self.cast(x, Dtype::F32);
+            let scaled = self.scale(wide, number);
+            return self.cast(scaled, dtype);
+        }
         let factor = self.scalar(number, x);
         self.mul(x, factor)
     }
@@ -179,13 +186,13 @@ impl Emit {
 
     /// 1 where `x > 0`, 0 elsewhere, in the type of `x`
     ///
-    /// In float32 it is a HardSigmoid so steep that every number from the smallest normal one on gives 1: ONNX Runtime
+    /// In 32 bits it is a HardSigmoid so steep that every number from the smallest normal one on gives 1: ONNX Runtime
     /// computes that with vector instructions on all threads, but `Where` and conversions of truth values with one
     /// thread, element by element, which takes two to three times as long on the CPU. Opset 22 defines the operator anew;
     /// the kernels of graphics processors may stop before that.
     pub fn unit_step(&mut self, x: Value) -> Value {
-        let has_kernel = self.processor() == Processor::Cpu || self.opset() < 22;
-        if self.dtype(x) != Dtype::F32 || !has_kernel {
+        let has_kernel = self.is_single_on_cpu(x) || (self.dtype(x) == Dtype::F32 && self.opset() < 22);
+        if !has_kernel {
             let zero = self.scalar(0.0, x);
             let positive = self.greater(x, zero);
             return self.cast(positive, self.dtype(x));

@@ -7,6 +7,9 @@ use crate::graph::model::{Graph, Node, attribute};
 use crate::graph::tensor::Tensor;
 use std::collections::{HashMap, HashSet};
 
+/// Most parts of a list that is written out: a file of a few bytes can cut a value of any size into parts of one.
+const MAX_PARTS: i64 = 4096;
+
 /// Writes out every list that is made at once and whose elements are taken at known positions or joined; `false` if there
 /// was none.
 pub(super) fn write_out_lists(graph: &mut Graph, types: &HashMap<String, PartialType>) -> bool {
@@ -85,19 +88,21 @@ fn split(
     let counted = if axis < 0 { axis + dims.len() as i64 } else { axis };
     let size = *dims.get(usize::try_from(counted).ok()?)? as i64;
     let given = node.inputs.get(1).filter(|name| !name.is_empty());
+    let in_chunks = |chunk: i64| -> Option<Vec<i64>> {
+        let starts = (0..size).step_by(usize::try_from(chunk).ok()?);
+        let is_long = size / chunk > MAX_PARTS;
+        (!is_long).then(|| starts.map(|start| chunk.min(size - start)).collect())
+    };
     let sizes = match given {
         None if node.int("keepdims").unwrap_or(1) == 0 => return None,
-        None => vec![1; usize::try_from(size).ok()?],
+        None => in_chunks(1)?,
         Some(name) => match known(name)?.as_slice() {
             // A scalar says the size of each part, of which the last may be smaller; ONNX Runtime takes one number as that.
-            [chunk] if *chunk > 0 => (0..size)
-                .step_by(usize::try_from(*chunk).ok()?)
-                .map(|start| (*chunk).min(size - start))
-                .collect(),
+            [chunk] if *chunk > 0 => in_chunks(*chunk)?,
             sizes => sizes.to_vec(),
         },
     };
-    if sizes.iter().sum::<i64>() != size {
+    if sizes.iter().try_fold(0_i64, |sum, size| sum.checked_add(*size)) != Some(size) {
         return None;
     }
     let list = node.outputs.first()?;

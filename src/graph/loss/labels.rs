@@ -3,7 +3,7 @@
 use super::super::emit::{Emit, Value};
 use super::super::tensor::{Tensor, elements};
 use super::elementwise::{positions, same_shape};
-use super::{Counted, Ignored, LossError, LossParts, Operands, is_label};
+use super::{Counted, Ignored, LossError, LossParts, MAX_CLASSES, Operands, is_label};
 use crate::config::{LossKind, LossPlan};
 
 /// Appends the loss of an output `[batch, classes, ...]` against labels `[batch, ...]` or probabilities.
@@ -168,6 +168,10 @@ fn class_count(plan: &LossPlan, dims: &[usize]) -> Result<usize, LossError> {
         let expected = "an output [batch, classes, ...]".to_owned();
         return Err(LossError::Shapes { loss, output, target, expected });
     };
+    if *classes > MAX_CLASSES {
+        let (loss, found) = (plan.kind.name(), *classes);
+        return Err(LossError::Classes { loss, found });
+    }
     if !plan.class_weights.is_empty() && plan.class_weights.len() != *classes {
         let (key, found) = ("class_weights", plan.class_weights.len());
         return Err(LossError::ClassWeights { key, found, classes: *classes });

@@ -51,6 +51,17 @@ pub enum LossError {
         /// Classes of the output.
         classes: usize,
     },
+    /// More classes than a table of them is made for.
+    #[error(
+        "loss `{loss}`: the model's output has {found} classes, expected at most {MAX_CLASSES}; if another axis counts them, set \
+         `loss.class_axis`"
+    )]
+    Classes {
+        /// The loss.
+        loss: &'static str,
+        /// Classes of the output.
+        found: usize,
+    },
     /// An axis that the output does not have, or that of the examples.
     #[error(
         "`loss.class_axis` is {axis}, but the model's output has shape {output:?}; expected one of its axes but the first"
@@ -91,6 +102,9 @@ pub enum LossError {
         positions: Vec<usize>,
     },
 }
+
+/// Most classes: a table of their numbers is part of the graph, and a file of a few bytes can ask for any number.
+pub const MAX_CLASSES: usize = 1 << 24;
 
 /// Whether labels equal to `loss.ignore_index` occur and must not count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

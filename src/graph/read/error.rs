@@ -1,6 +1,6 @@
 //! Why a file is not a model.
 
-use super::MIN_OPSET;
+use super::{MAX_IR_VERSION, MAX_OPSET, MIN_OPSET};
 use std::path::PathBuf;
 use thiserror::Error;
 
@@ -35,6 +35,38 @@ pub enum ReadError {
         path: PathBuf,
         /// The version found; 0 if none is declared.
         found: i64,
+    },
+    /// The default operator set is newer than the gradient rules.
+    #[error(
+        "{path} uses opset {found}, expected {MIN_OPSET} to {MAX_OPSET}; export the model again with `opset_version={MAX_OPSET}` or lower"
+    )]
+    NewOpset {
+        /// The file.
+        path: PathBuf,
+        /// The version found.
+        found: i64,
+    },
+    /// The format itself is newer than this reader.
+    #[error(
+        "{path} has IR version {found}, expected at most {MAX_IR_VERSION}; export the model again with an older `onnx` package, or \
+         lower `ir_version` there"
+    )]
+    IrVersion {
+        /// The file.
+        path: PathBuf,
+        /// The version found.
+        found: i64,
+    },
+    /// Operators of domains that ONNX Runtime does not have.
+    #[error(
+        "{path} has operators that ONNX Runtime does not have: {listing}; expected operators of ONNX, ai.onnx.ml or \
+         com.microsoft; export the model without custom operators, or with them as functions local to the model"
+    )]
+    Domain {
+        /// The file.
+        path: PathBuf,
+        /// The nodes with domain and operator.
+        listing: String,
     },
     /// The graph breaks a rule of ONNX.
     #[error(

@@ -9,8 +9,10 @@ use std::collections::{HashMap, HashSet};
 /// Most nodes that functions are written out to. A file of a few bytes can call functions that call functions, each
 /// several times, and so on: what it asks for must not be unlimited.
 const MAX_NODES: usize = 200_000;
-/// Most bytes of these nodes, with the constants in them.
-const MAX_BYTES: usize = 1 << 28;
+/// Memory that these nodes may take for each byte of the file. Exporters that write a function per layer stay below 30.
+const MAX_BYTES_PER_BYTE: usize = 256;
+/// What they may take besides.
+const MAX_BYTES: usize = 1 << 20;
 
 /// Most functions that call each other in a row.
 const MAX_DEPTH: usize = 64;
@@ -134,10 +136,10 @@ impl<'a> Inliner<'a> {
         let name_of = |name: &str| names.get(name).cloned().unwrap_or_else(|| format!("{prefix}/{name}"));
         open.push(function);
         for inner in &function.node {
-            self.count(inner, &what())?;
             let mut inner = renamed(with_attributes(inner.clone(), &node, function), &name_of);
             inner.name =
                 format!("{prefix}/{}", if inner.name.is_empty() { &inner.op_type } else { &inner.name });
+            self.count(&inner, &what())?;
             self.node(inner, open, nodes)?;
         }
         open.pop();
@@ -145,15 +147,29 @@ impl<'a> Inliner<'a> {
     }
 
     fn count(&mut self, node: &NodeProto, what: &str) -> Result<(), ReadError> {
+        let limit_bytes = self.reader.file_bytes.saturating_mul(MAX_BYTES_PER_BYTE).saturating_add(MAX_BYTES);
         self.nodes += 1;
-        self.bytes = self.bytes.saturating_add(node.encoded_len());
-        if self.nodes <= MAX_NODES && self.bytes <= MAX_BYTES {
+        self.bytes = self.bytes.saturating_add(held_bytes(node));
+        if self.nodes <= MAX_NODES && self.bytes <= limit_bytes {
             return Ok(());
         }
-        let problem =
-            format!("functions are written out to more than {MAX_NODES} nodes or {MAX_BYTES} bytes");
+        let problem = format!(
+            "the functions of a file of {} bytes are written out to more than {MAX_NODES} nodes or {limit_bytes} bytes",
+            self.reader.file_bytes
+        );
         Err(self.reader.invalid(what.to_owned(), problem))
     }
+}
+
+/// The memory that a node takes, about: what stands in it, and the places for that.
+fn held_bytes(node: &NodeProto) -> usize {
+    let names = node.input.len() + node.output.len();
+    let places = size_of::<NodeProto>()
+        + names * size_of::<String>()
+        + node.attribute.len() * size_of::<AttributeProto>();
+    // Graphs inside it take more places than this knows of, a few for each byte.
+    let inner_factor = if node.attribute.iter().any(|attribute| attribute.g.is_some()) { 32 } else { 1 };
+    places.saturating_add(node.encoded_len().saturating_mul(inner_factor))
 }
 
 /// The values of the surrounding graph by the names that the function has for them; absent ones are empty.

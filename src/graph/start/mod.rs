@@ -13,5 +13,6 @@ mod weights;
 mod tests;
 
 pub use head::{HeadError, Resized, resize_head};
+pub(super) use parts::layer_initializers;
 pub use seed::{Drawn, draw};
 pub use weights::{Loaded, WeightsError, load_weights};

@@ -2,7 +2,7 @@
 
 use super::super::model::{Graph, Node};
 use super::super::tensor::{Tensor, elements};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// The part that an initializer plays.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -71,6 +71,11 @@ pub(super) fn weight<'a>(initializers: &Initializers<'a>, node: &Node) -> Option
         "Conv" if rank >= 3 => Some((seen, 0)),
         _ => None,
     }
+}
+
+/// The initializers that some layer reads as its weight, bias or statistic.
+pub(in crate::graph) fn layer_initializers(graph: &Graph) -> HashSet<String> {
+    parts(graph).into_keys().collect()
 }
 
 /// The part of each initializer that has one, by name. An initializer with several has that of its first reader.

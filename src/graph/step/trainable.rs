@@ -33,7 +33,29 @@ pub enum Excluded {
     ElementType(Dtype),
 }
 
+/// An element of a parameter or of a running statistic that is no finite number.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NotFinite {
+    /// The initializer.
+    pub name: String,
+    /// Position of the element, row-major.
+    pub element: usize,
+    /// What it holds: NaN, inf or -inf.
+    pub value: f32,
+}
+
 impl Trainable {
+    /// The first value to be trained that is not finite: no step could make it so again.
+    #[must_use]
+    pub fn not_finite(&self) -> Option<NotFinite> {
+        self.parameters.iter().chain(&self.states).find_map(|(name, tensor)| {
+            let values = tensor.bytes().chunks_exact(size_of::<f32>());
+            let mut values = values.map(|bytes| bytes.try_into().map_or(0.0, f32::from_le_bytes)).enumerate();
+            let (element, value) = values.find(|(_, value)| !value.is_finite())?;
+            Some(NotFinite { name: name.clone(), element, value })
+        })
+    }
+
     /// Names of parameters, then of states.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.parameters.iter().chain(&self.states).map(|(name, _)| name.as_str())

@@ -4,8 +4,8 @@
 
 use super::{
     CheckpointDropped, CheckpointDurable, EarlyStopped, Environment, EpochDone, Event, Finished, HistoryLost,
-    InputsChanged, MemoryPressure, MicroBatchChanged, OutOfMemory, PlanChanged, Resumed, RunStarted,
-    SignalReceived, StepDone, StepRefused, Stopped, WorkerDied,
+    InputsChanged, LossScaleChanged, MemoryPressure, MicroBatchChanged, OutOfMemory, PlanChanged, Resumed,
+    RunStarted, SignalReceived, StepDone, StepRefused, Stopped, WorkerDied,
 };
 
 fn text(text: &str) -> String {
@@ -112,6 +112,11 @@ fn steps() -> Vec<(u16, Event, &'static str)> {
                 gradient_norm: f64::INFINITY,
             }),
             "0400000000000000 1200000000000000 0000c07f 000000000000f07f",
+        ),
+        (
+            20,
+            Event::LossScaleChanged(LossScaleChanged { epoch: 4, batch: 19, from: 65_536.0, to: 32_768.0 }),
+            "0400000000000000 1300000000000000 00008047 00000047",
         ),
         (
             6,

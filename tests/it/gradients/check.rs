@@ -356,6 +356,7 @@ impl Operands {
             other_opsets: Vec::new(),
             inputs: self.fed.iter().map(|(name, t)| Port::fixed(name.clone(), t.dtype(), t.dims())).collect(),
             outputs: outputs.into_iter().map(Port::inferred).collect(),
+            value_info: Vec::new(),
             initializers: self.varied.iter().chain(&self.constants).cloned().collect(),
             nodes: vec![node],
         }

@@ -30,6 +30,7 @@ pub fn model_of(x: &[Option<usize>], initializers: &[(&str, Tensor)], nodes: Vec
         other_opsets: Vec::new(),
         inputs: vec![input],
         outputs: vec![output],
+        value_info: Vec::new(),
         initializers: initializers
             .iter()
             .map(|(name, tensor)| ((*name).to_owned(), tensor.clone()))

@@ -2,7 +2,7 @@ use super::{branch, model_of, node, ramp, truth};
 use crate::reference_models::{ReferenceModel, cross_entropy};
 use crate::runtime_library::{oracle, run};
 use std::collections::BTreeMap;
-use trainer::config::{Builtin, LossKind, LossPlan};
+use trainer::config::{Builtin, LossKind, LossPlan, Precision};
 use trainer::graph::builtin;
 use trainer::graph::emit::Processor;
 use trainer::graph::model::{Dim, Graph, Node, Port, attribute};
@@ -52,6 +52,8 @@ impl Setup {
             loss: &self.loss,
             targets: std::slice::from_ref(&self.target),
             processor: Processor::Cpu,
+            precision: Precision::F32,
+            recompute: &trainer::graph::recompute::Recompute::Nothing,
         }
     }
 
@@ -253,15 +255,13 @@ fn free_dimensions_are_taken_from_the_data_and_checked_against_the_settings() {
 }
 
 #[test]
-fn a_batch_axis_that_the_exporter_fixed_takes_batches_of_its_size_and_says_so_to_others() {
-    let graph = model_of(&[Some(2), Some(3)], &[("w", ramp(&[3, 2])), ("b", ramp(&[2]))], linear());
-    assert_eq!(Setup::new(graph.clone(), 2, &[3]).training().unwrap().feeds[0].kind.dims, [2, 3]);
-    let error = Setup::new(graph.clone(), 16, &[3]).training().unwrap_err();
-    assert!(matches!(&error, StepError::FixedBatch { found: 2, batch: 16, .. }), "{error}");
-    assert!(error.to_string().contains("train.batch_size = 2"), "{error}");
-    // What differs is not the batch.
-    let error = Setup::new(graph, 2, &[4]).training().unwrap_err();
-    assert!(matches!(error, StepError::InputShape { .. }), "{error}");
+fn a_model_for_batches_of_one_size_says_which() {
+    let model = || model_of(&[Some(4), Some(3)], &[("w", ramp(&[3, 2])), ("b", ramp(&[2]))], linear());
+    Setup::new(model(), 4, &[3]).training().unwrap();
+    let refused = Setup::new(model(), 16, &[3]).training().unwrap_err().to_string();
+    assert!(refused.contains("batches of exactly 4 examples, and one of 16 is needed"), "{refused}");
+    let refused = Setup::new(model(), 16, &[5]).training().unwrap_err();
+    assert!(matches!(refused, StepError::InputShape { .. }), "{refused}");
 }
 
 #[test]

@@ -70,6 +70,25 @@ fn a_run_killed_at_a_storage_call_ends_as_an_undisturbed_one() {
     }
 }
 
+/// As a file system over a network may answer it. The standard library panics at a directory's.
+#[test]
+fn files_and_directories_that_can_not_be_closed_are_no_obstacle() {
+    if !can_trace() || !REWRITES {
+        return;
+    }
+    let expected = undisturbed(&[]);
+    let mut closed = calls_of(&sixty_steps(&[]));
+    closed.retain(|made| made.point.call == "close");
+    for path in ["checkpoints", "journal", "lock"] {
+        let of_path = closed.iter().find(|made| made.point.path.as_os_str() == path);
+        let point = of_path.unwrap_or_else(|| panic!("{path} is never closed")).point.clone();
+        let dir = sixty_steps(&[]);
+        let struck = Aim { at: At::Point(point), blow: Blow::Fail(libc::EIO) }.strike(&dir).unwrap();
+        assert_eq!(struck.ended.code, Some(0), "{path}: {:?}", struck.ended);
+        expected.check(&dir);
+    }
+}
+
 #[test]
 fn a_run_killed_while_it_recovers_ends_as_an_undisturbed_one() {
     if !can_trace() {

@@ -2,6 +2,7 @@
 
 use super::{Composition, NodeView, Refusal, Rule, composed};
 use crate::graph::emit::{Emit, Value};
+use crate::graph::loss::MAX_CLASSES;
 use crate::graph::tensor::{Tensor, elements};
 
 pub(super) const RULES: &[Rule] = &[
@@ -25,6 +26,9 @@ fn loss_of(node: &NodeView, x: Value, emit: &mut Emit) -> Result<Value, Refusal>
     let (labels, weights) = (node.input(1), node.optional_input(2));
     let dims = emit.dims(x).to_vec();
     let classes = dims.get(1).copied().unwrap_or(1);
+    if classes > MAX_CLASSES {
+        return Err(Refusal(format!("it has {classes} classes, expected at most {MAX_CLASSES}")));
+    }
     let mut wide = dims.clone();
     if let Some(axis) = wide.get_mut(1) {
         *axis = 1;

@@ -2,7 +2,7 @@
 
 use super::conv::{missing_at_end, window_shape};
 use super::{Composition, NodeView, Refusal, Rule, Ruled, composed, one, refused, rule};
-use crate::graph::emit::{ConvShape, Emit, Processor, Value};
+use crate::graph::emit::{ConvShape, Emit, Value};
 use crate::graph::model::attribute;
 use crate::graph::tensor::{Dtype, Tensor, ValueType, elements};
 
@@ -46,8 +46,8 @@ fn max_pool(node: &NodeView, emit: &mut Emit) -> Ruled {
     let dims = emit.dims(x).to_vec();
     let spatial = dims.get(2..).unwrap_or_default();
     let output = emit.dims(dy).get(2..).unwrap_or_default().to_vec();
-    // MaxUnpool exists on the CPU, for float32; without an output shape of its own it gives back what tiles exactly.
-    let fits = emit.processor() == Processor::Cpu && emit.dtype(x) == Dtype::F32;
+    // MaxUnpool exists on the CPU, for 32-bit floats; without an output shape of its own it gives back what tiles exactly.
+    let fits = emit.is_single_on_cpu(x);
     if fits && tiles_exactly(&shape, spatial, &output) {
         return one(unpool(dy, indices, &shape, dims, emit));
     }

@@ -1,0 +1,223 @@
+//! `trainer history`: what a run did, from its journal. Nothing is changed and no lock is taken, so it works while the run
+//! goes on.
+
+use super::args::HistoryArgs;
+use super::exit::Exit;
+use super::failure::{Failure, fail};
+use crate::train::event::{EpochDone, Event, StepDone};
+use crate::train::history::History;
+use serde_json::{Value, json};
+use std::fmt::Write as _;
+use std::io::Write;
+use trainer_runtime::disk::RealDisk;
+use trainer_runtime::journal;
+use trainer_runtime::keeper::JOURNAL_DIR;
+
+/// Runs the command.
+///
+/// # Errors
+/// If the folder is not that of a run, or its journal can not be read.
+pub fn run(args: &HistoryArgs, out: &mut dyn Write) -> Result<Exit, Failure> {
+    let dir = &args.work_dir;
+    let contents = journal::read(&RealDisk, &dir.join(JOURNAL_DIR)).map_err(|error| {
+        let exit = if error.is_damage() { Exit::Damaged } else { Exit::StorageFailed };
+        let message = format!("{error}; `{}` says what can be kept", super::repair::command(dir));
+        Failure::new(exit, message)
+    })?;
+    if contents.run_id.is_none() {
+        let message = format!(
+            "{} is not the folder of a run: it has no journal; give the folder that `trainer run --work-dir` was given",
+            dir.display()
+        );
+        return Err(Failure::new(Exit::Usage, message));
+    }
+    let mut events = Vec::with_capacity(contents.records.len());
+    for record in &contents.records {
+        let event = Event::decode(record.sequence, record.kind, &record.payload);
+        events.push(event.map_err(fail(Exit::Damaged))?);
+    }
+    let mut history = History::default();
+    let notes = notes(&events);
+    events.into_iter().for_each(|event| history.add(event));
+    let text = match (args.csv, args.json, args.steps) {
+        (true, _, false) => history.to_csv(),
+        (true, _, true) => steps_csv(&history),
+        (false, is_json, is_steps) => {
+            let rows = if is_steps { step_rows(&history) } else { epoch_rows(&history) };
+            render(rows, notes, is_json)
+        }
+    };
+    if let Err(error) = out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        log::debug!("the history could not be printed: {error}");
+    }
+    Ok(Exit::Finished)
+}
+
+/// Something that happened after an update, besides updates and epochs.
+struct Note {
+    step: u64,
+    what: &'static str,
+    text: String,
+}
+
+/// What interrupted or changed the run, in the order in which it happened.
+fn notes(events: &[Event]) -> Vec<Note> {
+    let mut notes = Vec::new();
+    let mut step = 0;
+    for event in events {
+        let (at, what, text) = match event {
+            Event::StepDone(done) => {
+                step = done.step;
+                continue;
+            }
+            Event::Resumed(resumed) => {
+                let from = resumed.checkpoint.as_deref().unwrap_or("the initial state");
+                (resumed.step, "resumed", format!("attempt {} from {from}", resumed.attempt))
+            }
+            Event::SignalReceived(received) => (received.step, "signal", received.signal.clone()),
+            Event::Stopped(stopped) => (stopped.step, "stopped", stopped.reason.clone()),
+            Event::WorkerDied(died) => (step, "died", died.cause.clone()),
+            Event::PlanChanged(changed) => (step, "settings changed", changed.changes.join("; ")),
+            Event::InputsChanged(changed) => (step, "inputs changed", changed.changes.join("; ")),
+            Event::OutOfMemory(memory) => (memory.step, "out of memory", memory.message.clone()),
+            Event::MemoryPressure(pressure) => (pressure.step, "memory runs out", pressure.reason.clone()),
+            Event::MicroBatchChanged(changed) => {
+                (changed.step, "micro-batch", format!("{}: {}", changed.micro_batch, changed.reason))
+            }
+            Event::EarlyStopped(stopped) => {
+                let words =
+                    format!("no better {} in {} epochs", stopped.monitor, stopped.epochs_without_improvement);
+                (step, "early stop", words)
+            }
+            Event::StepRefused(refused) => {
+                (step, "refused", format!("batch {} of epoch {} is not finite", refused.batch, refused.epoch))
+            }
+            Event::LossScaleChanged(changed) => {
+                (step, "loss scale", format!("{} instead of {}", changed.to, changed.from))
+            }
+            Event::HistoryLost(lost) => {
+                (lost.step, "history lost", format!("goes on from {}", lost.checkpoint))
+            }
+            Event::Finished(finished) => (finished.step, "finished", finished.reason.clone()),
+            Event::RunStarted(_)
+            | Event::EpochDone(_)
+            | Event::CheckpointDurable(_)
+            | Event::CheckpointDropped(_) => continue,
+        };
+        notes.push(Note { step: at, what, text });
+        step = at;
+    }
+    notes
+}
+
+/// A line of the table: after which update, its cells, and the same as JSON.
+struct Row {
+    step: u64,
+    cells: Vec<(String, String)>,
+    json: Value,
+}
+
+fn epoch_rows(history: &History) -> Vec<Row> {
+    let rows = history.epochs.values().map(|epoch| {
+        let EpochDone { epoch, step, lr, train_loss, validation, is_best, seconds, attempt } = epoch;
+        let mut cells = vec![
+            ("epoch".to_owned(), epoch.to_string()),
+            ("step".to_owned(), step.to_string()),
+            ("train_loss".to_owned(), format!("{train_loss:.4}")),
+        ];
+        cells.extend(validation.iter().map(|(name, value)| (name.clone(), format!("{value:.4}"))));
+        cells.push(("lr".to_owned(), format!("{lr:.2e}")));
+        cells.push(("seconds".to_owned(), format!("{seconds:.2}")));
+        cells.push(("attempt".to_owned(), attempt.to_string()));
+        cells.push(("".to_owned(), if *is_best { "best".to_owned() } else { String::new() }));
+        let mut json = json!({
+            "epoch": epoch, "step": step, "lr": lr, "train_loss": train_loss, "is_best": is_best, "seconds": seconds,
+            "attempt": attempt,
+        });
+        for (name, value) in validation {
+            if let Some(object) = json.as_object_mut() {
+                object.insert(name.clone(), Value::from(*value));
+            }
+        }
+        Row { step: *step, cells, json }
+    });
+    rows.collect()
+}
+
+fn step_rows(history: &History) -> Vec<Row> {
+    let rows = history.steps.values().map(|done| {
+        let StepDone { step, epoch, batch, lr, gradient_norm, .. } = done;
+        let (loss, attempt) = (f32::from_bits(done.loss_bits), history.attempt_of_step(*step).unwrap_or(1));
+        let cells = [
+            ("step", step.to_string()),
+            ("epoch", epoch.to_string()),
+            ("batch", batch.to_string()),
+            ("loss", format!("{loss:.6}")),
+            ("lr", format!("{lr:.3e}")),
+            ("gradient_norm", format!("{gradient_norm:.4}")),
+            ("attempt", attempt.to_string()),
+        ];
+        let json = json!({
+            "step": step, "epoch": epoch, "batch": batch, "loss": loss, "lr": lr, "gradient_norm": gradient_norm,
+            "attempt": attempt,
+        });
+        Row { step: *step, cells: cells.map(|(name, text)| (name.to_owned(), text)).to_vec(), json }
+    });
+    rows.collect()
+}
+
+fn steps_csv(history: &History) -> String {
+    let mut csv = String::from("step,epoch,batch,loss,lr,gradient_norm,attempt\n");
+    for done in history.steps.values() {
+        let StepDone { step, epoch, batch, lr, gradient_norm, .. } = done;
+        let (loss, attempt) = (f32::from_bits(done.loss_bits), history.attempt_of_step(*step).unwrap_or(1));
+        _ = writeln!(csv, "{step},{epoch},{batch},{loss},{lr},{gradient_norm},{attempt}");
+    }
+    csv
+}
+
+/// Rows and notes in the order of the updates.
+fn render(rows: Vec<Row>, notes: Vec<Note>, is_json: bool) -> String {
+    let mut columns: Vec<String> = Vec::new();
+    for (name, _) in rows.iter().flat_map(|row| &row.cells) {
+        if !columns.contains(name) {
+            columns.push(name.clone());
+        }
+    }
+    let cell = |row: &Row, column: &String| {
+        row.cells.iter().find(|(name, _)| name == column).map(|(_, text)| text.clone()).unwrap_or_default()
+    };
+    let widths: Vec<usize> = columns
+        .iter()
+        .map(|column| rows.iter().map(|row| cell(row, column).len()).chain([column.len()]).max().unwrap_or(0))
+        .collect();
+    let line = |texts: Vec<String>| {
+        let padded = texts.iter().zip(&widths).map(|(text, width)| format!("{text:>width$}"));
+        format!("{}\n", padded.collect::<Vec<_>>().join("  ").trim_end())
+    };
+    let mut out = String::new();
+    if !is_json && !rows.is_empty() {
+        out.push_str(&line(columns.clone()));
+    }
+    let mut notes = notes.into_iter().peekable();
+    let write_note = |out: &mut String, note: Note| {
+        let Note { step, what, text } = note;
+        if is_json {
+            _ = writeln!(out, "{}", json!({ "note": what, "step": step, "text": text }));
+        } else {
+            _ = writeln!(out, "-- {what} at step {step}: {text}");
+        }
+    };
+    for row in rows {
+        while let Some(note) = notes.next_if(|note| note.step < row.step) {
+            write_note(&mut out, note);
+        }
+        if is_json {
+            _ = writeln!(out, "{}", row.json);
+        } else {
+            out.push_str(&line(columns.iter().map(|column| cell(&row, column)).collect()));
+        }
+    }
+    notes.for_each(|note| write_note(&mut out, note));
+    out
+}

@@ -1,0 +1,166 @@
+//! `trainer verify`: every checksum of a work directory, or of one checkpoint. Nothing is changed, no lock is taken, and
+//! ONNX Runtime is not started.
+
+use super::args::VerifyArgs;
+use super::exit::Exit;
+use super::failure::{Failure, fail};
+use super::output::print;
+use serde::Serialize;
+use std::fmt;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use trainer_runtime::checkpoint::{Checkpoint, Link, LoadError, Store};
+use trainer_runtime::disk::{DiskError, RealDisk};
+use trainer_runtime::journal::{self, OpenError, Tail};
+use trainer_runtime::keeper::{CHECKPOINTS_DIR, JOURNAL_DIR};
+
+/// Runs the command and says how the process should end: with 5 if anything is damaged.
+///
+/// # Errors
+/// If there is nothing to verify, or something can not be read.
+pub fn run(args: &VerifyArgs, out: &mut dyn Write) -> Result<Exit, Failure> {
+    let path = &args.path;
+    let report = if path.is_dir() { of_directory(path)? } else { of_file(path)? };
+    let is_good = report.is_good();
+    print(&report, args.json, out);
+    Ok(if is_good { Exit::Finished } else { Exit::Damaged })
+}
+
+/// What was verified.
+#[derive(Serialize)]
+struct Report {
+    path: PathBuf,
+    /// Nothing for a single checkpoint.
+    journal: Option<JournalState>,
+    checkpoints: Vec<CheckpointState>,
+}
+
+#[derive(Serialize)]
+struct JournalState {
+    records: u64,
+    /// A torn end, in which nothing that was durable is lost; the next run sets it aside. While a run goes on, a record that
+    /// is being written.
+    torn_bytes: u64,
+    damage: Option<String>,
+}
+
+#[derive(Serialize)]
+struct CheckpointState {
+    path: PathBuf,
+    len_bytes: u64,
+    tensors: u64,
+    step: Option<u64>,
+    damage: Option<String>,
+}
+
+impl Report {
+    fn is_good(&self) -> bool {
+        let journal = self.journal.as_ref().is_none_or(|journal| journal.damage.is_none());
+        journal && self.checkpoints.iter().all(|checkpoint| checkpoint.damage.is_none())
+    }
+}
+
+fn of_file(path: &Path) -> Result<Report, Failure> {
+    let loaded = Checkpoint::load(&RealDisk, path);
+    let checkpoint = CheckpointState::new(path.to_owned(), loaded).map_err(fail(Exit::Usage))?;
+    Ok(Report { path: path.to_owned(), journal: None, checkpoints: vec![checkpoint] })
+}
+
+fn of_directory(dir: &Path) -> Result<Report, Failure> {
+    let store = Store::open_read_only(RealDisk::shared(), &dir.join(CHECKPOINTS_DIR));
+    let journal_dir = dir.join(JOURNAL_DIR);
+    let entries = store.list().map_err(fail(Exit::StorageFailed))?;
+    if entries.is_empty() && !journal_dir.is_dir() {
+        let message = format!(
+            "{} is not the folder of a run: it has neither a journal nor checkpoints; give the folder that \
+             `trainer run --work-dir` was given, or a checkpoint's file",
+            dir.display()
+        );
+        return Err(Failure::new(Exit::Usage, message));
+    }
+    let mut checkpoints = Vec::new();
+    let total_bytes: u64 = entries.iter().map(|entry| entry.len_bytes).sum();
+    let mut done_bytes = 0;
+    for entry in &entries {
+        log::debug!("verifying {} ({done_bytes} of {total_bytes} bytes done)", entry.name);
+        match CheckpointState::new(store.path(entry.name), store.load(entry.name)) {
+            // A run that goes on drops older ones.
+            Err(error) if error.is_not_found() => {}
+            state => checkpoints.push(state.map_err(fail(Exit::StorageFailed))?),
+        }
+        done_bytes += entry.len_bytes;
+    }
+    for link in [Link::Best, Link::Last, Link::Final] {
+        match CheckpointState::new(store.link_path(link), store.load_link(link)) {
+            Err(error) if error.is_not_found() => {}
+            state => checkpoints.push(state.map_err(fail(Exit::StorageFailed))?),
+        }
+    }
+    Ok(Report { path: dir.to_owned(), journal: Some(of_journal(&journal_dir)?), checkpoints })
+}
+
+fn of_journal(dir: &Path) -> Result<JournalState, Failure> {
+    match journal::read(&RealDisk, dir) {
+        Ok(contents) => {
+            let torn_bytes = match contents.tail {
+                Tail::Torn { torn_bytes, .. } => torn_bytes,
+                _ => 0,
+            };
+            Ok(JournalState { records: contents.records.len() as u64, torn_bytes, damage: None })
+        }
+        Err(error) if error.is_damage() => {
+            Ok(JournalState { records: 0, torn_bytes: 0, damage: Some(error.to_string()) })
+        }
+        Err(error @ OpenError::Version { .. }) => Err(fail(Exit::Damaged)(error)),
+        Err(error) => Err(fail(Exit::StorageFailed)(error)),
+    }
+}
+
+impl CheckpointState {
+    /// # Errors
+    /// If the file could not be read, which says nothing about it.
+    fn new(path: PathBuf, loaded: Result<Checkpoint, LoadError>) -> Result<Self, DiskError> {
+        match loaded {
+            Ok(checkpoint) => Ok(Self {
+                path,
+                len_bytes: checkpoint.len_bytes(),
+                tensors: checkpoint.iter().count() as u64,
+                step: Some(checkpoint.meta().step),
+                damage: None,
+            }),
+            Err(LoadError::Disk(error)) => Err(error),
+            Err(error) => {
+                Ok(Self { path, len_bytes: 0, tensors: 0, step: None, damage: Some(error.to_string()) })
+            }
+        }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(journal) = &self.journal {
+            match &journal.damage {
+                Some(damage) => writeln!(f, "DAMAGED  journal: {damage}")?,
+                None => writeln!(f, "good     journal: {} records", journal.records)?,
+            }
+            if journal.torn_bytes > 0 {
+                writeln!(f, "         its last {} bytes are not a whole record (yet)", journal.torn_bytes)?;
+            }
+        }
+        for checkpoint in &self.checkpoints {
+            let CheckpointState { path, len_bytes, tensors, step, damage } = checkpoint;
+            match (damage, step) {
+                (None, Some(step)) => writeln!(
+                    f,
+                    "good     {}: step {step}, {tensors} tensors, {len_bytes} bytes",
+                    path.display()
+                )?,
+                (damage, _) => writeln!(f, "DAMAGED  {}", damage.as_deref().unwrap_or_default())?,
+            }
+        }
+        if self.is_good() {
+            return write!(f, "everything verifies");
+        }
+        write!(f, "remedy: `{}`; `--dry-run` says what it would do", super::repair::command(&self.path))
+    }
+}

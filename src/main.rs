@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use trainer::cli::args::{Action, Command, GlobalArgs};
 use trainer::cli::exit::Exit;
 use trainer::cli::failure::{Failure, fail};
-use trainer::cli::{config, doctor, history, repair, run, setup, supervise, verify};
+use trainer::cli::{check, config, doctor, history, repair, run, setup, supervise, verify};
 use trainer::engine::library::{Host, announce};
 use trainer_runtime::signals::Signals;
 use trainer_runtime::supervisor::follow_supervisor;
@@ -40,6 +40,7 @@ fn dispatch(command: &Command) -> Result<Exit, Failure> {
             Ok(()) => Ok(Exit::Finished),
             Err(error) => Err(Failure { exit: error.exit(), error: error.into() }),
         },
+        Action::Check(args) => check::run(args, global, &mut io::stdout()),
         Action::Setup(args) => set_up(args.cuda, global),
         Action::Doctor(args) => examine(args.work_dir.clone(), args.json, global),
         Action::Repair(args) => repair::run(args, &mut io::stdout()),

@@ -5,6 +5,9 @@
 #[path = "../../src/train/event.rs"]
 #[allow(dead_code)]
 mod event;
+#[path = "../../src/train/shortage.rs"]
+#[allow(dead_code)]
+mod shortage;
 #[path = "../../src/train/step_done.rs"]
 #[allow(dead_code)]
 mod step_done;

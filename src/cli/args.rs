@@ -68,6 +68,8 @@ impl GlobalArgs {
 pub enum Action {
     /// Train a model: start the run of a work directory, or resume it
     Run(RunArgs),
+    /// Say whether a model can be trained here, without data: operators, parameters, memory, a loss that fits
+    Check(CheckArgs),
     /// Print the effective settings, each with its meaning, unit, default and minimum
     Config(ConfigArgs),
     /// Fetch the ONNX Runtime library ahead of time
@@ -155,6 +157,31 @@ pub enum Change {
     Settings,
     /// What computes: version of the program or of ONNX Runtime, device.
     Environment,
+}
+
+/// Arguments of `trainer check`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Ends with 0 if the model can be trained here, and otherwise as `trainer run` would: with 2 for the model or the settings,
+with 1 if ONNX Runtime can not be loaded. The report goes to stdout, what is wrong to stderr, too.
+
+Examples:
+  trainer check model.onnx                                   everything about it, and settings to begin with
+  trainer check model.onnx --set model.dimensions.seq=128    with a size for a free dimension
+  trainer check --config my.toml --json                      the model and loss of settings, for a program")]
+pub struct CheckArgs {
+    /// The ONNX file; that of the settings if it is not given
+    #[arg(value_name = "MODEL")]
+    pub model: Option<PathBuf>,
+    /// Folder of a run whose settings are taken first
+    #[arg(long, value_name = "DIR")]
+    pub work_dir: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Settings.
+    #[command(flatten)]
+    pub settings: SettingsArgs,
 }
 
 /// Arguments of `trainer config`.

@@ -10,6 +10,7 @@ pub mod output;
 pub mod run;
 pub mod supervise;
 pub mod config;
+pub mod check;
 pub mod setup;
 pub mod doctor;
 pub mod repair;

@@ -320,7 +320,7 @@ fn start(
     Ok(Attempt { prepared, saved, recorded, batchings, batching_reason: portions.reason })
 }
 
-fn load_library(global: &GlobalArgs, plan: &Plan, host: &Host) -> Result<Runtime, Failure> {
+pub(super) fn load_library(global: &GlobalArgs, plan: &Plan, host: &Host) -> Result<Runtime, Failure> {
     let want = match plan.device {
         Device::Cpu => Want::Cpu,
         Device::Cuda(_) => Want::Cuda,

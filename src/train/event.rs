@@ -3,6 +3,7 @@
 //! Each kind of record has a number that is never given to another kind. Payloads are encoded by
 //! [`trainer_runtime::codec`]; the fields and their order are part of the format and drawn in docs/formats.md.
 
+pub use super::shortage::{MemoryPressure, MicroBatchChanged, OutOfMemory, WorkerDied};
 pub use super::step_done::StepDone;
 use thiserror::Error;
 use trainer_runtime::codec::{self, Decode, DecodeError, Encode, EncodeError};
@@ -228,75 +229,6 @@ record! {
         /// Epochs completed.
         epoch: u64,
         /// Why, in words.
-        reason: String,
-    }
-}
-
-record! {
-    /// Memory that could not be had.
-    OutOfMemory {
-        /// Updates applied at that moment.
-        step: u64,
-        /// Epoch of the batch that was being computed, from 1.
-        epoch: u64,
-        /// Its index in the epoch, from 0; the number of batches means the validation at the end of the epoch.
-        batch: u64,
-        /// Examples of a gradient computation at that moment.
-        micro_batch: u64,
-        /// The size asked for, where the error names it.
-        requested_bytes: Option<u64>,
-        /// What was being done, and what ONNX Runtime said.
-        message: String,
-    }
-}
-
-record! {
-    /// Other portions of the batches. Records of steps and epochs after `step`, and of portions from `epoch` and `batch`
-    /// on, are void: they are computed anew with these portions.
-    MicroBatchChanged {
-        /// Updates applied in the state from which on they hold.
-        step: u64,
-        /// Epoch of the first batch computed with them, from 1.
-        epoch: u64,
-        /// Its index in the epoch, from 0; the number of batches means the validation at the end of the epoch.
-        batch: u64,
-        /// Examples of a gradient computation.
-        micro_batch: u64,
-        /// Examples of a validation batch.
-        eval_batch: u64,
-        /// Why, in words.
-        reason: String,
-    }
-}
-
-record! {
-    /// The death of a process that worked on the run.
-    WorkerDied {
-        /// What happened, in words.
-        cause: String,
-        /// The signal that killed it.
-        signal: Option<u32>,
-        /// The exit code, if it exited.
-        exit_code: Option<u32>,
-        /// Processes that the kernel killed for memory meanwhile, in its control group or, without one, on the machine.
-        oom_kills: u64,
-    }
-}
-
-record! {
-    /// Memory that is about to run out.
-    MemoryPressure {
-        /// Updates applied at that moment.
-        step: u64,
-        /// Whose memory: `control group` or `machine`.
-        scope: String,
-        /// Bytes in use that can not be reclaimed.
-        used_bytes: u64,
-        /// The most there can be.
-        limit_bytes: u64,
-        /// How fast use grew.
-        growth_bytes_per_s: f64,
-        /// Why it was taken for pressure, in words.
         reason: String,
     }
 }

@@ -31,6 +31,7 @@ mod pause;
 pub mod dropout;
 pub mod loss_scale;
 pub mod event;
+mod shortage;
 mod step_done;
 pub mod history;
 pub mod saved;

@@ -8,6 +8,8 @@ mod reference_models;
 mod runtime_library;
 mod work_dir;
 
+mod broken_models;
+mod check;
 mod data_formats;
 mod exit_codes;
 mod families;

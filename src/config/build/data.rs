@@ -33,7 +33,8 @@ pub(super) fn names_files(reader: &Reader<'_>) -> bool {
 
 /// Names data that nobody opens where none are named, for commands that look at the model alone.
 pub(in crate::config) fn stand_in(settings: &mut Settings) {
-    if settings.is_given("data.builtin") || names_files(&Reader { settings }) {
+    let names_data = settings.is_given("data.builtin") || names_files(&Reader { settings });
+    if names_data || !settings.is_given("model.onnx") {
         return;
     }
     let of_losses = ["loss.target", "loss.sample_weights", "loss.mask"];

@@ -130,8 +130,9 @@ fn batch_norm_inference(graph: &Graph) -> Option<String> {
     let count = standard(graph, "BatchNormalization").filter(is_inference).count();
     (count > 0).then(|| {
         format!(
-            "{count} BatchNormalization nodes are in their inference form, as exporters write them: they are trained with the \
-             statistics of each batch, as in PyTorch's training mode; freeze their running statistics (`model.freeze`) to keep them"
+            "BatchNormalization is in its inference form, as exporters write it ({}): it is trained with the statistics of each \
+             batch, as in PyTorch's training mode; freeze the running statistics (`model.freeze`) to keep them",
+            if count == 1 { "1 node".to_owned() } else { format!("{count} nodes") }
         )
     })
 }

@@ -9,9 +9,6 @@ mod inputs;
 mod objective;
 mod operators;
 
-#[cfg(test)]
-mod tests;
-
 pub use exported::{Warning, WarningKind, warnings};
 pub use inputs::{ASSUMED_SIZE, InputsError, Probe, probe};
 pub use objective::{OutputShape, Suggestion, suggest};

@@ -102,9 +102,9 @@ fn of_output(
         note: None,
     };
     Some(match (last_op, per_example) {
-        ("Sigmoid", _) => suggestion(
+        ("Sigmoid", dims) => suggestion(
             LossKind::Bce,
-            &[Metric::Accuracy, Metric::Auroc],
+            if dims.len() <= 1 { &[Metric::Accuracy, Metric::Auroc] } else { &[Metric::Accuracy] },
             same("probabilities from 0 to 1"),
             told(", probabilities from a Sigmoid"),
         ),
@@ -119,12 +119,15 @@ fn of_output(
                 told(", one value per example"),
             )
         },
-        (_, dims) if like.is_some() && last_op != "LogSoftmax" => suggestion(
-            LossKind::Mse,
-            &[Metric::Mae],
-            Some(format!("float32 {}, for an autoencoder the input itself", shape_text(dims))),
-            told(&format!(", as large as input `{}`", like.map_or("", |input| &input.name))),
-        ),
+        (_, dims) if like.is_some() && last_op != "LogSoftmax" => Suggestion {
+            note: Some("if axis 1 counts classes: loss.kind = \"cross_entropy\", metrics = [\"accuracy\"]"),
+            ..suggestion(
+                LossKind::Mse,
+                &[Metric::Mae],
+                Some(format!("float32 {}, for an autoencoder the input itself", shape_text(dims))),
+                told(&format!(", as large as input `{}`", like.map_or("", |input| &input.name))),
+            )
+        },
         (_, [1, ..]) => suggestion(
             LossKind::BceWithLogits,
             &[Metric::Accuracy],
@@ -193,7 +196,7 @@ impl Suggestion {
             let per_example = shape_text(input.kind.dims.get(1..).unwrap_or_default());
             lines.push(format!(
                 "inputs.{} = {{ array = {} }}  # {} {per_example}",
-                quoted(&input.name),
+                key(&input.name),
                 quoted(&input.name),
                 input.kind.dtype
             ));
@@ -210,6 +213,12 @@ impl Suggestion {
         }
         lines.join("\n") + "\n"
     }
+}
+
+/// A key of TOML, quoted if it has to be.
+fn key(name: &str) -> String {
+    let is_bare = |letter: char| letter.is_ascii_alphanumeric() || letter == '_' || letter == '-';
+    if !name.is_empty() && name.chars().all(is_bare) { name.to_owned() } else { quoted(name) }
 }
 
 /// A basic string of TOML.

@@ -76,5 +76,10 @@ pub fn without_rule(graph: &Graph, parameters: &HashSet<&str>, outputs: &[String
 #[must_use]
 pub fn doubtful<'a>(graph: &Graph, parameters: impl Iterator<Item = &'a str>) -> Vec<String> {
     let layers = layer_initializers(graph);
-    parameters.filter(|name| !layers.contains(*name)).map(str::to_owned).collect()
+    // PyTorch's modules call their parameters so, and buffers never.
+    let is_named_so = |name: &str| {
+        let last = name.rsplit('.').next().unwrap_or(name);
+        last.starts_with("weight") || last.starts_with("bias")
+    };
+    parameters.filter(|name| !layers.contains(*name) && !is_named_so(name)).map(str::to_owned).collect()
 }

@@ -72,7 +72,7 @@ impl Reader<'_> {
         let real = file.canonicalize().map_err(io)?;
         if !real.starts_with(&inside) {
             return Err(fail(format!(
-                "{} is a link that leaves the model's folder, which is refused",
+                "{} is a link that leaves the model's folder, which is refused; copy the file there",
                 file.display()
             )));
         }

@@ -55,7 +55,6 @@ fn the_precision_document_lists_what_the_table_says() {
         std::fs::write(&path, [before, BEGIN, &lists(), END, after].concat()).unwrap();
         return;
     }
-    let hint =
-        format!("{FILE} is not current; `{WRITE}=1 cargo test --test it precision_document` writes it anew");
+    let hint = format!("{FILE} is not current; `{WRITE}=1 cargo test --test it _document_` writes it anew");
     assert_eq!(found, lists(), "{hint}");
 }

@@ -158,6 +158,13 @@ pub enum NotReproduced {
         /// In the journal.
         recorded: f32,
     },
+    /// The loss scale after a batch that changed it.
+    LossScale {
+        /// Now.
+        found: f32,
+        /// In the journal.
+        recorded: f32,
+    },
     /// The parameters after the step.
     Parameters {
         /// Their digest now.
@@ -196,6 +203,9 @@ impl fmt::Display for NotReproduced {
             ),
             Self::Loss { found, recorded } => {
                 write!(f, "loss {found} where the journal recorded {recorded}")
+            }
+            Self::LossScale { found, recorded } => {
+                write!(f, "a loss scale of {found} where the journal recorded {recorded}")
             }
             Self::Parameters { found, recorded } => {
                 write!(

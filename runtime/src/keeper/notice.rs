@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use crate::checkpoint::LoadError;
 use crate::disk::DiskError;
 use crate::journal::Failover;
 
@@ -28,6 +29,13 @@ pub enum Notice {
         /// The room there is.
         free_bytes: u64,
     },
+    /// The best checkpoint so far, from which nothing was taken up, is damaged. No other takes its name.
+    BestDamaged {
+        /// Its fault.
+        error: LoadError,
+        /// Where it is now; `None` where it could not be read, since it may be good.
+        set_aside: Option<PathBuf>,
+    },
     /// The journal left a segment whose write or sync failed.
     Failover(Failover),
 }
@@ -49,6 +57,14 @@ impl fmt::Display for Notice {
                  made: should the disk become full, the last steps may have to be computed again; free some space",
                 work_dir.display()
             ),
+            Notice::BestDamaged { error, set_aside: Some(aside) } => write!(
+                f,
+                "{error}; set aside as {}: no other checkpoint takes its place until a better one comes",
+                aside.display()
+            ),
+            Notice::BestDamaged { error, set_aside: None } => {
+                write!(f, "the best checkpoint can not be verified: {error}")
+            }
             Notice::Failover(failover) => write!(f, "journal: {failover}"),
         }
     }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use super::{KeepError, Keeper, RecoverError};
+use super::{KeepError, Keeper, Notice, RecoverError};
 use crate::checkpoint::{Checkpoint, Link, LoadError, Name, Rejected, Search};
 
 /// What the checkpoints of a run gave.
@@ -88,10 +88,34 @@ impl Keeper {
         }
         self.protocol.set_durable(name);
         self.protocol.link(Link::Last, name)?;
-        if let Some(best) = best.filter(|best| there.iter().any(|entry| entry.name == *best)) {
-            self.protocol.link(Link::Best, best)?;
-            self.protocol.state().durable_best = Some(best);
+        let best = best.filter(|best| there.iter().any(|entry| entry.name == *best));
+        match best {
+            Some(best) if best == name || self.is_good_best(best)? => {
+                self.protocol.link(Link::Best, best)?;
+                self.protocol.state().durable_best = Some(best);
+            }
+            _ => self.set_aside_damaged_best_link()?,
         }
         Ok(passed_over)
+    }
+
+    /// Whether the best checkpoint verifies. One that is damaged is set aside and noted.
+    fn is_good_best(&self, best: Name) -> Result<bool, KeepError> {
+        let Err(error) = self.store().load(best) else { return Ok(true) };
+        let set_aside = match &error {
+            LoadError::Fault { .. } => Some(self.store().set_aside(best)?),
+            _ => None,
+        };
+        self.protocol.state().notices.push(Notice::BestDamaged { error, set_aside });
+        Ok(false)
+    }
+
+    /// The link is another name of the bytes of a damaged checkpoint, or a copy that may be good.
+    fn set_aside_damaged_best_link(&self) -> Result<(), KeepError> {
+        if let Err(error @ LoadError::Fault { .. }) = self.store().load_link(Link::Best) {
+            let set_aside = Some(self.store().set_aside_link(Link::Best)?);
+            self.protocol.state().notices.push(Notice::BestDamaged { error, set_aside });
+        }
+        Ok(())
     }
 }

@@ -75,7 +75,10 @@ def gradients(folder, about, reference):
 
 
 def statistics(folder, reference):
-    """How far the running statistics are off after the last step, relative in norm, by name."""
+    """How far the running statistics are off after the last step, relative in norm, by name.
+
+    Means may all be next to 0; theirs is the norm of the standard deviations if that is larger.
+    """
     prefix = "f32/statistics/"
     names = [key[len(prefix) :] for key in reference if key.startswith(prefix)]
     after = checkpoint_tensors(folder / "steps/checkpoints/final.safetensors")
@@ -84,7 +87,9 @@ def statistics(folder, reference):
         shape, data = after[f"state/{name}"]
         ours = np.frombuffer(data, np.float32).astype(np.float64).reshape(shape)
         theirs = reference[prefix + name].astype(np.float64)
-        found[name] = float(np.linalg.norm(ours - theirs) / np.linalg.norm(theirs))
+        variances = reference[prefix + name.removesuffix("running_mean") + "running_var"] if name.endswith("mean") else 0.0
+        scale = max(np.linalg.norm(theirs), np.linalg.norm(np.sqrt(variances)))
+        found[name] = float(np.linalg.norm(ours - theirs) / scale)
     return found
 
 

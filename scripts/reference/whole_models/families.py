@@ -31,6 +31,12 @@ def two_losses(title, width, height, **more):
     return Family(title, make, vision.boxes(height), losses=losses, outputs=("label", "place"), **more)
 
 
+# Why the first gradients of a deep network of ReLUs may be further apart.
+BENDS = (
+    "Of the millions of activations a few lie so near the bend of their ReLU that rounding decides on which side, and a "
+    "different one changes all gradients before it."
+)
+
 FAMILIES = {
     "activations": classifier(
         "MLP with every activation",
@@ -41,18 +47,33 @@ FAMILIES = {
         timed_batches=50,
     ),
     "resnet18": classifier(
-        "resnet18, 64x64", vision.torchvision("resnet18"), vision.images(64), batch=16, lr=0.01
+        "resnet18, 64x64", vision.torchvision("resnet18"), vision.images(64), batch=16, lr=3e-5
     ),
     "mobilenet_v2": classifier(
-        "mobilenet_v2, 64x64", vision.torchvision("mobilenet_v2"), vision.images(64), batch=16, lr=0.01
+        "mobilenet_v2, 64x64",
+        vision.torchvision("mobilenet_v2"),
+        vision.images(64),
+        batch=16,
+        lr=3e-5,
+        gradient_tolerance=2e-2,
+        reason=BENDS,
+    ),
+    "mobilenet_v2_silu": classifier(
+        "mobilenet_v2 with SiLU in place of ReLU6, 64x64",
+        vision.smooth(vision.torchvision("mobilenet_v2")),
+        vision.images(64),
+        batch=16,
+        lr=3e-5,
     ),
     "vgg11_bn": classifier(
         "vgg11_bn, 224x224",
         vision.torchvision("vgg11_bn"),
         vision.images(224),
         batch=4,
-        lr=0.001,
+        lr=3e-5,
         timed_batches=3,
+        gradient_tolerance=1e-2,
+        reason=BENDS,
     ),
     "vit": classifier(
         "vit_b_16's architecture, 64x64, 4 layers of 128",
@@ -72,6 +93,7 @@ FAMILIES = {
         **one_loss("cross_entropy", "logits", "label"),
         batch=4,
         lr=0.05,
+        data_seed=12,
     ),
     "gpt": language(
         "character GPT, 4 layers of 128, tied head",

@@ -73,6 +73,20 @@ def torchvision(name, **settings):
     return make
 
 
+def smooth(make):
+    """The same network with SiLU in the place of each ReLU and ReLU6, so that it bends nowhere."""
+
+    def replaced():
+        model = make()
+        for module in model.modules():
+            for name, child in module.named_children():
+                if isinstance(child, (nn.ReLU, nn.ReLU6)):
+                    setattr(module, name, nn.SiLU())
+        return model
+
+    return replaced
+
+
 def vit(image_size, patch_size, layers, heads, width, mlp_width):
     """torchvision's VisionTransformer of any size."""
 

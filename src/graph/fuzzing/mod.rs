@@ -4,10 +4,6 @@
 //! file is made of; and a judge of shapes that stands in for ONNX Runtime. Does not belong here: anything that a program
 //! would use; the module exists under `cfg(fuzzing)` and in tests alone.
 
-#[allow(
-    clippy::indexing_slicing,
-    reason = "a mutator that panics is a fault of the fuzzing and not of the program"
-)]
 mod mutate;
 mod oracle;
 mod shapes;

@@ -3,6 +3,7 @@
 use crate::graph::autodiff::Unsupported;
 use crate::graph::fold::FoldError;
 use crate::graph::loss::LossError;
+use crate::graph::tensor::Dtype;
 use crate::graph::train_form::TrainFormError;
 use thiserror::Error;
 
@@ -85,5 +86,16 @@ pub enum StepError {
     NothingToTrain {
         /// Float initializers that were considered.
         considered: usize,
+    },
+    /// Parameters of another element type alone.
+    #[error(
+        "nothing can be trained: all {considered} float initializers of the model are {found}, expected float32; export it after \
+             `model.float()`"
+    )]
+    OnlyFloat32 {
+        /// Float initializers that were considered.
+        considered: usize,
+        /// Their type, or that of the first.
+        found: Dtype,
     },
 }

@@ -133,7 +133,15 @@ pub fn trainable(
         }
     }
     if sorted.parameters.is_empty() {
-        return Err(StepError::NothingToTrain { considered: sorted.excluded.len() });
+        let considered = sorted.excluded.len();
+        let mut types = sorted.excluded.iter().map(|(_, reason)| match reason {
+            Excluded::ElementType(dtype) => Some(*dtype),
+            _ => None,
+        });
+        return Err(match types.next().flatten() {
+            Some(found) if types.all(|dtype| dtype.is_some()) => StepError::OnlyFloat32 { considered, found },
+            _ => StepError::NothingToTrain { considered },
+        });
     }
     Ok(sorted)
 }

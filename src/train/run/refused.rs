@@ -5,7 +5,7 @@ use crate::config::Precision;
 use crate::engine::step::StepOutcome;
 use crate::train::event::{Event, LossScaleChanged, StepRefused};
 use crate::train::keeper::KeepError;
-use crate::train::outcome::RunError;
+use crate::train::outcome::{NotReproduced, RunError};
 
 impl Loop<'_, '_> {
     /// Moves the loss scale after a batch and gives what is to be recorded of it, if it is another now.
@@ -59,14 +59,16 @@ impl Loop<'_, '_> {
         Ok(())
     }
 
-    /// Records another loss scale, unless an earlier attempt has.
+    /// Records another loss scale, or compares it with what an earlier attempt recorded.
     pub(super) fn record_scale(&mut self, rescaled: Option<LossScaleChanged>) -> Result<(), RunError> {
-        let is_new = |changed: &LossScaleChanged| {
-            !self.context.keeper.history.loss_scales.contains_key(&(changed.epoch, changed.batch))
-        };
-        match rescaled.filter(is_new) {
-            Some(changed) => Ok(self.context.keeper.record(Event::LossScaleChanged(changed))?),
-            None => Ok(()),
+        let Some(changed) = rescaled else { return Ok(()) };
+        match self.context.keeper.history.loss_scales.get(&(changed.epoch, changed.batch)) {
+            None => Ok(self.context.keeper.record(Event::LossScaleChanged(changed))?),
+            Some(recorded) if *recorded == changed.to => Ok(()),
+            Some(recorded) => {
+                let what = NotReproduced::LossScale { found: changed.to, recorded: *recorded };
+                Err(RunError::NotReproduced { step: self.saved.step, what })
+            }
         }
     }
 }

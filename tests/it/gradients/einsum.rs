@@ -23,6 +23,11 @@ pub fn cases() -> Vec<Case> {
         sum("ij,jk,kl->il", &[&[2, 2], &[2, 3], &[3, 2]]),
         sum("ij,ij->ij", &[&[2, 3], &[2, 3]]),
         case("Einsum", "tied").text("equation", "ij,kj->ik").x(&[2, 3]).again(0),
-        sum("ii->i", &[&[2, 2]]).refused("takes the diagonal"),
+        sum("ii->i", &[&[3, 3]]),
+        sum("ii->", &[&[3, 3]]),
+        sum("iji->ji", &[&[2, 3, 2]]),
+        sum("iij,jk->ik", &[&[2, 2, 3], &[3, 2]]),
+        sum("ii,jj->ij", &[&[2, 2], &[3, 3]]),
+        sum("iii->i", &[&[2, 2, 2]]),
     ]
 }

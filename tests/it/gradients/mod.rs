@@ -11,9 +11,11 @@ mod activation;
 mod arithmetic;
 mod attention;
 mod batch_normalization;
+mod columns;
 mod conv;
 mod einsum;
 mod exponential;
+mod grid_sample;
 mod indexing;
 mod loss;
 mod matrix;
@@ -41,9 +43,11 @@ fn all_cases() -> Vec<Case> {
         arithmetic::cases(),
         attention::cases(),
         batch_normalization::cases(),
+        columns::cases(),
         conv::cases(),
         einsum::cases(),
         exponential::cases(),
+        grid_sample::cases(),
         indexing::cases(),
         matrix::cases(),
         normalization::cases(),
@@ -121,9 +125,11 @@ families! {
     arithmetic_matches_central_differences: arithmetic,
     attention_matches_central_differences: attention,
     batch_normalization_matches_central_differences: batch_normalization,
+    columns_of_windows_match_central_differences: columns,
     convolutions_match_central_differences: conv,
     sums_of_products_match_central_differences: einsum,
     exponentials_match_central_differences: exponential,
+    images_read_at_places_match_central_differences: grid_sample,
     reads_and_writes_at_positions_match_central_differences: indexing,
     matrix_products_match_central_differences: matrix,
     normalizations_match_central_differences: normalization,

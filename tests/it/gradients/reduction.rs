@@ -15,7 +15,12 @@ const ALL: [&str; 10] = [
 
 pub fn cases() -> Vec<Case> {
     let of_each = |op| [axes_as_input(op), without_axes(op), axes_as_attribute(op)].concat();
-    ALL.into_iter().flat_map(of_each).chain(special_values()).chain(running_sums()).collect()
+    ALL.into_iter()
+        .flat_map(of_each)
+        .chain(special_values())
+        .chain(running_sums())
+        .chain(running_products())
+        .collect()
 }
 
 /// Values that every reduction takes: the logarithm of a sum wants a positive one.
@@ -96,5 +101,21 @@ fn running_sums() -> Vec<Case> {
         sum("reversed").int_scalar(1).int("reverse", 1),
         sum("reversed and exclusive").int_scalar(1).int("reverse", 1).int("exclusive", 1),
         case("CumSum", "one element").x(&[1]).int_scalar(0),
+    ]
+}
+
+fn running_products() -> Vec<Case> {
+    let product = |about| case("CumProd", about).x(&[2, 4]).opsets(&[26, NEWEST]);
+    let zeros = |about| product(about).with_x(&[2.0, 0.0, -1.5, 3.0, 0.0, 1.0, 0.0, 2.0]).int_scalar(1);
+    vec![
+        product("last axis").int_scalar(1),
+        product("a negative axis").int_scalar(-2),
+        product("exclusive").int_scalar(1).int("exclusive", 1),
+        product("reversed").int_scalar(1).int("reverse", 1),
+        product("reversed and exclusive").int_scalar(1).int("reverse", 1).int("exclusive", 1),
+        zeros("factors of 0"),
+        zeros("exclusive, factors of 0").int("exclusive", 1),
+        case("CumProd", "the middle axis").x(&[2, 3, 2]).int_scalar(1).opsets(&[26]),
+        case("CumProd", "one axis").x(&[3]).int_scalar(0).opsets(&[26]),
     ]
 }

@@ -255,13 +255,24 @@ fn free_dimensions_are_taken_from_the_data_and_checked_against_the_settings() {
 }
 
 #[test]
-fn a_model_for_batches_of_one_size_says_which() {
-    let model = || model_of(&[Some(4), Some(3)], &[("w", ramp(&[3, 2])), ("b", ramp(&[2]))], linear());
-    Setup::new(model(), 4, &[3]).training().unwrap();
-    let refused = Setup::new(model(), 16, &[3]).training().unwrap_err().to_string();
-    assert!(refused.contains("batches of exactly 4 examples, and one of 16 is needed"), "{refused}");
-    let refused = Setup::new(model(), 16, &[5]).training().unwrap_err();
-    assert!(matches!(refused, StepError::InputShape { .. }), "{refused}");
+fn a_batch_axis_that_the_exporter_fixed_takes_batches_of_its_size_and_says_so_to_others() {
+    let graph = model_of(&[Some(2), Some(3)], &[("w", ramp(&[3, 2])), ("b", ramp(&[2]))], linear());
+    assert_eq!(Setup::new(graph.clone(), 2, &[3]).training().unwrap().feeds[0].kind.dims, [2, 3]);
+    let error = Setup::new(graph.clone(), 16, &[3]).training().unwrap_err();
+    assert!(matches!(&error, StepError::FixedBatch { found: 2, batch: 16, .. }), "{error}");
+    assert!(error.to_string().contains("train.batch_size = 2"), "{error}");
+    // What differs is not the batch.
+    let error = Setup::new(graph, 2, &[4]).training().unwrap_err();
+    assert!(matches!(error, StepError::InputShape { .. }), "{error}");
+}
+
+#[test]
+fn a_model_in_float16_is_refused_with_its_type() {
+    let half = Tensor::from_f64(Dtype::F16, [3], &[1.0, 2.0, 3.0]);
+    let model = model_of(&[None, Some(3)], &[("w", half)], vec![node("Mul", &["x", "w"], &["y"], vec![])]);
+    let error = Setup::new(model, 2, &[3]).trainable().unwrap_err();
+    assert!(matches!(error, StepError::OnlyFloat32 { considered: 1, found: Dtype::F16 }), "{error}");
+    assert!(error.to_string().contains("float16"), "{error}");
 }
 
 #[test]

@@ -257,6 +257,23 @@ fn a_step_that_does_not_give_the_recorded_parameters_again_stops_the_run() {
     assert_eq!(dir.events().into_iter().filter(digested).count(), 4);
 }
 
+#[test]
+fn a_loss_scale_that_is_not_the_recorded_one_stops_the_run() {
+    let scale = ["train.loss_scale.initial=128", "train.loss_scale.growth_steps=10"];
+    let dir = three_epochs(&["train.precision=f16", scale[0], scale[1]]);
+    dir.kill_at_step(40, &[]);
+    rewrite_journal(&dir, |mut event| {
+        if let Event::LossScaleChanged(changed) = &mut event
+            && changed.from == 256.0
+        {
+            changed.to = 1024.0;
+        }
+        Some(event)
+    });
+    let words = ["step 20, computed again", "gave a loss scale of 512 where the journal recorded 1024"];
+    dir.run(&[]).check_code(4).check_says(&words);
+}
+
 /// Removes the record of the end and every checkpoint, so that all is computed again.
 fn forget_the_end(dir: &WorkDir) {
     rewrite_journal(dir, |event| (!matches!(event, Event::Finished(_))).then_some(event));

@@ -191,6 +191,34 @@ fn where_only_a_link_is_left_the_run_goes_on_from_what_it_names() {
 }
 
 #[test]
+fn a_best_checkpoint_that_is_damaged_is_set_aside_and_none_takes_its_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut keeper = open(dir.path());
+    keeper.save_now(save(1, Rank::Best)).unwrap();
+    keeper.save_now(save(2, Rank::Ordinary)).unwrap();
+    let path = keeper.store().path(name(1));
+    drop(keeper);
+    let mut bytes = std::fs::read(&path).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    // In its place, so that the link, which is another name of the same bytes, is damaged with it.
+    std::fs::write(&path, &bytes).unwrap();
+    let mut keeper = open(dir.path());
+    let recovery = keeper.recover().unwrap();
+    let newest = recovery.newest.unwrap().0;
+    assert_eq!((newest, recovery.rejected.len()), (name(2), 0));
+    keeper.take_up(newest, recovery.rejected, Some(name(1))).unwrap();
+    let said: Vec<String> = keeper.take_notices().iter().map(ToString::to_string).collect();
+    let aside = format!("{}.damaged", path.display());
+    assert!(
+        said.iter().any(|line| line.contains("failed its checksum") && line.contains(&aside)),
+        "{said:?}"
+    );
+    assert_eq!(std::fs::read(&aside).unwrap(), bytes);
+    let link = keeper.store().link_path(Link::Best);
+    assert!(!link.exists() && link.with_extension("safetensors.damaged").exists(), "{said:?}");
+}
+
+#[test]
 fn links_that_a_process_could_not_make_any_more_are_made_by_the_next() {
     let (dir, disk) = (tempfile::tempdir().unwrap(), FaultDisk::default());
     let mut keeper = open_on(disk.shared(), dir.path());

@@ -3,7 +3,7 @@
 use super::{NodeView, Refusal, Rule, Ruled, rule};
 use crate::graph::emit::{Emit, Value};
 use crate::graph::model::attribute;
-use crate::graph::tensor::ValueType;
+use crate::graph::tensor::{Tensor, ValueType};
 use std::collections::BTreeSet;
 
 pub(super) const RULES: &[Rule] = &[rule("Einsum", einsum)];
@@ -17,7 +17,8 @@ struct Equation {
 /// Y = sum of A B ... over the axes that Y does not have   gives   dA = the same sum of dY B ... over those that A does not
 /// have
 ///
-/// An axis that A alone has is summed in A, so its gradient is repeated along it.
+/// An axis that A alone has is summed in A, so its gradient is repeated along it. A letter that A has twice takes a
+/// diagonal of A, on which the gradient then lies.
 fn einsum(node: &NodeView, emit: &mut Emit) -> Ruled {
     let operands: Vec<Value> = node.inputs().iter().copied().flatten().collect();
     let text = node.node.string("equation").unwrap_or_default();
@@ -30,12 +31,6 @@ fn einsum(node: &NodeView, emit: &mut Emit) -> Ruled {
         if !node.needs(position) {
             grads.push(None);
             continue;
-        }
-        let axes = equation.operands.get(position).cloned().unwrap_or_default();
-        if axes.iter().collect::<BTreeSet<_>>().len() < axes.len() {
-            return Err(Refusal(format!(
-                "equation `{text}` takes the diagonal of operand {position}, expected different letters for its axes"
-            )));
         }
         grads.push(Some(operand_grad(node.dy(), &operands, position, &equation, *operand, emit)));
     }
@@ -50,7 +45,8 @@ fn operand_grad(
     operand: Value,
     emit: &mut Emit,
 ) -> Value {
-    let wanted = equation.operands.get(position).cloned().unwrap_or_default();
+    let axes = equation.operands.get(position).cloned().unwrap_or_default();
+    let (wanted, own) = without_repeats(&axes, emit.dims(operand));
     let others = operands.iter().zip(&equation.operands).enumerate();
     let others = others.filter(|(other, _)| *other != position).map(|(_, (value, axes))| (*value, axes));
     let factors: Vec<(Value, &Vec<char>)> = std::iter::once((dy, &equation.result)).chain(others).collect();
@@ -70,7 +66,6 @@ fn operand_grad(
     let sum = emit.op("Einsum", &values, vec![attribute::string("equation", &rewritten)], kind);
     // Axes that only this operand has come back with size 1 and are repeated.
     let mut sizes = dims.into_iter();
-    let own = emit.dims(operand).to_vec();
     let mut kept = Vec::with_capacity(own.len());
     let mut full = Vec::with_capacity(own.len());
     for (letter, size) in wanted.iter().zip(&own) {
@@ -84,7 +79,42 @@ fn operand_grad(
         }
     }
     let column = emit.reshape(sum, &kept);
-    emit.expand(column, &full)
+    let grad = emit.expand(column, &full);
+    onto_diagonal(grad, &wanted, &axes, emit)
+}
+
+/// The letters of an operand, each once, with their sizes.
+fn without_repeats(axes: &[char], dims: &[usize]) -> (Vec<char>, Vec<usize>) {
+    let first = |(at, letter): (usize, &char)| axes.iter().position(|other| other == letter) == Some(at);
+    let once = axes.iter().enumerate().zip(dims).filter(|(axis, _)| first(*axis));
+    once.map(|((_, letter), size)| (*letter, *size)).unzip()
+}
+
+/// A gradient with one axis for each letter, among zeros where an operand has a letter more than once.
+fn onto_diagonal(grad: Value, letters: &[char], axes: &[char], emit: &mut Emit) -> Value {
+    let size_of = |letter: char, emit: &Emit| {
+        let at = letters.iter().position(|other| *other == letter).unwrap_or(0);
+        emit.dims(grad).get(at).copied().unwrap_or(1)
+    };
+    let repeats: Vec<(usize, usize)> = axes
+        .iter()
+        .enumerate()
+        .filter_map(|(at, letter)| axes.iter().position(|other| other == letter).map(|first| (first, at)))
+        .filter(|(first, at)| first < at)
+        .collect();
+    let is_repeat = |axis: usize| repeats.iter().any(|(_, at)| *at == axis);
+    let sizes: Vec<usize> = axes.iter().map(|letter| size_of(*letter, emit)).collect();
+    let apart = sizes.iter().enumerate().map(|(axis, size)| if is_repeat(axis) { 1 } else { *size });
+    let mut spread = emit.reshape(grad, &apart.collect::<Vec<_>>());
+    for (first, at) in repeats {
+        let size = sizes.get(first).copied().unwrap_or(1);
+        let dims = (0..axes.len()).map(|axis| if axis == first || axis == at { size } else { 1 });
+        let ones = (0..size * size).map(|place| f64::from(u8::from(place % (size + 1) == 0)));
+        let (dtype, ones) = (emit.dtype(spread), ones.collect::<Vec<_>>());
+        let diagonal = emit.constant(Tensor::from_f64(dtype, dims.collect::<Vec<_>>(), &ones));
+        spread = emit.mul(spread, diagonal);
+    }
+    spread
 }
 
 impl Equation {

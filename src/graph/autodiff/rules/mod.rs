@@ -9,9 +9,11 @@ mod activation;
 mod arithmetic;
 mod attention;
 mod batch_normalization;
+mod columns;
 mod conv;
 mod einsum;
 mod exponential;
+mod grid_sample;
 mod indexing;
 mod loss;
 mod matrix;
@@ -119,6 +121,7 @@ const FAMILIES: &[&[Rule]] = &[
     einsum::RULES,
     attention::RULES,
     conv::RULES,
+    columns::RULES,
     pool::RULES,
     pad::RULES,
     resize::RULES,
@@ -127,6 +130,7 @@ const FAMILIES: &[&[Rule]] = &[
     normalization::RULES,
     reduction::RULES,
     shape::RULES,
+    grid_sample::RULES,
     indexing::RULES,
     loss::RULES,
     structural::RULES,

@@ -1,7 +1,7 @@
-//! Reductions over axes, and running sums.
+//! Reductions over axes, running sums and running products.
 
-use super::{NodeView, Refusal, Rule, Ruled, one, rule};
-use crate::graph::emit::{Emit, Value};
+use super::{NodeView, Refusal, Rule, Ruled, from_front, one, rule};
+use crate::graph::emit::{Emit, Order, Value};
 use crate::graph::model::attribute;
 use crate::graph::tensor::elements;
 
@@ -17,6 +17,7 @@ pub(super) const RULES: &[Rule] = &[
     rule("ReduceLogSum", reduce_log_sum),
     rule("ReduceLogSumExp", reduce_log_sum_exp),
     rule("CumSum", cumulative_sum),
+    rule("CumProd", cumulative_product).since(26),
 ];
 
 /// A reduction with its reduced axes as size 1, whether or not the node kept them.
@@ -152,4 +153,44 @@ fn cumulative_sum(node: &NodeView, emit: &mut Emit) -> Ruled {
         vec![attribute::int("exclusive", flag("exclusive")), attribute::int("reverse", 1 - flag("reverse"))];
     let kind = emit.kind(node.input(0)).clone();
     one(emit.op("CumSum", &[node.dy(), node.input(1)], attributes, kind))
+}
+
+/// y_i = x_1 ... x_i   gives   dx_i = (x_1 ... x_(i-1)) s_i   with   s_i = dy_i + x_(i+1) s_(i+1)
+///
+/// Exclusive products leave x_i out of y_i; then s_i = dy_(i+1) + x_(i+1) s_(i+1). Nothing is divided, so factors of 0
+/// need no care.
+fn cumulative_product(node: &NodeView, emit: &mut Emit) -> Ruled {
+    let (x, dy) = (node.input(0), node.dy());
+    let dims = emit.dims(x).to_vec();
+    if elements(&dims) == 0 {
+        return Ok(vec![Some(emit.zeros_like(x)), None]);
+    }
+    let axis = node.known(emit, 1).and_then(|axis| axis.to_i64()).and_then(|axis| axis.first().copied());
+    let axis = axis.ok_or_else(|| Refusal("its axis is computed, expected a constant".to_owned()))?;
+    let axis = from_front(axis, dims.len());
+    let flag = |name: &str| node.node.int(name).unwrap_or(0) != 0;
+    let attributes =
+        vec![attribute::int("exclusive", 1), attribute::int("reverse", i64::from(flag("reverse")))];
+    let kind = emit.kind(x).clone();
+    let before = emit.op("CumProd", &[x, node.input(1)], attributes, kind);
+    // A Scan takes its steps along the first axis.
+    let others = (0..dims.len()).filter(|other| *other != axis);
+    let to_front: Vec<usize> = std::iter::once(axis).chain(others).collect();
+    let mut back: Vec<usize> = (1..=axis).chain(std::iter::once(0)).collect();
+    back.extend(axis + 1..dims.len());
+    let (dy, x) = (emit.transpose(dy, &to_front), emit.transpose(x, &to_front));
+    let zero = emit.scalar(0.0, x);
+    let rest = emit.dims(x).get(1..).unwrap_or_default().to_vec();
+    let zeros = emit.expand(zero, &rest);
+    let order = if flag("reverse") { Order::Forward } else { Order::Backward };
+    let (_, [sums]) = emit.scan(order, [zeros], [dy, x], [], |body, [behind], [dy, x], []| {
+        if flag("exclusive") {
+            let through = body.mul(x, behind);
+            return ([body.add(dy, through)], [behind]);
+        }
+        let sum = body.add(dy, behind);
+        ([body.mul(x, sum)], [sum])
+    });
+    let sums = emit.transpose(sums, &back);
+    Ok(vec![Some(emit.mul(before, sums)), None])
 }

@@ -131,3 +131,48 @@ fn use_of(node: &Node, list: &List, known: impl Fn(&String) -> Option<Vec<i64>>)
     }
     None
 }
+
+#[cfg(test)]
+mod tests {
+    use super::write_out_lists;
+    use crate::graph::model::{Graph, Node, Port};
+    use crate::graph::tensor::{Dtype, Tensor};
+    use std::collections::HashMap;
+
+    /// Whether a value of this size is written out in parts of these sizes, or of one without them.
+    #[track_caller]
+    fn check_written_out(size: usize, sizes: Option<&[i64]>, expected: bool) {
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let inputs = if sizes.is_some() { names(&["x", "sizes"]) } else { names(&["x"]) };
+        let first = ("first".to_owned(), Tensor::from_i64([], &[0]));
+        let sizes = sizes.map(|sizes| ("sizes".to_owned(), Tensor::from_i64([sizes.len()], sizes)));
+        let mut graph = Graph {
+            name: "g".to_owned(),
+            ir_version: 8,
+            opset: 18,
+            other_opsets: Vec::new(),
+            value_info: Vec::new(),
+            inputs: vec![Port::fixed("x", Dtype::F32, &[size])],
+            outputs: vec![Port::inferred("y")],
+            initializers: sizes.into_iter().chain([first]).collect(),
+            nodes: vec![
+                Node::new("split", "SplitToSequence", inputs, names(&["parts"])),
+                Node::new("at", "SequenceAt", names(&["parts", "first"]), names(&["y"])),
+            ],
+        };
+        assert_eq!(write_out_lists(&mut graph, &HashMap::new()), expected);
+    }
+
+    #[test]
+    fn a_value_is_not_cut_into_billions_of_parts() {
+        check_written_out(8, None, true);
+        check_written_out(1 << 40, None, false);
+        check_written_out(1 << 40, Some(&[3]), false);
+        check_written_out(1 << 40, Some(&[1 << 39, 1 << 39]), true);
+    }
+
+    #[test]
+    fn sizes_whose_sum_is_no_number_are_left_to_onnxruntime() {
+        check_written_out(8, Some(&[i64::MAX, i64::MAX, 10]), false);
+    }
+}

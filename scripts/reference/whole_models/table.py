@@ -71,21 +71,11 @@ def tables(results):
             ],
             [parity(result) for result in results],
         ),
-        "### Time and memory",
-        markdown(
-            [
-                "model; exporter",
-                "batch",
-                "trainer, ms",
-                "PyTorch, ms",
-                "ratio, median",
-                "over rounds",
-                "trainer, MB",
-                "PyTorch, MB",
-            ],
-            [cost(result) for result in results if result["timed"]],
-        ),
     ]
+    costs = [cost(result) for result in results if result["timed"]]
+    if costs:
+        head = ["model; exporter", "batch", "trainer, ms", "PyTorch, ms", "ratio, median", "over rounds"]
+        parts += ["### Time and memory", markdown([*head, "trainer, MB", "PyTorch, MB"], costs)]
     widened = [result for result in results if result["reason"]]
     for result in widened:
         limits = result["tolerances"]

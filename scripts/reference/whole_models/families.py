@@ -54,7 +54,7 @@ FAMILIES = {
         vision.torchvision("mobilenet_v2"),
         vision.images(64),
         batch=16,
-        lr=3e-5,
+        lr=1e-6,
         gradient_tolerance=2e-2,
         reason=BENDS,
     ),

@@ -1,8 +1,8 @@
 //! Mixed precision: which operators compute with 16-bit floats, and how a processor without kernels for them does.
 //!
-//! The parameters stay 32-bit floats, and so do the optimizer, the running statistics and the loss. [`autocast`] casts
+//! The parameters stay 32-bit floats, and so do the optimizer, the running statistics and the loss. `autocast` casts
 //! what the operators of the first list read, before gradients are taken: the gradient of an operator is computed in
-//! the type of the operator, and the gradient of the cast brings it back to 32 bits. [`settle`] then writes the graph for
+//! the type of the operator, and the gradient of the cast brings it back to 32 bits. `settle` then writes the graph for
 //! the kernels there are.
 //!
 //! Belongs here: the table of operators, and these two passes. Does not belong here: the loss scale, which is a state of

@@ -17,9 +17,9 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import onnx
 import torch
 from sklearn.datasets import load_digits
+from source_notes import strip_source_notes
 from torch import nn
 
 BATCH_SIZE = 16
@@ -172,22 +172,7 @@ def export(kind, name, folder):
         **shared,
     )
     for exporter in ("dynamo", "script"):
-        path = folder / f"{name}-{exporter}.onnx"
-        proto = onnx.load(path)
-        strip_source_notes(proto)
-        onnx.checker.check_model(proto, full_check=True)
-        onnx.save(proto, path)
-
-
-def strip_source_notes(proto):
-    """Removes stack traces and metadata, which hold paths of the machine and are larger than the weights."""
-    graph = proto.graph
-    parts = [proto, graph, *graph.node, *graph.initializer, *graph.value_info, *graph.input, *graph.output]
-    for function in proto.functions:
-        parts += [function, *function.node, *function.value_info]
-    for part in parts:
-        part.ClearField("doc_string")
-        part.ClearField("metadata_props")
+        strip_source_notes(folder / f"{name}-{exporter}.onnx")
 
 
 def main():

@@ -5,6 +5,7 @@ use crate::engine::error::{EngineError, ErrorClass};
 use crate::train::keeper::KeepError;
 use crate::train::outcome::RunError;
 use crate::train::prepare::PrepareError;
+use std::path::Path;
 use trainer_runtime::keeper;
 
 /// A failure of the command: printed once, as a chain of causes, then the process ends with `exit`.
@@ -21,6 +22,16 @@ impl Failure {
     #[must_use]
     pub fn new(exit: Exit, message: String) -> Self {
         Self { exit, error: anyhow::Error::msg(message) }
+    }
+
+    /// A folder that is no run's: what it lacks, and what else than a run's folder the command takes.
+    #[must_use]
+    pub fn not_a_run(dir: &Path, lacks: &str, or: &str) -> Self {
+        let dir = dir.display();
+        let message = format!(
+            "{dir} is not the folder of a run: it has {lacks}; give the folder that `trainer run --work-dir` was given{or}"
+        );
+        Self::new(Exit::Usage, message)
     }
 
     /// The chain of causes on one line. A cause that the message before it has quoted is not told twice.

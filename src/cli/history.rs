@@ -4,6 +4,7 @@
 use super::args::HistoryArgs;
 use super::exit::Exit;
 use super::failure::{Failure, fail};
+use super::output::print_text;
 use crate::train::event::{EpochDone, Event, StepDone};
 use crate::train::history::History;
 use serde_json::{Value, json};
@@ -25,11 +26,7 @@ pub fn run(args: &HistoryArgs, out: &mut dyn Write) -> Result<Exit, Failure> {
         Failure::new(exit, message)
     })?;
     if contents.run_id.is_none() {
-        let message = format!(
-            "{} is not the folder of a run: it has no journal; give the folder that `trainer run --work-dir` was given",
-            dir.display()
-        );
-        return Err(Failure::new(Exit::Usage, message));
+        return Err(Failure::not_a_run(dir, "no journal", ""));
     }
     let mut events = Vec::with_capacity(contents.records.len());
     for record in &contents.records {
@@ -47,9 +44,7 @@ pub fn run(args: &HistoryArgs, out: &mut dyn Write) -> Result<Exit, Failure> {
             render(rows, notes, is_json)
         }
     };
-    if let Err(error) = out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        log::debug!("the history could not be printed: {error}");
-    }
+    print_text(&text, out);
     Ok(Exit::Finished)
 }
 

@@ -68,12 +68,8 @@ fn refuse_foreign(disk: &dyn Disk, dir: &Path, journal: &Path, checkpoints: &Pat
     if is_ours.map_err(|error: DiskError| fail(Exit::StorageFailed)(error))? {
         return Ok(());
     }
-    let message = format!(
-        "{} is not the folder of a run: it has neither a journal nor checkpoints, so there is nothing to repair; give the \
-         folder that `trainer run --work-dir` was given",
-        dir.display()
-    );
-    Err(Failure::new(Exit::Usage, message))
+    let lacks = "neither a journal nor checkpoints, so there is nothing to repair";
+    Err(Failure::not_a_run(dir, lacks, ""))
 }
 
 /// A checkpoint, or a link to one.

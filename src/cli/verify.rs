@@ -71,12 +71,8 @@ fn of_directory(dir: &Path) -> Result<Report, Failure> {
     let journal_dir = dir.join(JOURNAL_DIR);
     let entries = store.list().map_err(fail(Exit::StorageFailed))?;
     if entries.is_empty() && !journal_dir.is_dir() {
-        let message = format!(
-            "{} is not the folder of a run: it has neither a journal nor checkpoints; give the folder that \
-             `trainer run --work-dir` was given, or a checkpoint's file",
-            dir.display()
-        );
-        return Err(Failure::new(Exit::Usage, message));
+        let lacks = "neither a journal nor checkpoints";
+        return Err(Failure::not_a_run(dir, lacks, ", or a checkpoint's file"));
     }
     let mut checkpoints = Vec::new();
     let total_bytes: u64 = entries.iter().map(|entry| entry.len_bytes).sum();

@@ -300,8 +300,7 @@ impl Emit {
     /// The size in bytes of each value, by name.
     #[must_use]
     pub fn value_bytes(&self) -> HashMap<String, usize> {
-        let bytes = |kind: &ValueType| kind.elements().saturating_mul(kind.dtype.size_bytes());
-        self.names.iter().cloned().zip(self.kinds.iter().map(bytes)).collect()
+        self.names.iter().cloned().zip(self.kinds.iter().map(ValueType::size_bytes)).collect()
     }
 
     /// States the type of a value in the finished graph, where ONNX Runtime could not infer it.

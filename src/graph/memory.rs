@@ -4,11 +4,8 @@
 //! does the same over the nodes in their order: what lives at the worst moment. The real order may be another, kernels have
 //! workspace of their own, and freed memory comes in pieces; `docs/check.md` says how far off it was where it was measured.
 
-use super::model::{Graph, Node};
+use super::model::Graph;
 use std::collections::{HashMap, HashSet};
-
-/// Operators that only give a value another name or shape: ONNX Runtime copies nothing.
-const RENAMING: &[&str] = &["Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze"];
 
 /// Operators that ONNX Runtime may let write over an input of the same size which nobody reads afterwards.
 const IN_PLACE: &[&str] = &[
@@ -94,18 +91,17 @@ pub fn peak_bytes(graph: &Graph, bytes_of: impl Fn(&str) -> usize) -> usize {
 
 /// The block of memory that each value lies in, by number: values that are each other's other names share one.
 fn blocks(graph: &Graph) -> HashMap<&str, usize> {
-    let is_renaming = |node: &Node| node.domain.is_empty() && RENAMING.contains(&node.op.as_str());
     let mut blocks: HashMap<&str, usize> = HashMap::new();
     let mut own: HashSet<&str> = graph.inputs.iter().map(|port| port.name.as_str()).collect();
     own.extend(graph.initializers.iter().map(|(name, _)| name.as_str()));
     for node in &graph.nodes {
         let source = node.inputs.first().map_or("", String::as_str);
         for name in node.outputs.iter().filter(|name| !name.is_empty()) {
-            if is_renaming(node) && own.contains(source) {
+            if node.is_renaming() && own.contains(source) {
                 own.insert(name);
                 continue;
             }
-            let shared = is_renaming(node).then(|| blocks.get(source).copied()).flatten();
+            let shared = node.is_renaming().then(|| blocks.get(source).copied()).flatten();
             let next = blocks.len();
             blocks.insert(name, shared.unwrap_or(next));
         }

@@ -136,6 +136,19 @@ impl Node {
         self.inputs.iter().map(String::as_str).chain(captured).filter(|name| !name.is_empty())
     }
 
+    /// Whether it has graphs of its own.
+    #[must_use]
+    pub fn has_inner_graphs(&self) -> bool {
+        self.inner_graphs().next().is_some()
+    }
+
+    /// Whether it only gives a value another name or shape: ONNX Runtime copies nothing.
+    #[must_use]
+    pub fn is_renaming(&self) -> bool {
+        const OPS: [&str; 5] = ["Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze"];
+        self.domain.is_empty() && OPS.contains(&self.op.as_str())
+    }
+
     fn inner_graphs(&self) -> impl Iterator<Item = &GraphProto> {
         self.attributes.iter().flat_map(|attribute| attribute.g.iter().chain(&attribute.graphs))
     }

@@ -135,6 +135,12 @@ impl ValueType {
     pub fn elements(&self) -> usize {
         elements(&self.dims)
     }
+
+    /// Bytes of all elements. Saturates, as [`Self::elements`] does.
+    #[must_use]
+    pub fn size_bytes(&self) -> usize {
+        self.elements().saturating_mul(self.dtype.size_bytes())
+    }
 }
 
 impl std::fmt::Display for ValueType {

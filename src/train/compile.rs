@@ -161,8 +161,13 @@ impl PrepareError {
     }
 }
 
-/// Which activations are computed again. Of a budget, parameters and optimizer state take their part twice, since a step is
-/// computed into a second set while a checkpoint holds the first, and the gradients theirs.
+/// What a step takes besides its batch and its activations: the state twice, since a step is computed into a second set
+/// while a checkpoint holds the first, and the gradients.
+pub(super) fn fixed_bytes(trainable: &Trainable, state_bytes: usize) -> usize {
+    2 * state_bytes + trainable.parameter_elements() * size_of::<f32>()
+}
+
+/// Which activations are computed again. A budget is for them and for what is fixed.
 pub(super) fn recompute(source: &Source<'_>, state_bytes: usize) -> Recompute {
     let memory = &source.plan.memory;
     if !memory.recompute.is_empty() {
@@ -171,8 +176,7 @@ pub(super) fn recompute(source: &Source<'_>, state_bytes: usize) -> Recompute {
     let Some(budget_mb) = memory.budget_mb else { return Recompute::Nothing };
     // A conversion of a float keeps within the range of the integer.
     let budget_bytes = (budget_mb * 1e6) as usize;
-    let gradient_bytes = source.trainable.parameter_elements() * size_of::<f32>();
-    let fixed_bytes = 2 * state_bytes + gradient_bytes;
+    let fixed_bytes = fixed_bytes(source.trainable, state_bytes);
     Recompute::ToFit { budget_bytes: budget_bytes.saturating_sub(fixed_bytes) }
 }
 

@@ -81,17 +81,3 @@ def aliases(model):
     for name, parameter in model.named_parameters(remove_duplicate=False):
         found.setdefault(id(parameter), set()).add(name)
     return found
-
-
-def strip_source_notes(path):
-    """Removes stack traces and metadata, which hold paths of the machine and are larger than small weights."""
-    proto = onnx.load(path)
-    graph = proto.graph
-    parts = [proto, graph, *graph.node, *graph.initializer, *graph.value_info, *graph.input, *graph.output]
-    for function in proto.functions:
-        parts += [function, *function.node, *function.value_info]
-    for part in parts:
-        part.ClearField("doc_string")
-        part.ClearField("metadata_props")
-    onnx.checker.check_model(proto, full_check=True)
-    onnx.save(proto, path)

@@ -20,10 +20,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from export import EXPORTERS, aliases, export, exported_state, strip_source_notes
+from export import EXPORTERS, aliases, export, exported_state
 from families import SMALL
 from settings import write_settings
 from worker import STEPS, reference, stored
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+from source_notes import strip_source_notes  # noqa: E402
 
 
 def save(path, arrays, metadata):

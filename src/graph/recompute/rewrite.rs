@@ -195,7 +195,6 @@ impl Change<'_> {
             };
             let name = format!("{output}/again");
             self.emit.declare(&name, kind);
-            // What is kept is read where it is, also by copies.
             names.insert(std::mem::replace(output, name.clone()), name);
         }
         self.emit.push(node);
@@ -254,10 +253,10 @@ impl Change<'_> {
     /// A value once more, but not before `zero` is there. An Expand to the shape that it has: unlike a Reshape, ONNX Runtime
     /// never fuses it with what follows.
     fn waiting_for(&mut self, value: Value, zero: Value) -> Value {
-        let dims: Vec<i64> = self.emit.dims(value).iter().map(|dim| *dim as i64).collect();
         if !can_wait(self.emit, value) {
             return value;
         }
+        let dims: Vec<i64> = self.emit.dims(value).iter().map(|dim| *dim as i64).collect();
         let list = self.emit.list(&dims);
         let shape = self.emit.add(list, zero);
         let kind = self.emit.kind(value).clone();

@@ -15,8 +15,9 @@ pub(super) fn to_fit(survey: &Survey, budget_bytes: usize) -> Vec<Range<usize>> 
     if best_kept <= budget_bytes {
         return best;
     }
+    let wanted: Vec<usize> = (0..survey.len()).map(|position| survey.wanted_bytes(position)).collect();
     for parts in PARTS {
-        let mut segments = cut(survey, parts);
+        let mut segments = cut(survey, &wanted, parts);
         let mut kept = survey.kept_bytes(&segments);
         // The last ones need not be computed again if there is room for them.
         while let Some(last) = segments.pop() {
@@ -27,7 +28,7 @@ pub(super) fn to_fit(survey: &Survey, budget_bytes: usize) -> Vec<Range<usize>> 
             }
             kept = with_fewer;
         }
-        let cost = cost(survey, &segments);
+        let cost = cost(&wanted, &segments);
         let (fits, best_fits) = (kept <= budget_bytes, best_kept <= budget_bytes);
         let is_better = match (fits, best_fits) {
             (true, true) => cost < best_cost,
@@ -42,16 +43,15 @@ pub(super) fn to_fit(survey: &Survey, budget_bytes: usize) -> Vec<Range<usize>> 
 }
 
 /// The bytes that are made a second time.
-fn cost(survey: &Survey, segments: &[Range<usize>]) -> usize {
-    let positions = segments.iter().flat_map(Clone::clone);
-    positions.map(|position| survey.wanted_bytes(position)).fold(0, usize::saturating_add)
+fn cost(wanted: &[usize], segments: &[Range<usize>]) -> usize {
+    let again = segments.iter().filter_map(|segment| wanted.get(segment.clone())).flatten();
+    again.fold(0, |sum, bytes| sum.saturating_add(*bytes))
 }
 
 /// Cuts the forward pass into about so many segments, with equal bytes of what the backward pass wants, at places that few
 /// bytes cross. The last segment, which the backward pass begins with, is left out: it is kept.
-fn cut(survey: &Survey, parts: usize) -> Vec<Range<usize>> {
+fn cut(survey: &Survey, wanted: &[usize], parts: usize) -> Vec<Range<usize>> {
     let places = survey.places();
-    let wanted: Vec<usize> = (0..survey.len()).map(|position| survey.wanted_bytes(position)).collect();
     let target = wanted.iter().fold(0_usize, |sum, bytes| sum.saturating_add(*bytes)) / parts;
     let mut segments = Vec::new();
     let (mut start, mut since) = (0, 0_usize);

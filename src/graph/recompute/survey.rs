@@ -5,9 +5,6 @@ use crate::graph::model::Node;
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
-/// Operators whose output is the memory of their first input under another shape.
-const ALIASES: [&str; 5] = ["Reshape", "Identity", "Flatten", "Squeeze", "Unsqueeze"];
-
 /// The nodes of a forward pass, with what matters of them.
 #[derive(Debug)]
 pub(super) struct Survey {
@@ -31,6 +28,7 @@ pub(super) struct Survey {
     readers: HashMap<Value, usize>,
     /// The most bytes that a node of the forward pass reads and makes.
     largest_bytes: usize,
+    places: Vec<(usize, bool)>,
 }
 
 #[derive(Debug)]
@@ -44,15 +42,6 @@ struct Surveyed {
 
 fn values<'a>(emit: &Emit, names: impl Iterator<Item = &'a str>) -> Vec<Value> {
     names.filter_map(|name| emit.find(name)).collect()
-}
-
-fn bytes_of(emit: &Emit, value: Value) -> usize {
-    let elements = emit.dims(value).iter().fold(1_usize, |product, dim| product.saturating_mul(*dim));
-    elements.saturating_mul(emit.dtype(value).size_bytes())
-}
-
-fn has_graph(node: &Node) -> bool {
-    node.attributes.iter().any(|attribute| attribute.g.is_some() || !attribute.graphs.is_empty())
 }
 
 impl Survey {
@@ -70,6 +59,7 @@ impl Survey {
             last_read: HashMap::new(),
             readers: HashMap::new(),
             largest_bytes: 0,
+            places: Vec::new(),
         };
         let (forward, backward) = emit.nodes().split_at_checked(forward_nodes).unwrap_or((emit.nodes(), &[]));
         for (position, node) in forward.iter().enumerate() {
@@ -85,10 +75,11 @@ impl Survey {
             }
             let is_output =
                 node.outputs.iter().filter_map(|name| emit.find(name)).any(|made| outside.contains(&made));
-            if has_graph(node) || is_output {
+            if node.has_inner_graphs() || is_output {
                 survey.pinned.extend(reads);
             }
         }
+        survey.places = survey.find_places();
         survey
     }
 
@@ -103,20 +94,18 @@ impl Survey {
         }
         for made in &makes {
             self.producer.insert(*made, position);
-            self.bytes.insert(*made, bytes_of(emit, *made));
+            self.bytes.insert(*made, emit.kind(*made).size_bytes());
             if is_activation {
                 self.activations.insert(*made);
             }
         }
-        if let (true, [input, ..], [output, ..]) =
-            (ALIASES.contains(&node.op.as_str()), reads.as_slice(), makes.as_slice())
-        {
+        if let (true, [input, ..], [output, ..]) = (node.is_renaming(), reads.as_slice(), makes.as_slice()) {
             let root = self.root.get(input).copied().unwrap_or(*input);
             self.root.insert(*output, root);
         }
-        let touched = reads.iter().chain(&makes).map(|value| bytes_of(emit, *value));
+        let touched = reads.iter().chain(&makes).map(|value| emit.kind(*value).size_bytes());
         self.largest_bytes = self.largest_bytes.max(touched.fold(0, usize::saturating_add));
-        let is_repeatable = is_activation && !has_graph(node);
+        let is_repeatable = is_activation && !node.has_inner_graphs();
         if !is_repeatable {
             self.pinned.extend(makes.iter().copied());
         }
@@ -177,7 +166,11 @@ impl Survey {
 
     /// The bytes of the values that cross each place, and whether the forward pass may be cut there: every value that
     /// crosses has several readers, so that no fusion of operators reaches over the cut.
-    pub(super) fn places(&self) -> Vec<(usize, bool)> {
+    pub(super) fn places(&self) -> &[(usize, bool)] {
+        &self.places
+    }
+
+    fn find_places(&self) -> Vec<(usize, bool)> {
         let mut opens = vec![(0_usize, 0_usize); self.len() + 2];
         let mut closes = vec![(0_usize, 0_usize); self.len() + 2];
         for value in &self.activations {
@@ -217,8 +210,7 @@ impl Survey {
 
     /// A range of nodes, made smaller until it ends and begins where the forward pass may be cut.
     pub(super) fn widened(&self, range: Range<usize>) -> Range<usize> {
-        let places = self.places();
-        let may_cut = |place: &usize| places.get(*place).is_some_and(|(_, may)| *may);
+        let may_cut = |place: &usize| self.places.get(*place).is_some_and(|(_, may)| *may);
         let start = (range.start..range.end).find(may_cut).unwrap_or(range.end);
         let end = (start..=range.end).rev().find(may_cut).unwrap_or(start);
         start..end

@@ -12,7 +12,7 @@ pub use report::{
     WarningReport,
 };
 
-use super::compile::{Source, check_output, recompute};
+use super::compile::{Source, check_output, fixed_bytes, recompute};
 use super::model;
 use super::prepare::PrepareError;
 use crate::config::{LossKind, LossPlan, ModelSource, Plan};
@@ -162,10 +162,6 @@ fn targets(loss: &LossPlan) -> Vec<Target> {
     targets
 }
 
-fn bytes(kind: &ValueType) -> usize {
-    kind.elements().saturating_mul(kind.dtype.size_bytes())
-}
-
 /// Types of inputs and outputs for a batch.
 type Shapes = (usize, Vec<OutputShape>, Vec<OutputShape>);
 
@@ -238,7 +234,7 @@ impl Check<'_> {
         }
         let source = Source { plan: self.plan, graph, trainable };
         let recompute = recompute(&source, layout.bytes());
-        let fixed_bytes = 2 * layout.bytes() + parameters_bytes;
+        let fixed_bytes = fixed_bytes(trainable, layout.bytes());
         let mut without_gradient = None;
         let sizes = probe.fixed_batch.map_or(BATCHES.to_vec(), |size| vec![size]);
         for batch in sizes {
@@ -330,10 +326,10 @@ fn layout(plan: &Plan, trainable: &Trainable) -> Layout {
 }
 
 fn batch_report(batch: usize, fixed_bytes: usize, built: &StepGraph) -> BatchReport {
-    let feeds = built.feeds.iter().map(|feed| bytes(&feed.kind));
+    let feeds = built.feeds.iter().map(|feed| feed.kind.size_bytes());
     let masks = built.masks.iter().map(|mask| elements(&mask.dims));
     let constants = built.graph.initializers.iter().map(|(_, tensor)| tensor.bytes().len());
-    let outputs = bytes(&built.predictions.1);
+    let outputs = built.predictions.1.size_bytes();
     let batch_bytes = feeds.chain(masks).chain(constants).fold(outputs, usize::saturating_add);
     let total = fixed_bytes.saturating_add(batch_bytes).saturating_add(built.activation_bytes);
     BatchReport {

@@ -17,6 +17,10 @@ pub const FILE_NAME: &str = "lock";
 /// Far more than the few lines that a lock file has; more is not read.
 const READ_LIMIT_BYTES: u64 = 4096;
 
+/// How often, and how long each time, a process that wants the lock waits for others that only ask who has it.
+const GLANCES: usize = 10;
+const GLANCE: Duration = Duration::from_millis(5);
+
 /// The right to change a work directory, held until it is dropped or the process ends.
 #[derive(Debug)]
 pub struct WorkDirLock {
@@ -92,7 +96,8 @@ impl WorkDirLock {
     /// Takes the lock of a work directory, creating the directory if it is missing.
     ///
     /// # Errors
-    /// [`LockError::Held`] when somebody else has it, at once: this does not wait.
+    /// [`LockError::Held`] when somebody else has it: this does not wait, but for the moment that
+    /// [`holder`](WorkDirLock::holder) may have it in another process.
     pub fn acquire(work_dir: &Path) -> Result<WorkDirLock, LockError> {
         RealDisk.create_dir_all(work_dir).map_err(LockError::CreateDir)?;
         let path = work_dir.join(FILE_NAME);
@@ -105,15 +110,40 @@ impl WorkDirLock {
             .truncate(false)
             .open(&path)
             .map_err(fail)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(LockError::Held { holder: Holder::read(&mut file), path });
+        let mut glances = 0..GLANCES;
+        loop {
+            match file.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::WouldBlock) if glances.next().is_some() => std::thread::sleep(GLANCE),
+                Err(TryLockError::WouldBlock) => {
+                    return Err(LockError::Held { holder: Holder::read(&mut file), path });
+                }
+                Err(TryLockError::Error(source)) => return Err(LockError::of_flock(path, source)),
             }
-            Err(TryLockError::Error(source)) => return Err(LockError::of_flock(path, source)),
         }
         Holder::this_process().write(&mut file).map_err(fail)?;
         Ok(WorkDirLock { _file: file, path })
+    }
+
+    /// Who holds the lock of a work directory now; `None` if nobody does. Nothing is written.
+    ///
+    /// # Errors
+    /// If the lock file is there and can not be opened, or its file system has no locks.
+    pub fn holder(work_dir: &Path) -> Result<Option<Holder>, LockError> {
+        let path = work_dir.join(FILE_NAME);
+        let mut file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                return Ok(None);
+            }
+            Err(source) => return Err(LockError::Io { path, source }),
+        };
+        // Shared, so that two who only ask do not see each other.
+        match file.try_lock_shared() {
+            Ok(()) => Ok(None),
+            Err(TryLockError::WouldBlock) => Ok(Some(Holder::read(&mut file))),
+            Err(TryLockError::Error(source)) => Err(LockError::of_flock(path, source)),
+        }
     }
 
     /// The lock file.
@@ -211,6 +241,27 @@ mod tests {
     use std::time::{Duration, SystemTime};
 
     use super::{Holder, LockError, WorkDirLock, utc};
+
+    #[test]
+    fn whoever_asks_sees_the_holder_and_keeps_nobody_out() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(WorkDirLock::holder(dir.path()).unwrap(), None);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "asking left a file");
+        let lock = WorkDirLock::acquire(dir.path()).unwrap();
+        let holder = WorkDirLock::holder(dir.path()).unwrap().expect("it is held");
+        assert_eq!(holder.pid, Some(std::process::id()));
+        drop(lock);
+        assert_eq!(WorkDirLock::holder(dir.path()).unwrap(), None);
+        // One that asks at this moment.
+        let glance = std::fs::File::open(dir.path().join(super::FILE_NAME)).unwrap();
+        glance.lock_shared().unwrap();
+        let ends = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(15));
+            drop(glance);
+        });
+        WorkDirLock::acquire(dir.path()).unwrap();
+        ends.join().unwrap();
+    }
 
     #[test]
     fn a_second_holder_is_refused_and_told_who_the_first_is() {

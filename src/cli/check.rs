@@ -1,9 +1,10 @@
 //! `trainer check`: whether a model can be trained here, without data.
 
-use super::args::{CheckArgs, GlobalArgs};
+use super::args::GlobalArgs;
 use super::exit::Exit;
 use super::failure::{Failure, fail};
 use super::run::load_library;
+use super::settings_args::SettingsArgs;
 use crate::config::{self, FlagValue, Origin, Value};
 use crate::engine::device::choose;
 use crate::engine::library::Host;
@@ -11,7 +12,34 @@ use crate::train::check::{
     BatchReport, DimReport, LossChoice, ParametersReport, PortReport, Report, check, read,
 };
 use crate::train::keeper::SETTINGS;
+use clap::Args;
 use std::io::{self, Write};
+use std::path::PathBuf;
+
+/// Arguments of `trainer check`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Ends with 0 if the model can be trained here, and otherwise as `trainer run` would: with 2 for the model or the settings,
+with 1 if ONNX Runtime can not be loaded. The report goes to stdout, what is wrong to stderr, too.
+
+Examples:
+  trainer check model.onnx                                   everything about it, and settings to begin with
+  trainer check model.onnx --set model.dimensions.seq=128    with a size for a free dimension
+  trainer check --config my.toml --json                      the model and loss of settings, for a program")]
+pub struct CheckArgs {
+    /// The ONNX file; that of the settings if it is not given
+    #[arg(value_name = "MODEL")]
+    pub model: Option<PathBuf>,
+    /// Folder of a run whose settings are taken first
+    #[arg(long, value_name = "DIR")]
+    pub work_dir: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Settings.
+    #[command(flatten)]
+    pub settings: SettingsArgs,
+}
 
 /// Most names of parameters and nodes in the report for people; `--json` has all.
 const LISTED: usize = 12;

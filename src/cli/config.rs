@@ -4,9 +4,29 @@ use std::io;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use super::args::ConfigArgs;
 use super::exit::Exit;
+use super::settings_args::SettingsArgs;
 use crate::config::{ConfigError, load, to_json, to_toml_with_origins};
+use clap::Args;
+
+/// Arguments of `trainer config`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Examples:
+  trainer config > my.toml                  all settings with their defaults, to be edited
+  trainer config --work-dir exp             the settings of a run
+  trainer config --config my.toml --json    the effective settings, for a program")]
+pub struct ConfigArgs {
+    /// Folder of a run whose settings are taken first
+    #[arg(long, value_name = "DIR")]
+    pub work_dir: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Settings.
+    #[command(flatten)]
+    pub settings: SettingsArgs,
+}
 
 /// Name of the settings file in a work directory.
 const SETTINGS_FILE: &str = "trainer.toml";

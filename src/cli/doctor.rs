@@ -13,6 +13,22 @@ use crate::engine::library::{Bundle, Host, Request, Runtime, Threads, Want, find
 use crate::engine::probe;
 use crate::system::disk::{self, Durability};
 use crate::system::{Cores, Memory};
+use clap::Args;
+
+/// Arguments of `trainer doctor`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Examples:
+  trainer doctor                   what a run would use here
+  trainer doctor --work-dir exp    the same, and how fast the disk of that folder is")]
+pub struct DoctorArgs {
+    /// Folder whose disk is measured; the current folder if it is not given
+    #[arg(long, value_name = "DIR")]
+    pub work_dir: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
 
 /// Durable writes that are measured: enough for a median, and over in a fraction of a second on a slow disk.
 const SYNC_SAMPLES: usize = 20;

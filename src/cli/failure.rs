@@ -2,6 +2,7 @@
 
 use super::exit::Exit;
 use crate::engine::error::{EngineError, ErrorClass};
+use crate::report::recorded::ReadError;
 use crate::train::keeper::KeepError;
 use crate::train::outcome::RunError;
 use crate::train::prepare::PrepareError;
@@ -53,6 +54,22 @@ impl Failure {
 /// Turns an error into a failure with this exit code.
 pub fn fail<E: std::error::Error + Send + Sync + 'static>(exit: Exit) -> impl Fn(E) -> Failure {
     move |error| Failure { exit, error: anyhow::Error::new(error) }
+}
+
+impl Failure {
+    /// A run in `work_dir` whose journal can not be shown.
+    #[must_use]
+    pub fn unread(work_dir: &Path, error: ReadError) -> Self {
+        match error {
+            ReadError::NoRun { .. } => Self::not_a_run(work_dir, "no journal", ""),
+            ReadError::Journal(error) => {
+                let exit = if error.is_damage() { Exit::Damaged } else { Exit::StorageFailed };
+                let remedy = super::repair::command(work_dir);
+                Self::new(exit, format!("{error}; `{remedy}` says what can be kept"))
+            }
+            other => fail(Exit::Damaged)(other),
+        }
+    }
 }
 
 impl From<KeepError> for Failure {

@@ -1,18 +1,38 @@
 //! `trainer history`: what a run did, from its journal. Nothing is changed and no lock is taken, so it works while the run
 //! goes on.
 
-use super::args::HistoryArgs;
 use super::exit::Exit;
-use super::failure::{Failure, fail};
+use super::failure::Failure;
 use super::output::print_text;
+use crate::report::recorded::Recorded;
 use crate::train::event::{EpochDone, Event, StepDone};
 use crate::train::history::History;
+use clap::Args;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::io::Write;
-use trainer_runtime::disk::RealDisk;
-use trainer_runtime::journal;
-use trainer_runtime::keeper::JOURNAL_DIR;
+use std::path::PathBuf;
+
+/// Arguments of `trainer history`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Examples:
+  trainer history exp              a row per epoch, and every interruption in its place
+  trainer history exp --steps --csv > steps.csv")]
+pub struct HistoryArgs {
+    /// Folder of the run
+    #[arg(value_name = "DIR")]
+    pub work_dir: PathBuf,
+    /// A row per step instead of one per epoch
+    #[arg(long)]
+    pub steps: bool,
+    /// Print CSV, without interruptions
+    #[arg(long, conflicts_with = "json")]
+    pub csv: bool,
+    /// Print a JSON object per line, interruptions among them
+    #[arg(long)]
+    pub json: bool,
+}
 
 /// Runs the command.
 ///
@@ -20,22 +40,9 @@ use trainer_runtime::keeper::JOURNAL_DIR;
 /// If the folder is not that of a run, or its journal can not be read.
 pub fn run(args: &HistoryArgs, out: &mut dyn Write) -> Result<Exit, Failure> {
     let dir = &args.work_dir;
-    let contents = journal::read(&RealDisk, &dir.join(JOURNAL_DIR)).map_err(|error| {
-        let exit = if error.is_damage() { Exit::Damaged } else { Exit::StorageFailed };
-        let message = format!("{error}; `{}` says what can be kept", super::repair::command(dir));
-        Failure::new(exit, message)
-    })?;
-    if contents.run_id.is_none() {
-        return Err(Failure::not_a_run(dir, "no journal", ""));
-    }
-    let mut events = Vec::with_capacity(contents.records.len());
-    for record in &contents.records {
-        let event = Event::decode(record.sequence, record.kind, &record.payload);
-        events.push(event.map_err(fail(Exit::Damaged))?);
-    }
-    let mut history = History::default();
+    let Recorded { events, history, .. } =
+        Recorded::read(dir).map_err(|error| Failure::unread(dir, error))?;
     let notes = notes(&events);
-    events.into_iter().for_each(|event| history.add(event));
     let text = match (args.csv, args.json, args.steps) {
         (true, _, false) => history.to_csv(),
         (true, _, true) => steps_csv(&history),

@@ -4,6 +4,7 @@
 //! belong here: anything that a Rust program which embeds this library would want, too.
 
 pub mod args;
+pub mod settings_args;
 pub mod exit;
 pub mod failure;
 pub mod output;

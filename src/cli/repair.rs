@@ -1,10 +1,10 @@
 //! `trainer repair`: sets what is damaged of a work directory aside, so that its run can go on, and deletes nothing.
 
-use super::args::RepairArgs;
 use super::exit::Exit;
 use super::failure::{Failure, fail};
 use super::output::print;
 use crate::train::history::History;
+use clap::Args;
 use serde::Serialize;
 use std::fmt;
 use std::io::Write;
@@ -17,6 +17,26 @@ use trainer_runtime::journal::repair::{Part, Repair, examine, has_segments};
 use trainer_runtime::journal::{OpenError, Tail};
 use trainer_runtime::keeper::{CHECKPOINTS_DIR, JOURNAL_DIR};
 use trainer_runtime::lock::{LockError, WorkDirLock};
+
+/// Arguments of `trainer repair`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Nothing is deleted: damaged files get new names beside the old ones.
+
+Examples:
+  trainer repair exp --dry-run    what is damaged, and what would be done about it
+  trainer repair exp              does it; then `trainer run --work-dir exp` goes on")]
+pub struct RepairArgs {
+    /// Folder of the run
+    #[arg(value_name = "DIR")]
+    pub work_dir: PathBuf,
+    /// Only say what would be done; ends with 5 if something is damaged
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
 
 /// Runs the command and says how the process should end.
 ///

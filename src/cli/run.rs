@@ -1,6 +1,6 @@
 //! `trainer run`: starts the run of a work directory, or takes it up where it is.
 
-use super::args::{Change, GlobalArgs, RunArgs};
+use super::args::GlobalArgs;
 use super::exit::Exit;
 use super::failure::{Failure, fail};
 use super::repair;
@@ -31,12 +31,14 @@ use trainer_runtime::lock::{LockError, WorkDirLock};
 use trainer_runtime::signals::Signals;
 use trainer_runtime::supervisor::{Death, follow_supervisor};
 
+pub mod args;
 mod confusion;
 mod finish;
 mod interrupt;
 mod portions;
 mod record;
 
+use args::{Change, RunArgs};
 use finish::{finish, print_result};
 use interrupt::{answer_signals, answer_status, estimate_save, slow_save};
 use portions::{Before, portions};

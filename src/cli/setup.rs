@@ -11,6 +11,20 @@ use crate::engine::library::locate::{bundle_folder, install, locate_on};
 use crate::engine::library::{Bundle, Host, Located, Request, Runtime, Threads, Want};
 use crate::engine::library::{cache, find, load};
 use crate::engine::probe;
+use clap::Args;
+
+/// Arguments of `trainer setup`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Examples:
+  trainer setup             fetches the library for the CPU into the cache folder
+  trainer setup --cuda      fetches the one for NVIDIA GPUs, with the CUDA libraries it needs
+  trainer setup --offline   only says which library a run would use, and fails if there is none")]
+pub struct SetupArgs {
+    /// Fetch what computing on an NVIDIA GPU needs
+    #[arg(long)]
+    pub cuda: bool,
+}
 
 /// What to set up.
 #[derive(Debug, Clone, Default)]

@@ -1,8 +1,8 @@
 //! `trainer run --supervise`: a small parent that starts the run, and starts it again when it dies.
 
-use super::args::RunArgs;
 use super::exit::Exit;
 use super::failure::{Failure, fail};
+use super::run::args::RunArgs;
 use super::run::load_settings;
 use std::ffi::OsString;
 use std::io::{self, Write as _};

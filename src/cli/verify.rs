@@ -1,10 +1,10 @@
 //! `trainer verify`: every checksum of a work directory, or of one checkpoint. Nothing is changed, no lock is taken, and
 //! ONNX Runtime is not started.
 
-use super::args::VerifyArgs;
 use super::exit::Exit;
 use super::failure::{Failure, fail};
 use super::output::print;
+use clap::Args;
 use serde::Serialize;
 use std::fmt;
 use std::io::Write;
@@ -13,6 +13,21 @@ use trainer_runtime::checkpoint::{Checkpoint, Link, LoadError, Store};
 use trainer_runtime::disk::{DiskError, RealDisk};
 use trainer_runtime::journal::{self, OpenError, Tail};
 use trainer_runtime::keeper::{CHECKPOINTS_DIR, JOURNAL_DIR};
+
+/// Arguments of `trainer verify`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Examples:
+  trainer verify exp                                    exit code 5 if anything is damaged
+  trainer verify exp/checkpoints/best.safetensors")]
+pub struct VerifyArgs {
+    /// Folder of a run, or the file of a checkpoint
+    #[arg(value_name = "PATH")]
+    pub path: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
 
 /// Runs the command and says how the process should end: with 5 if anything is damaged.
 ///

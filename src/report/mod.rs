@@ -1,6 +1,7 @@
 //! Showing what a run does and did.
 //!
-//! Belongs here: progress on a terminal and in a log. Does not belong here: deciding anything, reading anything but what
-//! the run tells.
+//! Belongs here: progress on a terminal and in a log, and what a journal tells of a run. Does not belong here: deciding
+//! anything, reading anything but what the run tells.
 
 pub mod progress;
+pub mod recorded;

@@ -111,6 +111,7 @@ fn of_journal(dir: &Path) -> Result<(Option<JournalReport>, Option<String>), Fai
         damage,
     };
     let mut run_id = None;
+    let mut names = records::KindNames::default();
     for (path, len_bytes) in journal::segments(&RealDisk, dir).map_err(fail(Exit::StorageFailed))? {
         let written = fs::metadata(&path).ok().and_then(|found| u64::try_from(found.mtime()).ok());
         report.last_written_unix_s = report.last_written_unix_s.max(written);
@@ -119,7 +120,7 @@ fn of_journal(dir: &Path) -> Result<(Option<JournalReport>, Option<String>), Fai
             count = segment.records.len() as u64;
             run_id = run_id.or(Some(segment.run_id.to_string()));
             for record in &segment.records {
-                *report.by_kind.entry(records::kind_name(record.kind)).or_default() += 1;
+                *report.by_kind.entry(names.of(record).to_owned()).or_default() += 1;
                 report.attempts = attempt(record, report.attempts);
             }
         }

@@ -1,6 +1,8 @@
-//! Checkpoints on real files: here publishing, finding and dropping them; in `hostile`, everything that can be wrong
+//! Checkpoints on real files: here publishing, finding and dropping them; in `examine`, looking
+//! at them; in `hostile`, everything that can be wrong
 //! with the bytes.
 
+mod examine;
 mod hostile;
 
 use std::collections::HashMap;

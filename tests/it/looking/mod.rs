@@ -1,4 +1,11 @@
-//! Commands that look at a run without changing it: `trainer verify` and `trainer history`.
+//! Commands that look at a run without changing it: here `trainer verify` and `trainer history`.
+
+mod checkpoints;
+mod completions;
+mod fields;
+mod following;
+mod listing;
+mod run_log;
 
 use crate::work_dir::{Ended, WorkDir, trainer};
 use rustix::process::{Pid, Signal, kill_process};

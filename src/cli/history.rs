@@ -103,6 +103,7 @@ fn notes(events: &[Event]) -> Vec<Note> {
             Event::Finished(finished) => (finished.step, "finished", finished.reason.clone()),
             Event::RunStarted(_)
             | Event::EpochDone(_)
+            | Event::Sampled(_)
             | Event::CheckpointDurable(_)
             | Event::CheckpointDropped(_) => continue,
         };

@@ -21,6 +21,7 @@ use crate::train::resume::{
     load as load_checkpoint, newest_checkpoint,
 };
 use crate::train::run::{Context, run as train};
+use crate::train::sample::sampled;
 use crate::train::saved::Saved;
 use crate::train::status::{Phase, SaveTime};
 use std::collections::BTreeMap;
@@ -154,7 +155,8 @@ fn record_error(keeper: &mut Keeper, error: RunError) -> RunError {
     };
     let step = keeper.last_durable().map_or(0, |name| name.step);
     let event = Event::Stopped(Stopped { reason: what.to_owned(), step });
-    if let Err(second) = keeper.record(event).and_then(|()| Ok(keeper.sync()?)) {
+    let recorded = keeper.record(sampled(step)).and_then(|()| keeper.record(event));
+    if let Err(second) = recorded.and_then(|()| Ok(keeper.sync()?)) {
         log::warn!("the end could not be journaled: {second}");
     }
     error

@@ -52,6 +52,8 @@ pub enum Event {
     HistoryLost(HistoryLost),
     /// Kind 20: the loss scale of float16 is another from here on.
     LossScaleChanged(LossScaleChanged),
+    /// Kind 21: the clock and the memory of the process that works on the run.
+    Sampled(Sampled),
 }
 
 macro_rules! record {
@@ -261,6 +263,18 @@ record! {
     }
 }
 
+record! {
+    /// What the clock and the kernel said at a moment of an attempt. Nothing that is trained depends on it.
+    Sampled {
+        /// Milliseconds since 1970-01-01 00:00 UTC, by the clock of the machine, which may be set back.
+        unix_ms: u64,
+        /// Updates applied so far.
+        step: u64,
+        /// What the process has in memory; 0 if that is not known.
+        resident_bytes: u64,
+    }
+}
+
 impl EpochDone {
     /// The value of a column of `history.csv`: `train_loss`, or one of validation.
     #[must_use]
@@ -324,6 +338,7 @@ impl Event {
             Self::MemoryPressure(event) => (17, codec::encode(event)?),
             Self::HistoryLost(event) => (19, codec::encode(event)?),
             Self::LossScaleChanged(event) => (20, codec::encode(event)?),
+            Self::Sampled(event) => (21, codec::encode(event)?),
         })
     }
 
@@ -353,6 +368,7 @@ impl Event {
             StepDone::DIGESTED_KIND => StepDone::decode_digested(payload).map(Self::StepDone),
             19 => codec::decode(payload).map(Self::HistoryLost),
             20 => codec::decode(payload).map(Self::LossScaleChanged),
+            21 => codec::decode(payload).map(Self::Sampled),
             kind => return Err(EventError::UnknownKind { sequence, kind }),
         };
         event.map_err(|source| EventError::Payload { sequence, kind, source })

@@ -72,6 +72,7 @@ impl Notes {
             Event::Finished(finished) => (finished.step, "finished", finished.reason.clone()),
             Event::RunStarted(_)
             | Event::EpochDone(_)
+            | Event::Sampled(_)
             | Event::CheckpointDurable(_)
             | Event::CheckpointDropped(_) => return None,
         };

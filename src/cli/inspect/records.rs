@@ -4,6 +4,7 @@ use super::InspectArgs;
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, fail};
 use crate::cli::output::print_text;
+use crate::cli::table::printable;
 use crate::train::event::Event;
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -88,7 +89,7 @@ fn line(record: &Record, is_json: bool) -> String {
         None => _ = write!(line, "  {} bytes that this version can not read", payload.len()),
         Some(fields) => {
             fields.iter().filter(|(key, _)| *key != "loss_bits").for_each(|(key, value)| {
-                _ = write!(line, "  {key}={}", short(value));
+                _ = write!(line, "  {key}={}", printable(&short(value)));
             });
         }
     }

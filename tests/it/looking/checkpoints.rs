@@ -115,6 +115,21 @@ fn files_of_others_are_named_as_such_with_2_and_a_newer_format_with_5() {
 }
 
 #[test]
+fn a_journal_of_another_format_is_refused_by_its_version_and_is_no_damage() {
+    let dir = interrupted();
+    change(&dir.segment(), |bytes| {
+        bytes[8] = 9;
+        bytes[60] ^= 1;
+    });
+    for command in ["history", "inspect", "verify"] {
+        let ended = look(command, &dir, &[]).check_code(5);
+        let said = format!("{}{}", ended.stdout, ended.stderr);
+        assert!(said.contains("format version 9"), "{command}: {said}");
+    }
+    assert!(look("ls", &dir, &[]).check_code(0).stdout.contains("DAMAGED"));
+}
+
+#[test]
 fn a_journal_is_listed_record_by_record_and_a_damaged_one_up_to_the_damage() {
     let dir = interrupted();
     let records = inspect(dir.path(), &["--records", "--json"]).check_code(0).stdout;

@@ -19,7 +19,7 @@ fn stop(child: Child) {
 
 #[test]
 fn followers_of_a_run_print_each_row_once_and_end_with_it() {
-    let dir = WorkDir::new(&["model.builtin=mlp", "--epochs", "60", "schedule.kind=constant"]);
+    let dir = WorkDir::new(&["model.builtin=mlp", "--epochs", "30", "schedule.kind=constant"]);
     let run = dir.start_until_step(5, &[]);
     let forms: [&[&str]; 4] = [&["--json", "--steps"], &["--csv"], &["--csv", "--steps"], &[]];
     let followers: Vec<Child> = forms.iter().map(|form| follow(&dir, form)).collect();
@@ -36,7 +36,7 @@ fn followers_of_a_run_print_each_row_once_and_end_with_it() {
     };
     // Columns may be wider.
     assert_eq!(words(&followed[3]), words(&look("history", &dir, &[]).stdout));
-    assert_eq!(followed[3].lines().count(), 62);
+    assert_eq!(followed[3].lines().count(), 32);
 }
 
 #[test]

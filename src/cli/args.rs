@@ -3,6 +3,7 @@
 use super::check::CheckArgs;
 use super::config::ConfigArgs;
 use super::doctor::DoctorArgs;
+use super::eval::EvalArgs;
 use super::history::HistoryArgs;
 use super::repair::RepairArgs;
 use super::run::args::RunArgs;
@@ -87,6 +88,8 @@ pub enum Action {
     Verify(VerifyArgs),
     /// Show the epochs or steps of a run, with what interrupted it; also while it goes on
     History(HistoryArgs),
+    /// Measure a saved state: loss and metrics on the validation data of its run, or on other data
+    Eval(EvalArgs),
 }
 
 #[cfg(test)]

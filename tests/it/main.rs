@@ -27,6 +27,7 @@ mod models;
 mod objectives;
 mod panics;
 mod precision;
+mod predicting;
 mod pytorch;
 mod recompute;
 mod records;

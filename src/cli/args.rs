@@ -5,6 +5,7 @@ use super::completions::CompletionsArgs;
 use super::config::ConfigArgs;
 use super::diff::DiffArgs;
 use super::doctor::DoctorArgs;
+use super::eval::EvalArgs;
 use super::history::HistoryArgs;
 use super::inspect::InspectArgs;
 use super::ls::LsArgs;
@@ -99,6 +100,8 @@ pub enum Action {
     Ls(LsArgs),
     /// Print what a shell needs to complete commands, or the manual pages
     Completions(CompletionsArgs),
+    /// Measure a saved state: loss and metrics on the validation data of its run, or on other data
+    Eval(EvalArgs),
 }
 
 #[cfg(test)]

@@ -23,3 +23,5 @@ pub mod inspect;
 pub mod diff;
 pub mod ls;
 pub mod completions;
+pub mod trained;
+pub mod eval;

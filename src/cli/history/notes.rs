@@ -74,7 +74,8 @@ impl Notes {
             | Event::EpochDone(_)
             | Event::Sampled(_)
             | Event::CheckpointDurable(_)
-            | Event::CheckpointDropped(_) => return None,
+            | Event::CheckpointDropped(_)
+            | Event::Sampled(_) => return None,
         };
         self.step = at;
         Some(Note { step: at, what, text })

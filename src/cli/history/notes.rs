@@ -72,7 +72,6 @@ impl Notes {
             Event::Finished(finished) => (finished.step, "finished", finished.reason.clone()),
             Event::RunStarted(_)
             | Event::EpochDone(_)
-            | Event::Sampled(_)
             | Event::CheckpointDurable(_)
             | Event::CheckpointDropped(_)
             | Event::Sampled(_) => return None,

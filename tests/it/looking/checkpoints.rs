@@ -5,6 +5,7 @@ use crate::work_dir::{Ended, WorkDir, test_data, trainer};
 use serde_json::Value as Json;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 fn inspect(path: impl AsRef<Path>, more: &[&str]) -> Ended {
     Ended::of(trainer(["inspect"]).arg(path.as_ref()).args(more))
@@ -98,6 +99,11 @@ fn files_of_others_are_named_as_such_with_2_and_a_newer_format_with_5() {
     inspect(&empty, &[]).check_code(2).check_says(&["neither a journal nor checkpoints"]);
     inspect(&empty, &["--records"]).check_code(2).check_says(&["no journal"]);
     diff(dir.path(), &foreign, &[]).check_code(2).check_says(&["is a folder"]);
+    let pipe = dir.path().join("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    for ended in [inspect(&pipe, &[]), diff(&pipe, &pipe, &[]), Ended::of(trainer(["verify"]).arg(&pipe))] {
+        ended.check_code(2).check_says(&["pipe is no file"]);
+    }
     inspect(dir.path(), &["--nonsense"]).check_code(2).check_says(&["--nonsense"]);
 
     // Another version in the metadata, and the checksum of the header that it then has.

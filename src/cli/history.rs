@@ -5,7 +5,7 @@ use super::exit::Exit;
 use super::failure::Failure;
 use super::output::print_text;
 use crate::report::recorded::Recorded;
-use crate::train::event::{EpochDone, Event, StepDone};
+use crate::train::event::{BranchCut, EpochDone, Event, StepDone};
 use crate::train::history::History;
 use clap::Args;
 use serde_json::{Value, json};
@@ -60,6 +60,17 @@ struct Note {
     step: u64,
     what: &'static str,
     text: String,
+    /// More for programs.
+    details: Option<Value>,
+}
+
+/// A branch that ended, for programs.
+fn branch_json(cut: &BranchCut) -> Value {
+    let best = cut.best.map(|best| json!({ "value": best.value, "epoch": best.epoch, "step": best.step }));
+    json!({
+        "branch": cut.branch, "checkpoint": cut.checkpoint, "of_branch": cut.of_branch, "reached_step": cut.reached_step,
+        "reached_epoch": cut.reached_epoch, "best": best, "moved": cut.moved,
+    })
 }
 
 /// What interrupted or changed the run, in the order in which it happened.
@@ -97,6 +108,8 @@ fn notes(events: &[Event]) -> Vec<Note> {
             Event::LossScaleChanged(changed) => {
                 (step, "loss scale", format!("{} instead of {}", changed.to, changed.from))
             }
+            Event::BranchCut(cut) => (cut.step, "branch", cut.to_string()),
+            Event::RunNamed(named) => (step, "named", named.name.clone()),
             Event::HistoryLost(lost) => {
                 (lost.step, "history lost", format!("goes on from {}", lost.checkpoint))
             }
@@ -106,7 +119,8 @@ fn notes(events: &[Event]) -> Vec<Note> {
             | Event::CheckpointDurable(_)
             | Event::CheckpointDropped(_) => continue,
         };
-        notes.push(Note { step: at, what, text });
+        let details = if let Event::BranchCut(cut) = event { Some(branch_json(cut)) } else { None };
+        notes.push(Note { step: at, what, text, details });
         step = at;
     }
     notes
@@ -203,9 +217,13 @@ fn render(rows: Vec<Row>, notes: Vec<Note>, is_json: bool) -> String {
     }
     let mut notes = notes.into_iter().peekable();
     let write_note = |out: &mut String, note: Note| {
-        let Note { step, what, text } = note;
+        let Note { step, what, text, details } = note;
         if is_json {
-            _ = writeln!(out, "{}", json!({ "note": what, "step": step, "text": text }));
+            let mut line = json!({ "note": what, "step": step, "text": text });
+            if let (Some(line), Some(details)) = (line.as_object_mut(), details) {
+                line.insert("ended".to_owned(), details);
+            }
+            _ = writeln!(out, "{line}");
         } else {
             _ = writeln!(out, "-- {what} at step {step}: {text}");
         }

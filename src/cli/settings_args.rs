@@ -44,6 +44,9 @@ pub struct SettingsArgs {
     /// Leave this time after a stop signal, saved or not; 25 s if not given
     #[arg(long, value_name = "TIME", value_parser = parse_time_s)]
     pub grace: Option<f64>,
+    /// Epochs from one validation to the next
+    #[arg(long, value_name = "N")]
+    pub eval_every: Option<u64>,
     /// What SIGUSR1 does: save (and go on) or stop (save and stop)
     #[arg(long, value_name = "ACTION")]
     pub usr1: Option<String>,
@@ -63,6 +66,7 @@ impl SettingsArgs {
             ("--seed", "seed", self.seed.map(integer)),
             ("--max-steps", "train.max_steps", self.max_steps.map(integer)),
             ("--max-time", "train.max_time_s", self.max_time.map(Value::Float)),
+            ("--eval-every", "train.eval_every_epochs", self.eval_every.map(integer)),
             ("--grace", "stop.grace_s", self.grace.map(Value::Float)),
             ("--usr1", "stop.usr1", self.usr1.clone().map(Value::Text)),
         ];

@@ -3,6 +3,7 @@
 //! Each kind of record has a number that is never given to another kind. Payloads are encoded by
 //! [`trainer_runtime::codec`]; the fields and their order are part of the format and drawn in docs/formats.md.
 
+pub use super::lineage::{BranchCut, RunNamed};
 pub use super::shortage::{MemoryPressure, MicroBatchChanged, OutOfMemory, WorkerDied};
 pub use super::step_done::StepDone;
 use thiserror::Error;
@@ -50,6 +51,10 @@ pub enum Event {
     HistoryLost(HistoryLost),
     /// Kind 20: the loss scale of float16 is another from here on.
     LossScaleChanged(LossScaleChanged),
+    /// Kind 22: what was recorded beyond a checkpoint is of a branch that ends here.
+    BranchCut(BranchCut),
+    /// Kind 23: the run has a name.
+    RunNamed(RunNamed),
 }
 
 macro_rules! record {
@@ -322,6 +327,8 @@ impl Event {
             Self::MemoryPressure(event) => (17, codec::encode(event)?),
             Self::HistoryLost(event) => (19, codec::encode(event)?),
             Self::LossScaleChanged(event) => (20, codec::encode(event)?),
+            Self::BranchCut(event) => (22, codec::encode(event)?),
+            Self::RunNamed(event) => (23, codec::encode(event)?),
         })
     }
 
@@ -351,6 +358,8 @@ impl Event {
             StepDone::DIGESTED_KIND => StepDone::decode_digested(payload).map(Self::StepDone),
             19 => codec::decode(payload).map(Self::HistoryLost),
             20 => codec::decode(payload).map(Self::LossScaleChanged),
+            22 => codec::decode(payload).map(Self::BranchCut),
+            23 => codec::decode(payload).map(Self::RunNamed),
             kind => return Err(EventError::UnknownKind { sequence, kind }),
         };
         event.map_err(|source| EventError::Payload { sequence, kind, source })

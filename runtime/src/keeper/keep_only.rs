@@ -25,7 +25,9 @@ impl Cleaned {
 #[non_exhaustive]
 pub enum KeepOnlyError {
     /// What is to be kept is not good, so nothing was dropped.
-    #[error("{link} is to be kept and does not verify, so nothing was removed: {source}; keep another, or restore it")]
+    #[error(
+        "{link} is to be kept and does not verify, so nothing was removed: {source}; keep another, or restore it"
+    )]
     NotGood {
         /// The link.
         link: Link,

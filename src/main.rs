@@ -7,7 +7,8 @@ use std::process::ExitCode;
 use trainer::cli::args::{Action, Command, GlobalArgs};
 use trainer::cli::exit::Exit;
 use trainer::cli::failure::{Failure, fail};
-use trainer::cli::{check, config, doctor, history, repair, run, setup, supervise, verify};
+use trainer::cli::run::args::Verb;
+use trainer::cli::{check, config, doctor, history, repair, resume, run, setup, supervise, verify};
 use trainer::engine::library::{Host, announce};
 use trainer_runtime::signals::Signals;
 use trainer_runtime::supervisor::follow_supervisor;
@@ -31,11 +32,9 @@ fn dispatch(command: &Command) -> Result<Exit, Failure> {
     let global = &command.global;
     match &command.action {
         Action::Run(args) if args.supervise && follow_supervisor().is_none() => supervise::supervise(args),
-        Action::Run(args) => {
-            // Before any thread is started, so that all of them leave the signals to this one.
-            let signals = Signals::install().map_err(fail(Exit::Failure))?;
-            run::run(args, global, &signals)
-        }
+        // Signals before any thread is started, so that all of them leave the signals to this one.
+        Action::Run(args) => run::run(args, Verb::Run, global, &installed_signals()?),
+        Action::Resume(args) => resume::resume(args, global, &installed_signals()?),
         Action::Config(args) => match config::config(args, &mut io::stdout(), &mut io::stderr()) {
             Ok(()) => Ok(Exit::Finished),
             Err(error) => Err(Failure { exit: error.exit(), error: error.into() }),
@@ -47,6 +46,10 @@ fn dispatch(command: &Command) -> Result<Exit, Failure> {
         Action::Verify(args) => verify::run(args, &mut io::stdout()),
         Action::History(args) => history::run(args, &mut io::stdout()),
     }
+}
+
+fn installed_signals() -> Result<Signals, Failure> {
+    Signals::install().map_err(fail(Exit::Failure))
 }
 
 fn set_up(cuda: bool, global: &GlobalArgs) -> Result<Exit, Failure> {

@@ -9,6 +9,7 @@ pub mod exit;
 pub mod failure;
 pub mod output;
 pub mod run;
+pub mod resume;
 pub mod supervise;
 pub mod config;
 pub mod check;

@@ -90,7 +90,7 @@ fn number_or_word(text: &str) -> Value {
 }
 
 /// Reads a time: a number of seconds, or a number with `s`, `m`, `h` or `d` after it.
-fn parse_time_s(text: &str) -> Result<f64, String> {
+pub(super) fn parse_time_s(text: &str) -> Result<f64, String> {
     let (number, unit_s) = match text.char_indices().next_back() {
         Some((end, 's')) => (text.get(..end), 1.0),
         Some((end, 'm')) => (text.get(..end), 60.0),

@@ -123,7 +123,7 @@ pub(super) fn take_up(
         ));
     }
     let reached = cut.map_or(keeper.history.last_step(), |cut| cut.reached_step);
-    progress.info(&format!("Previous attempt: {} at step {reached}; {repeated}", ended(&keeper.history)));
+    progress.info(&format!("Previous attempt: {}; {repeated}", ended(&keeper.history, reached)));
     let of_schedule =
         said::of_schedule(&keeper.history, &prepared.plan, &changes.settings, prepared.train.0.len(), saved);
     // What discards steps comes before what it is discarded for: a process that dies between the two leaves a
@@ -157,12 +157,12 @@ fn from(checkpoint: Option<Name>) -> String {
     checkpoint.map_or("the initial weights".to_owned(), |name| format!("checkpoints/{name} (checksums ok)"))
 }
 
-/// How the attempt before ended: `stopped by SIGTERM`.
-fn ended(history: &History) -> &str {
+/// How the attempt before ended: `stopped by SIGTERM at step 1234`.
+fn ended(history: &History, step: u64) -> String {
     match (&history.finished, &history.last_end) {
-        (Some(_), _) => "finished",
-        (None, Some(end)) => end.strip_prefix("was ").unwrap_or(end),
-        (None, None) => "ended without a word (killed, or power lost)",
+        (Some(_), _) => format!("finished at step {step}"),
+        (None, Some(end)) => format!("{} at step {step}", end.strip_prefix("was ").unwrap_or(end)),
+        (None, None) => format!("ended without a word at step {step} (killed, or power lost)"),
     }
 }
 

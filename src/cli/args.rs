@@ -10,6 +10,7 @@ use super::history::HistoryArgs;
 use super::inspect::InspectArgs;
 use super::ls::LsArgs;
 use super::repair::RepairArgs;
+use super::resume::ResumeArgs;
 use super::run::args::RunArgs;
 use super::setup::SetupArgs;
 use super::verify::VerifyArgs;
@@ -78,6 +79,8 @@ impl GlobalArgs {
 pub enum Action {
     /// Train a model: start the run of a work directory, or resume it
     Run(RunArgs),
+    /// Go on with the run of a folder, with the settings that are recorded there
+    Resume(ResumeArgs),
     /// Say whether a model can be trained here, without data: operators, parameters, memory, a loss that fits
     Check(CheckArgs),
     /// Print the effective settings, each with its meaning, unit, default and minimum

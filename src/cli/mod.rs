@@ -11,6 +11,7 @@ pub mod output;
 pub mod table;
 pub mod tensors;
 pub mod run;
+pub mod resume;
 pub mod supervise;
 pub mod config;
 pub mod check;

@@ -34,6 +34,7 @@ mod recompute;
 mod records;
 mod repair;
 mod resume;
+mod resume_modes;
 mod signals;
 mod tidy;
 mod tokens_and_images;

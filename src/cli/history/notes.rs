@@ -90,7 +90,8 @@ impl Notes {
             Event::RunStarted(_)
             | Event::EpochDone(_)
             | Event::CheckpointDurable(_)
-            | Event::CheckpointDropped(_) => return None,
+            | Event::CheckpointDropped(_)
+            | Event::Sampled(_) => return None,
         };
         self.step = at;
         let details = if let Event::BranchCut(cut) = event { Some(branch_json(cut)) } else { None };

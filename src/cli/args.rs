@@ -5,6 +5,7 @@ use super::config::ConfigArgs;
 use super::doctor::DoctorArgs;
 use super::eval::EvalArgs;
 use super::history::HistoryArgs;
+use super::predict::PredictArgs;
 use super::repair::RepairArgs;
 use super::run::args::RunArgs;
 use super::setup::SetupArgs;
@@ -90,6 +91,8 @@ pub enum Action {
     History(HistoryArgs),
     /// Measure a saved state: loss and metrics on the validation data of its run, or on other data
     Eval(EvalArgs),
+    /// Write the answers of a trained model to examples: outputs, classes or probabilities
+    Predict(PredictArgs),
 }
 
 #[cfg(test)]

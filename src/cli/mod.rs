@@ -19,3 +19,4 @@ pub mod verify;
 pub mod history;
 pub mod trained;
 pub mod eval;
+pub mod predict;

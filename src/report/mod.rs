@@ -5,3 +5,4 @@
 
 pub mod progress;
 pub mod recorded;
+pub mod rows;

@@ -1,10 +1,14 @@
 //! The command line: its subcommands, and the flags that all of them have. Each subcommand declares its own.
 
 use super::check::CheckArgs;
+use super::completions::CompletionsArgs;
 use super::config::ConfigArgs;
+use super::diff::DiffArgs;
 use super::doctor::DoctorArgs;
 use super::eval::EvalArgs;
 use super::history::HistoryArgs;
+use super::inspect::InspectArgs;
+use super::ls::LsArgs;
 use super::predict::PredictArgs;
 use super::repair::RepairArgs;
 use super::run::args::RunArgs;
@@ -93,6 +97,14 @@ pub enum Action {
     Eval(EvalArgs),
     /// Write the answers of a trained model to examples: outputs, classes or probabilities
     Predict(PredictArgs),
+    /// Show what a checkpoint, a journal or the folder of a run holds
+    Inspect(InspectArgs),
+    /// Compare two checkpoints: state, and each tensor to the bit
+    Diff(DiffArgs),
+    /// List the runs of a folder: state, epoch, best, last activity, disk used
+    Ls(LsArgs),
+    /// Print what a shell needs to complete commands, or the manual pages
+    Completions(CompletionsArgs),
 }
 
 #[cfg(test)]

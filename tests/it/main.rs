@@ -27,6 +27,7 @@ mod misuse;
 mod models;
 mod objectives;
 mod panics;
+mod plots;
 mod precision;
 mod predicting;
 mod pytorch;

@@ -123,6 +123,10 @@ fn the_same_examples_in_another_file_give_the_same_numbers() {
 fn a_run_is_evaluated_while_it_goes_on() {
     let dir = WorkDir::new(&["model.builtin=mlp", "--epochs", "4000", "schedule.kind=constant"]);
     let mut child = dir.start_until_step(60, &[]);
+    // Checkpoints are written beside the training.
+    while !dir.store().link_path(Link::Last).exists() && child.try_wait().unwrap().is_none() {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
     let found = evaluated(&dir, &["--checkpoint", "last"]);
     assert!(child.try_wait().unwrap().is_none(), "the run ended");
     child.kill().unwrap();

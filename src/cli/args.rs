@@ -9,6 +9,7 @@ use super::eval::EvalArgs;
 use super::history::HistoryArgs;
 use super::inspect::InspectArgs;
 use super::ls::LsArgs;
+use super::predict::PredictArgs;
 use super::repair::RepairArgs;
 use super::resume::ResumeArgs;
 use super::run::args::RunArgs;
@@ -95,6 +96,10 @@ pub enum Action {
     Verify(VerifyArgs),
     /// Show the epochs or steps of a run, with what interrupted it; also while it goes on
     History(HistoryArgs),
+    /// Measure a saved state: loss and metrics on the validation data of its run, or on other data
+    Eval(EvalArgs),
+    /// Write the answers of a trained model to examples: outputs, classes or probabilities
+    Predict(PredictArgs),
     /// Show what a checkpoint, a journal or the folder of a run holds
     Inspect(InspectArgs),
     /// Compare two checkpoints: state, and each tensor to the bit
@@ -103,8 +108,6 @@ pub enum Action {
     Ls(LsArgs),
     /// Print what a shell needs to complete commands, or the manual pages
     Completions(CompletionsArgs),
-    /// Measure a saved state: loss and metrics on the validation data of its run, or on other data
-    Eval(EvalArgs),
 }
 
 #[cfg(test)]

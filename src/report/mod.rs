@@ -5,4 +5,5 @@
 
 pub mod progress;
 pub mod recorded;
+pub mod rows;
 pub mod run_log;

@@ -11,6 +11,7 @@ mod work_dir;
 mod broken_models;
 mod check;
 mod data_formats;
+mod evaluating;
 mod exit_codes;
 mod families;
 mod gradients;

@@ -76,6 +76,10 @@ fn of_a_damaged_checkpoint_it_is_told_which_tensors_verify() {
     assert_eq!((damaged.len(), &found["good"]), (1, &false.into()));
     let text = inspect(&path, &[]).check_code(5).stdout;
     assert!(text.contains(&format!("DAMAGED: 1 of {} tensors", tensors.len())), "{text}");
+    let folder = json(inspect(dir.path(), &["--json"]), 5);
+    let good: Vec<&Json> =
+        folder["checkpoints"].as_array().unwrap().iter().map(|found| &found["good"]).collect();
+    assert_eq!(good.iter().filter(|good| **good == false).count(), 1, "{folder}");
 
     change(&path, |bytes| bytes.truncate(bytes.len() / 2));
     let found = json(inspect(&path, &["--json"]), 5);

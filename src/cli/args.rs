@@ -4,7 +4,9 @@ use super::check::CheckArgs;
 use super::config::ConfigArgs;
 use super::doctor::DoctorArgs;
 use super::history::HistoryArgs;
+use super::plot::PlotArgs;
 use super::repair::RepairArgs;
+use super::report::ReportArgs;
 use super::run::args::RunArgs;
 use super::setup::SetupArgs;
 use super::verify::VerifyArgs;
@@ -87,6 +89,10 @@ pub enum Action {
     Verify(VerifyArgs),
     /// Show the epochs or steps of a run, with what interrupted it; also while it goes on
     History(HistoryArgs),
+    /// Draw the curves of runs, as a picture or on the terminal; also while they go on
+    Plot(PlotArgs),
+    /// Write a run as one HTML page, or as an event file of TensorBoard; also while it goes on
+    Report(ReportArgs),
 }
 
 #[cfg(test)]

@@ -17,3 +17,5 @@ pub mod doctor;
 pub mod repair;
 pub mod verify;
 pub mod history;
+pub mod plot;
+pub mod report;

@@ -13,6 +13,7 @@ use crate::train::control::Control;
 use crate::train::event::{Environment, Event, StepDone, Stopped};
 use crate::train::export;
 use crate::train::keeper::{KeepError, Keeper, SETTINGS};
+use crate::train::observe::Observer as _;
 use crate::train::outcome::RunError;
 use crate::train::prepare::{Prepared, prepare};
 use crate::train::resume::{
@@ -33,6 +34,7 @@ use trainer_runtime::signals::Signals;
 use trainer_runtime::supervisor::{Death, follow_supervisor};
 
 pub mod args;
+mod audience;
 mod confusion;
 mod finish;
 mod interrupt;
@@ -40,6 +42,7 @@ mod portions;
 mod record;
 
 use args::{Change, RunArgs};
+use audience::Audience;
 use finish::{finish, print_result};
 use interrupt::{answer_signals, answer_status, estimate_save, slow_save};
 use portions::{Before, portions};
@@ -118,6 +121,7 @@ pub fn run(args: &RunArgs, global: &GlobalArgs, signals: &Signals) -> Result<Exi
         progress.line(&warning);
     }
     answer_signals(&control, &prepared.plan.stop, prepared.engine.cancel(), &progress);
+    let mut audience = Audience::new(&mut progress, &keeper, prepared.plan.report.tensorboard);
     let context = Context {
         attempt: keeper.history.attempts,
         recorded,
@@ -126,11 +130,13 @@ pub fn run(args: &RunArgs, global: &GlobalArgs, signals: &Signals) -> Result<Exi
         warned_of_statistics: false,
         keeper: &mut keeper,
         control: &control,
-        observer: &mut progress,
+        observer: &mut audience,
     };
     let ended = train(&mut prepared, saved, context);
+    let ended = ended.map_err(|error| record_error(&mut keeper, error));
+    audience.sampled(&keeper.history);
     progress.clear();
-    let ending = ended.map_err(|error| record_error(&mut keeper, error))?;
+    let ending = ended?;
     if let Some(SaveTime::Measured(save_s)) = control.status().save_time()
         && save_s > prepared.plan.stop.grace_s
     {

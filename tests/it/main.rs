@@ -34,6 +34,7 @@ mod records;
 mod repair;
 mod resume;
 mod signals;
+mod tensorboard;
 mod tidy;
 mod tokens_and_images;
 mod updates;

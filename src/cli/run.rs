@@ -8,6 +8,7 @@ use crate::config::{self, Class, Device, Origin, Plan};
 use crate::engine::device::choose;
 use crate::engine::library::{Host, Request, Runtime, Threads, Want, load, locate};
 use crate::report::progress::{Progress, Verbosity};
+use crate::report::run_log;
 use crate::train::batching::Batching;
 use crate::train::control::Control;
 use crate::train::event::{Environment, Event, StepDone, Stopped};
@@ -72,6 +73,7 @@ pub fn run(args: &RunArgs, global: &GlobalArgs, signals: &Signals) -> Result<Exi
         LockError::Held { .. } => fail(Exit::Locked)(error),
         other => fail(Exit::StorageFailed)(other),
     })?;
+    run_log::open(&args.work_dir);
     let loaded = load_settings(args)?;
     // What the program itself wrote into the work directory is no news; changes of it are listed against the journal.
     let recorded = args.work_dir.join(SETTINGS);
@@ -116,6 +118,7 @@ pub fn run(args: &RunArgs, global: &GlobalArgs, signals: &Signals) -> Result<Exi
     }
     let Attempt { mut prepared, saved, recorded, batchings, batching_reason } =
         start(args, global, plan, &mut keeper, Known { settings, death: before }, &control, &mut progress)?;
+    run_log::note(&format!("attempt {} of run {}", keeper.history.attempts, keeper.run_id()));
     let announced = Instant::now();
     if let Some(warning) = estimate_save(&control, &prepared, keeper.work_dir()) {
         progress.line(&warning);

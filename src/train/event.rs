@@ -5,11 +5,13 @@
 
 pub use super::shortage::{MemoryPressure, MicroBatchChanged, OutOfMemory, WorkerDied};
 pub use super::step_done::StepDone;
+use serde::Serialize;
 use thiserror::Error;
 use trainer_runtime::codec::{self, Decode, DecodeError, Encode, EncodeError};
 
-/// A record of the journal.
-#[derive(Debug, Clone, PartialEq)]
+/// A record of the journal. Serialized, it is an object with the name of the variant and its fields, for whoever shows it;
+/// what is stored is [`encode`](Event::encode)d.
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub enum Event {
     /// Kind 1: the run begins.
@@ -57,7 +59,7 @@ pub enum Event {
 macro_rules! record {
     ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $kind:ty,)* }) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, PartialEq, Encode, Decode)]
+        #[derive(Debug, Clone, PartialEq, Encode, Decode, Serialize)]
         #[bincode(crate = "trainer_runtime::codec::bincode")]
         pub struct $name { $($(#[$field_doc])* pub $field: $kind,)* }
     };

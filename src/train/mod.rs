@@ -39,3 +39,4 @@ pub mod saved;
 pub mod keeper;
 pub mod resume;
 pub mod export;
+pub mod infer;

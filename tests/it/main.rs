@@ -28,6 +28,7 @@ mod objectives;
 mod panics;
 mod plots;
 mod precision;
+mod predicting;
 mod pytorch;
 mod recompute;
 mod records;

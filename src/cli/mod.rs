@@ -23,6 +23,8 @@ pub mod history;
 pub mod trained;
 pub mod eval;
 pub mod predict;
+pub mod plot;
+pub mod report;
 pub mod inspect;
 pub mod diff;
 pub mod ls;

@@ -6,7 +6,8 @@ use std::path::Path;
 use super::interruption::{MemoryPlan, MicroBatch, OnOom, StopPlan, Usr1};
 use super::plan::{
     ArrayMap, Builtin, CheckpointPlan, DataPlan, DataSource, Durability, Init, LossScalePlan, ModelPlan,
-    ModelSource, Plan, Precision, ScheduleKind, SchedulePlan, ScheduleUnit, TrainPlan, WeightsPlan,
+    ModelSource, Plan, Precision, ReportPlan, ScheduleKind, SchedulePlan, ScheduleUnit, TrainPlan,
+    WeightsPlan,
 };
 use super::value::{KeyPath, Value};
 
@@ -33,6 +34,7 @@ pub(super) fn effective(plan: &Plan) -> BTreeMap<KeyPath, Value> {
         checkpoint,
         stop,
         memory,
+        report,
     } = plan;
     let mut out = Writer::default();
     out.integer("seed", *seed);
@@ -48,6 +50,8 @@ pub(super) fn effective(plan: &Plan) -> BTreeMap<KeyPath, Value> {
     write_train(&mut out, train);
     write_checkpoint(&mut out, checkpoint);
     write_interruption(&mut out, stop, memory);
+    let ReportPlan { tensorboard } = report;
+    out.put("report.tensorboard", Value::Bool(*tensorboard));
     out.values
 }
 

@@ -45,6 +45,15 @@ pub struct Plan {
     pub stop: StopPlan,
     /// How the run deals with memory.
     pub memory: MemoryPlan,
+    /// What the run writes for other programs.
+    pub report: ReportPlan,
+}
+
+/// What a run writes for other programs while it goes on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReportPlan {
+    /// Whether it writes an event file for TensorBoard.
+    pub tensorboard: bool,
 }
 
 /// Where a run computes.

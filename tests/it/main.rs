@@ -37,6 +37,7 @@ mod repair;
 mod resume;
 mod resume_modes;
 mod signals;
+mod tensorboard;
 mod tidy;
 mod tokens_and_images;
 mod updates;

@@ -38,6 +38,7 @@ pub fn keys() -> impl Iterator<Item = &'static Key> {
         .chain(running::CHECKPOINT)
         .chain(running::STOP)
         .chain(running::MEMORY)
+        .chain(running::REPORT)
 }
 
 /// What stands at a path.

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use trainer::cli::args::{Action, Command, GlobalArgs};
 use trainer::cli::exit::Exit;
 use trainer::cli::failure::{Failure, fail};
-use trainer::cli::{check, config, doctor, history, repair, run, setup, supervise, verify};
+use trainer::cli::{check, config, doctor, history, repair, run, setup, supervise, sweep, verify};
 use trainer::engine::library::{Host, announce};
 use trainer_runtime::signals::Signals;
 use trainer_runtime::supervisor::follow_supervisor;
@@ -46,6 +46,7 @@ fn dispatch(command: &Command) -> Result<Exit, Failure> {
         Action::Repair(args) => repair::run(args, &mut io::stdout()),
         Action::Verify(args) => verify::run(args, &mut io::stdout()),
         Action::History(args) => history::run(args, &mut io::stdout()),
+        Action::Sweep(args) => sweep::run(args, global, &mut io::stdout()),
     }
 }
 

@@ -7,6 +7,7 @@ use super::history::HistoryArgs;
 use super::repair::RepairArgs;
 use super::run::args::RunArgs;
 use super::setup::SetupArgs;
+use super::sweep::SweepArgs;
 use super::verify::VerifyArgs;
 use clap::{ArgAction, Args, Parser, Subcommand};
 use std::path::PathBuf;
@@ -87,6 +88,8 @@ pub enum Action {
     Verify(VerifyArgs),
     /// Show the epochs or steps of a run, with what interrupted it; also while it goes on
     History(HistoryArgs),
+    /// Run many trials over a space of settings, each in a work directory of its own; run again, go on
+    Sweep(SweepArgs),
 }
 
 #[cfg(test)]

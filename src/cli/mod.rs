@@ -17,3 +17,4 @@ pub mod doctor;
 pub mod repair;
 pub mod verify;
 pub mod history;
+pub mod sweep;

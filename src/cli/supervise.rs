@@ -80,7 +80,8 @@ pub fn supervise(args: &RunArgs) -> Result<Exit, Failure> {
     })
 }
 
-fn program() -> PathBuf {
+/// This program, even if its file was replaced meanwhile.
+pub(super) fn program() -> PathBuf {
     let this = PathBuf::from(THIS_PROGRAM);
     if this.exists() { this } else { std::env::current_exe().unwrap_or(this) }
 }

@@ -23,6 +23,7 @@ mod render;
 mod settings;
 mod table;
 mod value;
+mod varied;
 
 #[cfg(test)]
 mod tests;
@@ -42,3 +43,7 @@ pub use plan::{
 pub use render::{to_json, to_toml, to_toml_with_origins};
 pub use table::keys;
 pub use value::{KeyPath, Value};
+pub use varied::{
+    Below, LineNumbers, Varied, given_settings, key_at, load_varied, nearest_key, parse_key,
+    read_settings_text, settings_of,
+};

@@ -33,6 +33,7 @@ mod records;
 mod repair;
 mod resume;
 mod signals;
+mod sweeps;
 mod tidy;
 mod tokens_and_images;
 mod updates;

@@ -7,8 +7,11 @@ use std::process::ExitCode;
 use trainer::cli::args::{Action, Command, GlobalArgs};
 use trainer::cli::exit::Exit;
 use trainer::cli::failure::{Failure, fail};
-use trainer::cli::{check, config, doctor, history, repair, run, setup, supervise, sweep, verify};
+use trainer::cli::{
+    check, completions, config, diff, doctor, history, inspect, ls, repair, run, setup, supervise, sweep, verify,
+};
 use trainer::engine::library::{Host, announce};
+use trainer::report::run_log;
 use trainer_runtime::signals::Signals;
 use trainer_runtime::supervisor::follow_supervisor;
 
@@ -16,12 +19,15 @@ fn main() -> ExitCode {
     let command = Command::parse();
     let mut logger = env_logger::Builder::new();
     logger.filter_level(command.global.log_level()).filter_module("onnxruntime", log::LevelFilter::Warn);
-    logger.parse_default_env().format_timestamp(None).format_target(false).init();
+    logger.parse_default_env().format_timestamp(None).format_target(false);
+    run_log::install(logger.build());
     match dispatch(&command) {
         Ok(exit) => exit.into(),
         Err(failure) => {
             // To a pipe that is closed, nothing can be said, and the exit code still tells.
-            _ = writeln!(io::stderr(), "error: {}", failure.message());
+            let line = format!("error: {}", failure.message());
+            _ = writeln!(io::stderr(), "{line}");
+            run_log::note(&line);
             failure.exit.into()
         }
     }
@@ -44,9 +50,13 @@ fn dispatch(command: &Command) -> Result<Exit, Failure> {
         Action::Setup(args) => set_up(args.cuda, global),
         Action::Doctor(args) => examine(args.work_dir.clone(), args.json, global),
         Action::Repair(args) => repair::run(args, &mut io::stdout()),
-        Action::Verify(args) => verify::run(args, &mut io::stdout()),
+        Action::Verify(args) => verify::run(args, global, &mut io::stdout()),
         Action::History(args) => history::run(args, &mut io::stdout()),
         Action::Sweep(args) => sweep::run(args, global, &mut io::stdout()),
+        Action::Inspect(args) => inspect::run(args, &mut io::stdout()),
+        Action::Diff(args) => diff::run(args, &mut io::stdout()),
+        Action::Ls(args) => ls::run(args, &mut io::stdout()),
+        Action::Completions(args) => completions::run(args, &mut io::stdout()),
     }
 }
 

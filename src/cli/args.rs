@@ -1,9 +1,13 @@
 //! The command line: its subcommands, and the flags that all of them have. Each subcommand declares its own.
 
 use super::check::CheckArgs;
+use super::completions::CompletionsArgs;
 use super::config::ConfigArgs;
+use super::diff::DiffArgs;
 use super::doctor::DoctorArgs;
 use super::history::HistoryArgs;
+use super::inspect::InspectArgs;
+use super::ls::LsArgs;
 use super::repair::RepairArgs;
 use super::run::args::RunArgs;
 use super::setup::SetupArgs;
@@ -90,6 +94,14 @@ pub enum Action {
     History(HistoryArgs),
     /// Run many trials over a space of settings, each in a work directory of its own; run again, go on
     Sweep(SweepArgs),
+    /// Show what a checkpoint, a journal or the folder of a run holds
+    Inspect(InspectArgs),
+    /// Compare two checkpoints: state, and each tensor to the bit
+    Diff(DiffArgs),
+    /// List the runs of a folder: state, epoch, best, last activity, disk used
+    Ls(LsArgs),
+    /// Print what a shell needs to complete commands, or the manual pages
+    Completions(CompletionsArgs),
 }
 
 #[cfg(test)]

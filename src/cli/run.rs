@@ -8,6 +8,7 @@ use crate::config::{self, Class, Device, Origin, Plan};
 use crate::engine::device::choose;
 use crate::engine::library::{Host, Request, Runtime, Threads, Want, load, locate};
 use crate::report::progress::{Progress, Verbosity};
+use crate::report::run_log;
 use crate::train::batching::Batching;
 use crate::train::control::Control;
 use crate::train::event::{Environment, Event, StepDone, Stopped};
@@ -20,6 +21,7 @@ use crate::train::resume::{
     load as load_checkpoint, newest_checkpoint,
 };
 use crate::train::run::{Context, run as train};
+use crate::train::sample::sampled;
 use crate::train::saved::Saved;
 use crate::train::status::{Phase, SaveTime};
 use std::collections::BTreeMap;
@@ -68,6 +70,7 @@ pub fn run(args: &RunArgs, global: &GlobalArgs, signals: &Signals) -> Result<Exi
         LockError::Held { .. } => fail(Exit::Locked)(error),
         other => fail(Exit::StorageFailed)(other),
     })?;
+    run_log::open(&args.work_dir);
     let loaded = load_settings(args)?;
     // What the program itself wrote into the work directory is no news; changes of it are listed against the journal.
     let recorded = args.work_dir.join(SETTINGS);
@@ -112,6 +115,7 @@ pub fn run(args: &RunArgs, global: &GlobalArgs, signals: &Signals) -> Result<Exi
     }
     let Attempt { mut prepared, saved, recorded, batchings, batching_reason } =
         start(args, global, plan, &mut keeper, Known { settings, death: before }, &control, &mut progress)?;
+    run_log::note(&format!("attempt {} of run {}", keeper.history.attempts, keeper.run_id()));
     let announced = Instant::now();
     if let Some(warning) = estimate_save(&control, &prepared, keeper.work_dir()) {
         progress.line(&warning);
@@ -151,7 +155,8 @@ fn record_error(keeper: &mut Keeper, error: RunError) -> RunError {
     };
     let step = keeper.last_durable().map_or(0, |name| name.step);
     let event = Event::Stopped(Stopped { reason: what.to_owned(), step });
-    if let Err(second) = keeper.record(event).and_then(|()| Ok(keeper.sync()?)) {
+    let recorded = keeper.record(sampled(step)).and_then(|()| keeper.record(event));
+    if let Err(second) = recorded.and_then(|()| Ok(keeper.sync()?)) {
         log::warn!("the end could not be journaled: {second}");
     }
     error

@@ -1,7 +1,9 @@
 //! The history of a run, folded from its journal: it can not be lost, doubled or forked by a resume.
 
 use super::batching::Batching;
-use super::event::{Environment, EpochDone, Event, EventError, Finished, MicroBatchChanged, StepDone};
+use super::event::{
+    Environment, EpochDone, Event, EventError, Finished, MicroBatchChanged, Sampled, StepDone,
+};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -44,6 +46,22 @@ pub struct History {
     pub last_end: Option<String>,
     /// The portions in which batches are computed, by the place (epoch, batch) from which on they hold.
     pub batchings: BTreeMap<(u64, u64), Batching>,
+    /// What the clock said in each attempt, in the order of the records. A reading stays where the steps before it are
+    /// discarded: the time has passed.
+    pub samples: Vec<AttemptSample>,
+}
+
+/// A reading of the clock and the memory, and the attempt that it is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AttemptSample {
+    /// The attempt, from 1.
+    pub attempt: u64,
+    /// Milliseconds since 1970-01-01 00:00 UTC.
+    pub unix_ms: u64,
+    /// Updates applied at that moment.
+    pub step: u64,
+    /// What the process had in memory; 0 if that is not known.
+    pub resident_bytes: u64,
 }
 
 impl History {
@@ -108,6 +126,10 @@ impl History {
             Event::HistoryLost(lost) => self.lost_before = Some((lost.checkpoint, lost.step)),
             Event::CheckpointDurable(durable) => _ = self.checkpoints.insert(durable.name),
             Event::CheckpointDropped(dropped) => _ = self.checkpoints.remove(&dropped.name),
+            Event::Sampled(Sampled { unix_ms, step, resident_bytes }) => {
+                let attempt = self.attempts;
+                self.samples.push(AttemptSample { attempt, unix_ms, step, resident_bytes });
+            }
             Event::OutOfMemory(_) | Event::MemoryPressure(_) => {}
         }
     }

@@ -27,6 +27,7 @@ pub mod early_stopping;
 mod watch;
 pub mod policy;
 mod saving;
+pub mod sample;
 mod pause;
 pub mod dropout;
 pub mod loss_scale;

@@ -26,6 +26,7 @@ mod misuse;
 mod models;
 mod objectives;
 mod panics;
+mod plots;
 mod precision;
 mod pytorch;
 mod recompute;

@@ -11,6 +11,7 @@ use crate::train::event::{
 use crate::train::keeper::{DATA_LOCK, Keeper, SETTINGS};
 use crate::train::prepare::Prepared;
 use crate::train::resume::Changes;
+use crate::train::sample::sampled;
 use crate::train::saved::Saved;
 use trainer_runtime::checkpoint::{Checkpoint, Name};
 use trainer_runtime::supervisor::{Death, Ended};
@@ -47,6 +48,7 @@ pub(super) fn begin(
     }
     let started = RunStarted { settings, environment, data_lock, model_crc32: prepared.model_crc32 };
     keeper.record(Event::RunStarted(started))?;
+    keeper.record(sampled(saved.step))?;
     keeper.sync()?;
     match found {
         None => {
@@ -122,6 +124,7 @@ pub(super) fn take_up(
     let resumed = resumed(attempt, checkpoint, saved, environment, changes.affects_steps());
     keeper.record(Event::Resumed(resumed))?;
     record_changes(keeper, prepared, changes, progress)?;
+    keeper.record(sampled(saved.step))?;
     keeper.sync()?;
     Ok(())
 }

@@ -8,7 +8,8 @@ use trainer::cli::args::{Action, Command, GlobalArgs};
 use trainer::cli::exit::Exit;
 use trainer::cli::failure::{Failure, fail};
 use trainer::cli::{
-    check, completions, config, diff, doctor, history, inspect, ls, repair, run, setup, supervise, sweep, verify,
+    check, completions, config, diff, doctor, history, inspect, ls, repair, run, setup, supervise, sweep,
+    verify,
 };
 use trainer::engine::library::{Host, announce};
 use trainer::report::run_log;

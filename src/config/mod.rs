@@ -36,8 +36,8 @@ pub use load::{FlagValue, Loaded, Sources, from_toml, load};
 pub use pattern::matches_pattern;
 pub use plan::{
     AdjustLr, ArrayMap, Average, Builtin, CheckpointPlan, Crop, DataPlan, DataSource, Device, Durability,
-    EarlyStopping, EmaPlan, ImagesPlan, Init, LossKind, LossPlan, LossScalePlan, Metric, ModelPlan,
-    ModelSource, OptimizerKind, OptimizerPlan, ParameterGroup, Plan, Precision, Reduction, Rename,
+    EarlyStopping, EmaPlan, ImagesPlan, Init, LossKind, LossPlan, LossScalePlan, Metric, MlflowPlan,
+    ModelPlan, ModelSource, OptimizerKind, OptimizerPlan, ParameterGroup, Plan, Precision, Reduction, Rename,
     ScheduleKind, SchedulePlan, ScheduleUnit, TargetUse, TokenType, TokensPlan, TrainPlan, WeightsPlan,
 };
 pub use render::{to_json, to_toml, to_toml_with_origins};

@@ -6,11 +6,13 @@ use std::path::PathBuf;
 
 mod data;
 mod loss;
+mod mlflow;
 mod model;
 mod optimizer;
 
 pub use data::{Crop, ImagesPlan, TokenType, TokensPlan};
 pub use loss::{LossKind, LossPlan, Reduction, TargetUse};
+pub use mlflow::MlflowPlan;
 pub use model::{Builtin, Init, ModelPlan, ModelSource, Rename, WeightsPlan};
 pub use optimizer::{AdjustLr, EmaPlan, OptimizerKind, OptimizerPlan, ParameterGroup};
 
@@ -45,6 +47,8 @@ pub struct Plan {
     pub stop: StopPlan,
     /// How the run deals with memory.
     pub memory: MemoryPlan,
+    /// Where the run is told to.
+    pub mlflow: MlflowPlan,
 }
 
 /// Where a run computes.

@@ -23,7 +23,7 @@ const MAY_USE: [(&str, &[&str]); 10] = [
     ("graph", &["config", "random"]),
     ("engine", &["config", "data", "graph", "system"]),
     ("train", &["config", "data", "engine", "graph", "random"]),
-    ("report", &["train"]),
+    ("report", &["config", "train"]),
     ("sweep", &["config", "random", "report", "train"]),
     ("cli", &["config", "engine", "report", "sweep", "system", "train"]),
 ];

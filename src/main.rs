@@ -59,6 +59,7 @@ fn dispatch(command: &Command) -> Result<Exit, Failure> {
         Action::Completions(args) => cli::completions::run(args, &mut io::stdout()),
         Action::Eval(args) => cli::eval::run(args, global, &mut io::stdout()),
         Action::Predict(args) => cli::predict::run(args, global, &mut io::stdout()),
+        Action::Sweep(args) => cli::sweep::run(args, global, &mut io::stdout()),
     }
 }
 

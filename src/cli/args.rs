@@ -16,6 +16,7 @@ use super::report::ReportArgs;
 use super::resume::ResumeArgs;
 use super::run::args::RunArgs;
 use super::setup::SetupArgs;
+use super::sweep::SweepArgs;
 use super::verify::VerifyArgs;
 use clap::{ArgAction, Args, Parser, Subcommand};
 use std::path::PathBuf;
@@ -106,6 +107,8 @@ pub enum Action {
     Plot(PlotArgs),
     /// Write a run as one HTML page, or as an event file of TensorBoard; also while it goes on
     Report(ReportArgs),
+    /// Run many trials over a space of settings, each in a work directory of its own; run again, go on
+    Sweep(SweepArgs),
     /// Show what a checkpoint, a journal or the folder of a run holds
     Inspect(InspectArgs),
     /// Compare two checkpoints: state, and each tensor to the bit

@@ -25,6 +25,7 @@ pub mod eval;
 pub mod predict;
 pub mod plot;
 pub mod report;
+pub mod sweep;
 pub mod inspect;
 pub mod diff;
 pub mod ls;

@@ -38,6 +38,7 @@ mod resume;
 mod resume_modes;
 mod signals;
 mod tensorboard;
+mod sweeps;
 mod tidy;
 mod tokens_and_images;
 mod updates;

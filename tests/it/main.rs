@@ -37,6 +37,8 @@ mod repair;
 mod resume;
 mod resume_modes;
 mod signals;
+mod tensorboard;
+mod sweeps;
 mod tidy;
 mod tokens_and_images;
 mod updates;

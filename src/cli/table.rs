@@ -145,7 +145,7 @@ mod tests {
     fn a_cell_can_not_steer_a_terminal() {
         let table = Table::new([("name", Align::Left), ("n", Align::Left)]);
         let text = table.render(&[vec!["a\u{1b}[2J\n".to_owned(), "1".to_owned()]]);
-        assert_eq!(text, "name           n\na\\u{1b}[2J\\n  1\n");
+        assert_eq!(text, "name          n\na\\u{1b}[2J\\n  1\n");
     }
 
     #[test]

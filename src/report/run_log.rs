@@ -124,7 +124,7 @@ impl LogFile {
     fn open_or_rotate(&mut self) {
         let opened = fs::metadata(&self.path)
             .and_then(|found| {
-                if found.len() >= self.most_bytes {
+                if found.is_file() && found.len() >= self.most_bytes {
                     fs::rename(&self.path, self.path.with_file_name(OLD_FILE_NAME))?;
                 }
                 Ok(())

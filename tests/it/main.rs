@@ -42,3 +42,4 @@ mod sweeps;
 mod tidy;
 mod tokens_and_images;
 mod updates;
+mod wrong_uses;

@@ -8,6 +8,7 @@ use trainer::cli;
 use trainer::cli::args::{Action, Command, GlobalArgs};
 use trainer::cli::exit::Exit;
 use trainer::cli::failure::{Failure, fail};
+use trainer::cli::run::args::Verb;
 use trainer::engine::library::{Host, announce};
 use trainer::report::run_log;
 use trainer_runtime::signals::Signals;
@@ -37,11 +38,9 @@ fn dispatch(command: &Command) -> Result<Exit, Failure> {
         Action::Run(args) if args.supervise && follow_supervisor().is_none() => {
             cli::supervise::supervise(args)
         }
-        Action::Run(args) => {
-            // Before any thread is started, so that all of them leave the signals to this one.
-            let signals = Signals::install().map_err(fail(Exit::Failure))?;
-            cli::run::run(args, global, &signals)
-        }
+        // Signals before any thread is started, so that all of them leave the signals to this one.
+        Action::Run(args) => cli::run::run(args, Verb::Run, global, &installed_signals()?),
+        Action::Resume(args) => cli::resume::resume(args, global, &installed_signals()?),
         Action::Config(args) => match cli::config::config(args, &mut io::stdout(), &mut io::stderr()) {
             Ok(()) => Ok(Exit::Finished),
             Err(error) => Err(Failure { exit: error.exit(), error: error.into() }),
@@ -59,7 +58,13 @@ fn dispatch(command: &Command) -> Result<Exit, Failure> {
         Action::Ls(args) => cli::ls::run(args, &mut io::stdout()),
         Action::Completions(args) => cli::completions::run(args, &mut io::stdout()),
         Action::Eval(args) => cli::eval::run(args, global, &mut io::stdout()),
+        Action::Predict(args) => cli::predict::run(args, global, &mut io::stdout()),
+        Action::Sweep(args) => cli::sweep::run(args, global, &mut io::stdout()),
     }
+}
+
+fn installed_signals() -> Result<Signals, Failure> {
+    Signals::install().map_err(fail(Exit::Failure))
 }
 
 fn set_up(cuda: bool, global: &GlobalArgs) -> Result<Exit, Failure> {

@@ -39,6 +39,7 @@ pub(super) fn build(settings: &mut Settings, cores: usize) -> Option<Plan> {
     let stop = run::stop(&mut reader);
     let memory = run::memory(&mut reader);
     let report = run::report(&mut reader);
+    let mlflow = run::mlflow(&mut reader);
     let (data, loss) = (data?, loss?);
     run::check_metrics(&mut reader, metrics.as_deref(), &loss);
     data::check_targets(&mut reader, &data, &loss);
@@ -59,6 +60,7 @@ pub(super) fn build(settings: &mut Settings, cores: usize) -> Option<Plan> {
         stop: stop?,
         memory: memory?,
         report: report?,
+        mlflow: mlflow?,
     })
 }
 

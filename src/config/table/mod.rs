@@ -7,6 +7,7 @@
 mod schedule;
 mod generated_data;
 mod loss;
+mod mlflow;
 mod model_and_data;
 mod optimizer;
 mod running;
@@ -39,6 +40,7 @@ pub fn keys() -> impl Iterator<Item = &'static Key> {
         .chain(running::STOP)
         .chain(running::MEMORY)
         .chain(running::REPORT)
+        .chain(mlflow::MLFLOW)
 }
 
 /// What stands at a path.

@@ -8,8 +8,8 @@ use trainer::cli::args::{Action, Command, GlobalArgs};
 use trainer::cli::exit::Exit;
 use trainer::cli::failure::{Failure, fail};
 use trainer::cli::{
-    check, completions, config, diff, doctor, eval, history, inspect, ls, predict, repair, run, setup,
-    supervise, verify,
+    check, completions, config, diff, doctor, eval, export, history, inspect, ls, predict, repair, run,
+    setup, supervise, verify,
 };
 use trainer::engine::library::{Host, announce};
 use trainer::report::run_log;
@@ -53,6 +53,7 @@ fn dispatch(command: &Command) -> Result<Exit, Failure> {
         Action::Repair(args) => repair::run(args, &mut io::stdout()),
         Action::Verify(args) => verify::run(args, global, &mut io::stdout()),
         Action::History(args) => history::run(args, &mut io::stdout()),
+        Action::Export(args) => export::run(args, global, &mut io::stdout()),
         Action::Predict(args) => predict::run(args, global, &mut io::stdout()),
         Action::Eval(args) => eval::run(args, global, &mut io::stdout()),
         Action::Inspect(args) => inspect::run(args, &mut io::stdout()),

@@ -26,6 +26,8 @@ pub enum Purpose {
     Window = 6,
     /// Random changes of images; indices: epoch, example.
     Augment = 7,
+    /// Examples on which two forms of a model are compared; indices: input, 0.
+    Sample = 8,
 }
 
 /// The stream of `purpose` for the run's `seed` and two indices whose meaning [`Purpose`] gives.

@@ -22,6 +22,7 @@ pub mod history;
 pub mod trained;
 pub mod eval;
 pub mod predict;
+pub mod export;
 pub mod inspect;
 pub mod diff;
 pub mod ls;

@@ -265,7 +265,7 @@ fn outputs(
 }
 
 /// What an input takes, by the sizes of its free dimensions in the settings.
-fn feed(port: &Port, plan: &Plan) -> Feed {
+pub(in crate::train) fn feed(port: &Port, plan: &Plan) -> Feed {
     let size = |dim: &Dim| match dim {
         Dim::Fixed(size) => Some(*size),
         Dim::Symbol(name) => plan.model.dimensions.get(name).and_then(|size| usize::try_from(*size).ok()),

@@ -86,36 +86,36 @@ pub fn halve(graph: &Graph, types: &HashMap<String, Dtype>) -> Result<Halved, Ha
     Ok(Halved { weights: weights.len(), nodes: count, graph: assembled(graph, nodes, weights) })
 }
 
-/// What the outputs need, with each weight under its own name where nobody reads its 32-bit form any more.
-fn assembled(graph: &Graph, mut nodes: Vec<Node>, weights: Vec<(String, String, Tensor)>) -> Graph {
-    let outputs: HashSet<&str> = graph.outputs.iter().map(|port| port.name.as_str()).collect();
-    let mut needed: HashSet<String> = outputs.iter().map(|name| (*name).to_owned()).collect();
-    nodes.reverse();
-    nodes.retain(|node| {
-        let is_needed = node.outputs.iter().any(|output| needed.contains(output));
-        if is_needed {
-            needed.extend(node.reads().map(str::to_owned));
-        }
-        is_needed
-    });
-    nodes.reverse();
-    let mut initializers: Vec<(String, Tensor)> = Vec::new();
-    for (name, tensor) in graph.initializers.iter().filter(|(name, _)| needed.contains(name)) {
-        initializers.push((name.clone(), tensor.clone()));
+/// A tensor of floats in float16; one of other elements as it is.
+///
+/// # Errors
+/// If a number of it is beyond float16.
+pub fn halved(name: &str, tensor: &Tensor) -> Result<Tensor, HalveError> {
+    let Some(numbers) = tensor.to_f64() else { return Ok(tensor.clone()) };
+    let halved = Tensor::from_f64(Dtype::F16, tensor.dims(), &numbers);
+    let rounded = halved.to_f64().unwrap_or_default();
+    match numbers.iter().zip(&rounded).find(|(number, half)| number.is_finite() && !half.is_finite()) {
+        Some((value, _)) => Err(HalveError::Overflow { name: name.to_owned(), value: *value }),
+        None => Ok(halved),
     }
-    for (name, narrow, tensor) in weights.into_iter().filter(|(_, narrow, _)| needed.contains(narrow)) {
-        if needed.contains(&name) {
-            initializers.push((narrow, tensor));
+}
+
+/// What the outputs need, with each weight under its own name where nobody reads its 32-bit form any more.
+fn assembled(graph: &Graph, nodes: Vec<Node>, weights: Vec<(String, String, Tensor)>) -> Graph {
+    let mut halved = Graph { nodes, ..graph.clone() };
+    halved.initializers.extend(weights.iter().map(|(_, narrow, tensor)| (narrow.clone(), tensor.clone())));
+    halved.keep_needed();
+    for (name, narrow, _) in weights {
+        if halved.is_read(&name) {
             continue;
         }
-        for input in nodes.iter_mut().flat_map(|node| &mut node.inputs).filter(|input| **input == narrow) {
-            input.clone_from(&name);
+        let inputs = halved.nodes.iter_mut().flat_map(|node| &mut node.inputs);
+        let stored = halved.initializers.iter_mut().map(|(known, _)| known);
+        for known in inputs.chain(stored).filter(|known| **known == narrow) {
+            known.clone_from(&name);
         }
-        initializers.push((name, tensor));
     }
-    let made: HashSet<&String> = nodes.iter().flat_map(|node| &node.outputs).collect();
-    let value_info = graph.value_info.iter().filter(|port| made.contains(&port.name)).cloned().collect();
-    Graph { value_info, initializers, nodes: nodes.clone(), ..graph.clone() }
+    halved
 }
 
 struct Pass {
@@ -209,17 +209,7 @@ impl Pass {
         let narrow = format!("{name}/float16");
         match self.stored.get(name) {
             Some(tensor) => {
-                let numbers = tensor.to_f64().unwrap_or_default();
-                let halved = Tensor::from_f64(Dtype::F16, tensor.dims(), &numbers);
-                let rounded = halved.to_f64().unwrap_or_default();
-                let beyond = numbers
-                    .iter()
-                    .zip(&rounded)
-                    .find(|(number, half)| number.is_finite() && !half.is_finite());
-                if let Some((value, _)) = beyond {
-                    return Err(HalveError::Overflow { name: name.to_owned(), value: *value });
-                }
-                self.weights.push((name.to_owned(), narrow.clone(), halved));
+                self.weights.push((name.to_owned(), narrow.clone(), halved(name, tensor)?));
             }
             None => self.nodes.push(cast(reader, name.to_owned(), narrow.clone(), Dtype::F16)),
         }

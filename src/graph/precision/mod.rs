@@ -15,7 +15,7 @@ mod table;
 
 pub use autocast::Assignment;
 pub(super) use autocast::autocast;
-pub use half::{HalveError, Halved, halve};
+pub use half::{HalveError, Halved, halve, halved};
 pub(super) use settle::settle;
 pub use table::{Treatment, listed, treatment};
 

@@ -1,8 +1,9 @@
 //! The weights of a trained model as PyTorch takes them: a safetensors file with the names of its `state_dict`.
 
 use crate::graph::model::Graph;
+use crate::graph::precision::{HalveError, halved};
 use crate::graph::step::Excluded;
-use crate::graph::tensor::{Dtype, Tensor, elements};
+use crate::graph::tensor::{Dtype, Tensor, ValueType, elements};
 use crate::train::infer::Trained;
 use safetensors::tensor::{Dtype as StoredDtype, SafeTensorError, TensorView, serialize};
 use std::collections::{BTreeMap, HashMap};
@@ -16,13 +17,8 @@ const TRANSPOSED: &str = "onnx::MatMul_";
 #[non_exhaustive]
 pub enum WeightsError {
     /// A weight that float16 does not reach.
-    #[error("`{name}` holds {value}, and float16 ends at 65504; export in float32, without `--half`")]
-    Overflow {
-        /// The weight.
-        name: String,
-        /// The value.
-        value: f64,
-    },
+    #[error(transparent)]
+    Half(#[from] HalveError),
     /// The file can not be made.
     #[error("the weights make no safetensors file: {0}")]
     Format(#[from] SafeTensorError),
@@ -69,7 +65,7 @@ pub fn weights(trained: &Trained, graph: &Graph, bits: Bits) -> Result<Weights, 
         if !is_path(&name) {
             unknown.push(name.clone());
         }
-        let tensor = if bits == Bits::Sixteen { halved(&name, tensor)? } else { tensor };
+        let tensor = if bits == Bits::Sixteen { halved(&name, &tensor)? } else { tensor };
         tensors.insert(name, tensor);
     }
     let views = tensors.iter().filter_map(|(name, tensor)| {
@@ -140,7 +136,7 @@ fn original(graph: &Graph, name: &str, tensor: &Tensor) -> Option<(String, Tenso
         }
     }
     debug_assert_eq!(bytes.len(), elements(tensor.dims()) * size);
-    let kind = crate::graph::tensor::ValueType::new(tensor.dtype(), [columns, rows]);
+    let kind = ValueType::new(tensor.dtype(), [columns, rows]);
     Tensor::new(kind, bytes).filter(|_| has_bias && is_free).map(|tensor| (original, tensor))
 }
 
@@ -160,16 +156,6 @@ fn module_of(node: &str) -> Option<String> {
         path.push(part);
     }
     (!path.is_empty()).then(|| path.join("."))
-}
-
-fn halved(name: &str, tensor: Tensor) -> Result<Tensor, WeightsError> {
-    let Some(numbers) = tensor.to_f64() else { return Ok(tensor) };
-    let halved = Tensor::from_f64(Dtype::F16, tensor.dims(), &numbers);
-    let rounded = halved.to_f64().unwrap_or_default();
-    match numbers.iter().zip(&rounded).find(|(number, half)| number.is_finite() && !half.is_finite()) {
-        Some((value, _)) => Err(WeightsError::Overflow { name: name.to_owned(), value: *value }),
-        None => Ok(halved),
-    }
 }
 
 /// The element type in the file; nothing for one that no weight has.

@@ -13,6 +13,7 @@ mod check;
 mod data_formats;
 mod evaluating;
 mod exit_codes;
+mod exporting;
 mod families;
 mod gradients;
 mod graph;

@@ -5,10 +5,12 @@ use super::completions::CompletionsArgs;
 use super::config::ConfigArgs;
 use super::diff::DiffArgs;
 use super::doctor::DoctorArgs;
+use super::eval::EvalArgs;
 use super::history::HistoryArgs;
 use super::inspect::InspectArgs;
 use super::ls::LsArgs;
 use super::repair::RepairArgs;
+use super::resume::ResumeArgs;
 use super::run::args::RunArgs;
 use super::setup::SetupArgs;
 use super::sweep::SweepArgs;
@@ -78,6 +80,8 @@ impl GlobalArgs {
 pub enum Action {
     /// Train a model: start the run of a work directory, or resume it
     Run(RunArgs),
+    /// Go on with the run of a folder, with the settings that are recorded there
+    Resume(ResumeArgs),
     /// Say whether a model can be trained here, without data: operators, parameters, memory, a loss that fits
     Check(CheckArgs),
     /// Print the effective settings, each with its meaning, unit, default and minimum
@@ -102,6 +106,8 @@ pub enum Action {
     Ls(LsArgs),
     /// Print what a shell needs to complete commands, or the manual pages
     Completions(CompletionsArgs),
+    /// Measure a saved state: loss and metrics on the validation data of its run, or on other data
+    Eval(EvalArgs),
 }
 
 #[cfg(test)]

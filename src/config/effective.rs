@@ -256,6 +256,7 @@ fn write_train(out: &mut Writer, train: &TrainPlan) {
         batch_size,
         micro_batch,
         eval_batch_size,
+        eval_every_epochs,
         clip_norm,
         clip_value,
         max_steps,
@@ -272,6 +273,7 @@ fn write_train(out: &mut Writer, train: &TrainPlan) {
         MicroBatch::Auto => out.text("train.micro_batch", "auto"),
     }
     out.size("train.eval_batch_size", *eval_batch_size);
+    out.integer("train.eval_every_epochs", *eval_every_epochs);
     for (path, value) in
         [("train.clip_norm", clip_norm), ("train.clip_value", clip_value), ("train.max_time_s", max_time_s)]
     {

@@ -311,6 +311,8 @@ pub struct TrainPlan {
     pub micro_batch: MicroBatch,
     /// Examples per validation batch; `None` means the batch size.
     pub eval_batch_size: Option<usize>,
+    /// Epochs from one validation to the next; at least 1. The last epoch is always validated.
+    pub eval_every_epochs: u64,
     /// Upper bound of the global gradient norm.
     pub clip_norm: Option<f64>,
     /// Upper bound of the absolute value of each gradient element.

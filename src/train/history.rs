@@ -2,16 +2,23 @@
 
 use super::batching::Batching;
 use super::event::{
-    Environment, EpochDone, Event, EventError, Finished, MicroBatchChanged, Sampled, StepDone,
+    BranchCut, Environment, EpochDone, Event, EventError, Finished, MicroBatchChanged, Sampled, StepDone,
 };
+use branches::Line;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use std::sync::Arc;
 use trainer_runtime::journal::Record;
 
-/// Everything the journal says about a run.
+mod branches;
+
+/// Everything the journal says about a run. Where branches were cut, steps, epochs and checkpoints are those of the branch
+/// that goes on.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct History {
+    /// The name that somebody gave the run.
+    pub name: Option<String>,
     /// Settings in force, as TOML; `None` before the run started.
     pub settings: Option<String>,
     /// Fingerprints of the data files, as JSON.
@@ -49,6 +56,16 @@ pub struct History {
     /// What the clock said in each attempt, in the order of the records. A reading stays where the steps before it are
     /// discarded: the time has passed.
     pub samples: Vec<AttemptSample>,
+    /// The branches that ended, in the order in which they did.
+    pub branches: Vec<BranchCut>,
+    /// The cut that is recorded and after which no process has gone on: its checkpoints may not be in their places.
+    pub open_cut: Option<BranchCut>,
+    /// The digest of every checkpoint of this branch that was ever durable, by its name.
+    pub published: BTreeMap<String, [u8; 16]>,
+    /// The settings in force when a checkpoint was written, by its name.
+    computed_with: BTreeMap<String, Arc<str>>,
+    /// What the branches that ended came to, by their numbers.
+    lines: BTreeMap<u64, Line>,
 }
 
 /// A reading of the clock and the memory, and the attempt that it is of.
@@ -92,7 +109,12 @@ impl History {
                 self.environment = Some(resumed.environment);
                 self.finished = None;
                 self.last_end = None;
-                self.taken_up_from.extend(resumed.checkpoint);
+                self.open_cut = None;
+                if let Some(name) = resumed.checkpoint {
+                    // It may have been published by a process that died before it could say so.
+                    self.note_settings(&name, Overwrite::No);
+                    self.taken_up_from.insert(name);
+                }
                 if resumed.discards_later {
                     self.discard_after(resumed.step, (resumed.epoch, resumed.batch));
                 }
@@ -124,14 +146,38 @@ impl History {
             Event::MicroBatchChanged(changed) => self.change_batching(&changed),
             Event::WorkerDied(died) => self.last_end = Some(died.cause),
             Event::HistoryLost(lost) => self.lost_before = Some((lost.checkpoint, lost.step)),
-            Event::CheckpointDurable(durable) => _ = self.checkpoints.insert(durable.name),
+            Event::CheckpointDurable(durable) => {
+                self.note_settings(&durable.name, Overwrite::Yes);
+                self.published.insert(durable.name.clone(), durable.digest);
+                self.checkpoints.insert(durable.name);
+            }
             Event::CheckpointDropped(dropped) => _ = self.checkpoints.remove(&dropped.name),
             Event::Sampled(Sampled { unix_ms, step, resident_bytes }) => {
                 let attempt = self.attempts;
                 self.samples.push(AttemptSample { attempt, unix_ms, step, resident_bytes });
             }
+            Event::BranchCut(cut) => self.cut(cut),
+            Event::RunNamed(named) => self.name = Some(named.name),
             Event::OutOfMemory(_) | Event::MemoryPressure(_) => {}
         }
+    }
+
+    fn note_settings(&mut self, checkpoint: &str, overwrite: Overwrite) {
+        let Some(settings) = &self.settings else { return };
+        if overwrite == Overwrite::No && self.computed_with.contains_key(checkpoint) {
+            return;
+        }
+        // Most checkpoints share the settings of the one before.
+        let shared =
+            self.computed_with.values().next_back().filter(|text| text.as_ref() == settings.as_str());
+        let shared = shared.map_or_else(|| Arc::from(settings.as_str()), Arc::clone);
+        self.computed_with.insert(checkpoint.to_owned(), shared);
+    }
+
+    /// The settings that were in force when a checkpoint was written, as TOML; `None` where the journal does not tell.
+    #[must_use]
+    pub fn settings_of(&self, checkpoint: &str) -> Option<&str> {
+        self.computed_with.get(checkpoint).map(AsRef::as_ref)
     }
 
     fn change_batching(&mut self, changed: &MicroBatchChanged) {
@@ -225,6 +271,13 @@ impl History {
         }
         csv
     }
+}
+
+/// Whether what was noted before gives way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Overwrite {
+    Yes,
+    No,
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use trainer::graph::read::read_file;
 use trainer::train::event::Event;
 
 /// Images of 64 values and labels of the digits' validation part.
-fn validation_digits() -> (Vec<f32>, Vec<i64>) {
+pub fn validation_digits() -> (Vec<f32>, Vec<i64>) {
     let plan = load(&Sources::default()).unwrap().plan;
     let dataset = Dataset::open(&plan.data, plan.seed, Path::new("/")).unwrap();
     let feed = |role, name: &str, dtype| Feed { role, name: name.to_owned(), dtype, shape: None };
@@ -61,8 +61,12 @@ fn the_digits_are_learned_to_98_percent_and_the_run_can_be_repeated_and_lengthen
     assert_eq!((again.stderr.as_str(), dir.epochs().len()), ("", 30));
 
     let longer = dir.finish(&["--epochs", "31"]);
-    let next = "30 epochs completed, step 690; next is epoch 31, batch 1 of 23, step 691";
-    longer.check_says(&["changed setting: train.epochs: 30 -> 31", next, "The previous process finished"]);
+    let next = "epoch 31, step 690 (batch 0 of 23) from checkpoints/epoch-0030-step-00000690.safetensors (checksums ok)";
+    longer.check_says(&[
+        "changed setting: train.epochs: 30 -> 31",
+        next,
+        "Previous attempt: finished at step 690; 0 steps",
+    ]);
     assert_eq!((dir.epochs().len(), dir.steps().len()), (31, 31 * 23));
 }
 

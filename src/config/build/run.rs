@@ -51,6 +51,7 @@ pub(super) fn train(reader: &mut Reader<'_>, data: Option<&DataPlan>) -> Option<
     let batch_size = reader.integer::<usize>("train.batch_size");
     let micro_batch = micro_batch(reader);
     let eval_batch_size = reader.optional_integer("train.eval_batch_size");
+    let eval_every_epochs = reader.integer("train.eval_every_epochs");
     let clip_norm = reader.optional_float("train.clip_norm");
     let clip_value = reader.optional_float("train.clip_value");
     let max_steps = reader.optional_integer("train.max_steps");
@@ -70,6 +71,7 @@ pub(super) fn train(reader: &mut Reader<'_>, data: Option<&DataPlan>) -> Option<
         batch_size: batch_size?,
         micro_batch: micro_batch?,
         eval_batch_size: eval_batch_size?,
+        eval_every_epochs: eval_every_epochs?,
         clip_norm: clip_norm?,
         clip_value: clip_value?,
         max_steps: max_steps?,

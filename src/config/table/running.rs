@@ -96,6 +96,16 @@ pub(super) const TRAIN: &[Key] = &[
     .unit("examples")
     .class(Class::Free),
     Key::new(
+        "train.eval_every_epochs",
+        "Validate after every so many epochs; the last of train.epochs always is. What is watched (the best, early stopping, \
+         reduction on a plateau) is looked at in validated epochs alone.",
+        Takes::from(1),
+        Always("1"),
+    )
+    .unit("epochs")
+    .class(Class::Schedule)
+    .also_known_as(&["eval_every", "check_val_every_n_epoch", "eval_steps", "validation_freq"]),
+    Key::new(
         "train.clip_norm",
         "Upper bound of the norm of all gradients together, as torch.nn.utils.clip_grad_norm_.",
         Takes::Float(FloatRange::POSITIVE),

@@ -48,6 +48,7 @@ fn plans() -> Vec<Plan> {
         plan_of_sets(&[
             "train.micro_batch=auto",
             "train.eval_batch_size=9",
+            "train.eval_every_epochs=4",
             "train.clip_norm=0.1",
             "train.clip_value=1e-300",
             "train.max_steps=7",
@@ -425,7 +426,7 @@ fn the_class_of_every_setting_is_a_decision() {
     };
     assert!(free.iter().all(is_about_saving_or_length), "{free:?}");
     let schedule = of(Class::Schedule);
-    let others = ["train.micro_batch", "train.loss_scale.growth_steps"];
+    let others = ["train.micro_batch", "train.loss_scale.growth_steps", "train.eval_every_epochs"];
     let is_schedule = |path: &&str| path.starts_with("schedule.") || others.contains(path);
     assert!(schedule.iter().all(is_schedule), "{schedule:?}");
 }

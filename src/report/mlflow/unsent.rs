@@ -21,6 +21,7 @@ pub(super) fn follow_resets(ledger: &mut Ledger, events: &[Event], history: &His
     let discards = events.iter().filter_map(|event| match event {
         Event::Resumed(resumed) if resumed.discards_later => Some((resumed.epoch, resumed.step)),
         Event::MicroBatchChanged(changed) => Some((changed.epoch, changed.step)),
+        Event::BranchCut(cut) => Some((cut.epoch, cut.step)),
         _ => None,
     });
     let mut count = 0;

@@ -1,6 +1,7 @@
-//! Checkpoints on real files: here publishing, finding and dropping them; in `hostile`, everything that can be wrong
+//! Checkpoints on real files: here publishing, finding and dropping them; in `branch`, leaving some behind; in `hostile`, everything that can be wrong
 //! with the bytes.
 
+mod branch;
 mod hostile;
 
 use std::collections::HashMap;

@@ -43,7 +43,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// How long the end of a process waits for the last message: if the run is finished, and if it was stopped and has to
 /// leave.
 const LAST_WORDS: Duration = Duration::from_secs(30);
-const LAST_WORDS_STOPPED: Duration = Duration::from_secs(3);
+const LAST_WORDS_STOPPED: Duration = Duration::from_secs(5);
 
 /// Where a run is told to: the settings, and below them the environment.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -188,7 +188,10 @@ fn answer(method: &str, path: &str, body: &[u8], state: &mut State) -> (u16, Str
             json!({})
         }
         "runs/log-batch" => {
-            take_batch(&json, &mut state.runs[run()]);
+            if !take_batch(&json, &mut state.runs[run()]) {
+                let code = "INVALID_PARAMETER_VALUE";
+                return (400, json!({ "error_code": code, "message": "it is another already" }).to_string());
+            }
             json!({})
         }
         other => panic!("{other}"),
@@ -215,12 +218,15 @@ fn search(filter: &str, state: &State, info: impl Fn(usize) -> Json) -> Json {
     json!({ "runs": runs.collect::<Vec<_>>() })
 }
 
-/// As the real server, it takes a value once that has the same key, step, time and number.
-fn take_batch(json: &Json, run: &mut Run) {
+/// As the real server, it takes a value once that has the same key, step, time and number, and no other value for a
+/// parameter.
+fn take_batch(json: &Json, run: &mut Run) -> bool {
     for param in json["params"].as_array().unwrap_or(&Vec::new()) {
-        let (key, value) =
-            (param["key"].as_str().unwrap().to_owned(), param["value"].as_str().unwrap().to_owned());
-        assert!(run.params.insert(key, value.clone()).is_none_or(|old| old == value), "a parameter changed");
+        let (key, value) = (param["key"].as_str().unwrap(), param["value"].as_str().unwrap());
+        let known = run.params.entry(key.to_owned()).or_insert_with(|| value.to_owned());
+        if known != value {
+            return false;
+        }
     }
     let metrics = json["metrics"].as_array().cloned().unwrap_or_default();
     assert!(metrics.len() <= 1000, "{}", metrics.len());
@@ -232,6 +238,7 @@ fn take_batch(json: &Json, run: &mut Run) {
             known.push(value);
         }
     }
+    true
 }
 
 /// That the server has every value of the run's journal, each once.

@@ -102,7 +102,7 @@ fn values_of_epoch(done: &EpochDone) -> Vec<(String, f64)> {
 /// The steps above `after` up to `up_to` whose values are sent.
 fn steps(history: &History, after: u64, up_to: u64, every_steps: u64) -> impl Iterator<Item = &StepDone> {
     let steps = history.steps.range(after.saturating_add(1)..).map(|(_, done)| done);
-    let is_sent = move |step: u64| every_steps > 0 && step % every_steps == 0;
+    let is_sent = move |step: u64| every_steps > 0 && step.is_multiple_of(every_steps);
     steps.take_while(move |done| done.step <= up_to).filter(move |done| is_sent(done.step))
 }
 

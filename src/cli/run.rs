@@ -6,6 +6,7 @@ use super::failure::{Failure, fail};
 use super::repair;
 use crate::config::{self, Device, Origin, Plan};
 use crate::engine::library::{Host, Request, Runtime, Threads, Want, load, locate};
+use crate::report::mlflow::{self, Voice};
 use crate::report::progress::{Progress, Verbosity};
 use crate::report::run_log;
 use crate::train::control::Control;
@@ -116,6 +117,7 @@ pub fn run(args: &RunArgs, verb: Verb, global: &GlobalArgs, signals: &Signals) -
     };
     allowed.check_settings(&settings)?;
     branch::finish_open_cut(&keeper, &progress)?;
+    let voice = Voice { printer: progress.printer(), is_quiet: global.quiet };
     let chosen = match &args.taking_up.resume {
         Choice::Checkpoint(which) => match chosen::find(&keeper, which)? {
             Found::Newest => None,
@@ -127,6 +129,7 @@ pub fn run(args: &RunArgs, verb: Verb, global: &GlobalArgs, signals: &Signals) -
         && let Some(line) = nothing_to_do(&keeper, &plan, &settings)
     {
         keep_only::clean(&mut keeper, &args.taking_up.keep_only)?;
+        mlflow::catch_up(&plan.mlflow, keeper.work_dir(), voice);
         print_result(&line);
         return Ok(Exit::Finished);
     }
@@ -134,6 +137,8 @@ pub fn run(args: &RunArgs, verb: Verb, global: &GlobalArgs, signals: &Signals) -
     let Attempt { mut prepared, saved, recorded, batchings, batching_reason } =
         start(global, plan, &mut keeper, known, &control, &mut progress)?;
     run_log::note(&format!("attempt {} of run {}", keeper.history.attempts, keeper.run_id()));
+    // The rest is sent when this goes, which is after the last record.
+    let _told = mlflow::tell(&prepared.plan.mlflow, keeper.work_dir(), voice);
     let announced = Instant::now();
     if let Some(warning) = estimate_save(&control, &prepared, keeper.work_dir()) {
         progress.line(&warning);

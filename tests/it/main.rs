@@ -24,6 +24,7 @@ mod looking;
 mod losses;
 mod main_job;
 mod memory;
+mod mlflow;
 mod misuse;
 mod models;
 mod objectives;

@@ -177,6 +177,27 @@ fn a_copy_from_elsewhere_is_taken_in_and_one_of_another_run_is_not() {
     otherwise.run(&["--resume", &copy]).check_code(4).check_says(&["--allow-changed settings"]);
 }
 
+#[test]
+fn the_best_of_an_old_branch_comes_along_and_one_that_is_gone_is_said() {
+    // At this rate nothing changes, so the first epoch of a branch stays the best.
+    let dir = epochs(3, &["--lr", "1e-30", "schedule.kind=constant"]);
+    dir.finish(&[]);
+    dir.run(&["--resume", "epoch:1"]).check_code(0);
+    let folder = checkpoints(&dir).join("branch-1");
+    fs::rename(checkpoints(&dir).join(epoch_file(1)), folder.join(epoch_file(1))).unwrap();
+    fs::remove_file(dir.store().link_path(Link::Best)).unwrap();
+    let third = folder.join(epoch_file(3));
+    dir.run(&["--resume", third.to_str().unwrap(), "--epochs", "4"]).check_code(0);
+    assert_eq!(dir.store().load_link(Link::Best).unwrap().meta().step, 23);
+    fs::remove_file(checkpoints(&dir).join(epoch_file(1))).unwrap();
+    fs::remove_file(folder.join(epoch_file(1))).unwrap();
+    fs::remove_file(dir.store().link_path(Link::Best)).unwrap();
+    let gone = format!("the best checkpoint so far, {}, is not there any more", epoch_file(1));
+    dir.run(&["--epochs", "5"]).check_code(0).check_says(&[&gone]);
+    assert!(dir.store().load_link(Link::Best).is_err(), "another took its place");
+    dir.run(&["--resume", "best"]).check_code(5).check_says(&["there is no best checkpoint"]);
+}
+
 /// Appends a record as the process that was killed behind it did.
 #[track_caller]
 fn append(dir: &WorkDir, event: Event) {

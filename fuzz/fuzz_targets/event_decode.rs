@@ -22,7 +22,7 @@ fn decode(mut bytes: &[u8]) {
         let length = usize::from(u16::from_le_bytes([low, high])).min(rest.len());
         let (payload, next) = rest.split_at(length);
         bytes = next;
-        let kind = u16::from_le_bytes([kind % 21, high_kind & 1]);
+        let kind = u16::from_le_bytes([kind % 32, high_kind & 1]);
         let Ok(event) = Event::decode(1, kind, payload) else { continue };
         assert_eq!(event.encode().ok(), Some((kind, payload.to_vec())), "a second encoding was accepted");
     }

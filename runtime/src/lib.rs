@@ -11,6 +11,7 @@
 //! * [`checkpoint`]: the tensors, as safetensors files that are complete and verified or not there at all.
 //! * [`keeper`]: both together, in the order that makes them trustworthy; most programs need no other.
 //! * [`codec`]: how records and other small state become bytes.
+//! * [`clock`]: moments as people read them.
 //! * [`atomic_file`]: small files that are replaced whole or not at all.
 //! * [`disk`]: the one seam through which everything above is stored.
 //!
@@ -77,6 +78,7 @@ pub mod disk;
 
 pub mod atomic_file;
 pub mod checkpoint;
+pub mod clock;
 pub mod codec;
 #[cfg(test)]
 mod formats_doc;

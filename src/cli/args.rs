@@ -1,9 +1,14 @@
 //! The command line: its subcommands, and the flags that all of them have. Each subcommand declares its own.
 
 use super::check::CheckArgs;
+use super::completions::CompletionsArgs;
 use super::config::ConfigArgs;
+use super::diff::DiffArgs;
 use super::doctor::DoctorArgs;
+use super::eval::EvalArgs;
 use super::history::HistoryArgs;
+use super::inspect::InspectArgs;
+use super::ls::LsArgs;
 use super::repair::RepairArgs;
 use super::resume::ResumeArgs;
 use super::run::args::RunArgs;
@@ -90,6 +95,16 @@ pub enum Action {
     Verify(VerifyArgs),
     /// Show the epochs or steps of a run, with what interrupted it; also while it goes on
     History(HistoryArgs),
+    /// Show what a checkpoint, a journal or the folder of a run holds
+    Inspect(InspectArgs),
+    /// Compare two checkpoints: state, and each tensor to the bit
+    Diff(DiffArgs),
+    /// List the runs of a folder: state, epoch, best, last activity, disk used
+    Ls(LsArgs),
+    /// Print what a shell needs to complete commands, or the manual pages
+    Completions(CompletionsArgs),
+    /// Measure a saved state: loss and metrics on the validation data of its run, or on other data
+    Eval(EvalArgs),
 }
 
 #[cfg(test)]

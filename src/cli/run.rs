@@ -7,6 +7,7 @@ use super::repair;
 use crate::config::{self, Device, Origin, Plan};
 use crate::engine::library::{Host, Request, Runtime, Threads, Want, load, locate};
 use crate::report::progress::{Progress, Verbosity};
+use crate::report::run_log;
 use crate::train::control::Control;
 use crate::train::event::{Event, Stopped};
 use crate::train::export;
@@ -14,6 +15,7 @@ use crate::train::keeper::{KeepError, Keeper, OpenedKeeper, SETTINGS};
 use crate::train::outcome::RunError;
 use crate::train::resume::changed_settings;
 use crate::train::run::{Context, run as train};
+use crate::train::sample::sampled;
 use crate::train::status::{Phase, SaveTime};
 use std::path::Path;
 use std::time::Instant;
@@ -91,6 +93,7 @@ pub fn run(args: &RunArgs, verb: Verb, global: &GlobalArgs, signals: &Signals) -
         other => fail(Exit::StorageFailed)(other),
     })?;
     clear(args, verb, &progress)?;
+    run_log::open(&args.work_dir);
     let plan = announced_plan(args, &progress)?;
     let run_name = name::given(args.taking_up.run_id.as_deref(), &progress)?;
     control.follow(&plan.stop);
@@ -127,6 +130,7 @@ pub fn run(args: &RunArgs, verb: Verb, global: &GlobalArgs, signals: &Signals) -
     let known = Known { settings, death: before, chosen, allowed, name: run_name };
     let Attempt { mut prepared, saved, recorded, batchings, batching_reason } =
         start(global, plan, &mut keeper, known, &control, &mut progress)?;
+    run_log::note(&format!("attempt {} of run {}", keeper.history.attempts, keeper.run_id()));
     let announced = Instant::now();
     if let Some(warning) = estimate_save(&control, &prepared, keeper.work_dir()) {
         progress.line(&warning);
@@ -230,7 +234,8 @@ fn record_error(keeper: &mut Keeper, error: RunError) -> RunError {
     };
     let step = keeper.last_durable().map_or(0, |name| name.step);
     let event = Event::Stopped(Stopped { reason: what.to_owned(), step });
-    if let Err(second) = keeper.record(event).and_then(|()| Ok(keeper.sync()?)) {
+    let recorded = keeper.record(sampled(step)).and_then(|()| keeper.record(event));
+    if let Err(second) = recorded.and_then(|()| Ok(keeper.sync()?)) {
         log::warn!("the end could not be journaled: {second}");
     }
     error

@@ -4,6 +4,7 @@ use super::exit::Exit;
 use super::failure::{Failure, fail};
 use super::run::args::{RunArgs, Verb};
 use super::run::{experiment, load_settings};
+use crate::report::run_log;
 use std::ffi::OsString;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -17,7 +18,7 @@ use trainer_runtime::lock::{LockError, WorkDirLock};
 use trainer_runtime::supervisor::{Death, Ended, Next, Outcome, Policy, Supervisor, Verdict};
 
 /// The folder of the supervisor in a work directory: a lock and a journal of its own.
-const FOLDER: &str = "supervisor";
+pub(super) const FOLDER: &str = "supervisor";
 
 /// Kind 1 of the supervisor's journal: a worker died.
 const WORKER_DIED: u16 = 1;
@@ -71,7 +72,9 @@ pub fn supervise(args: &RunArgs) -> Result<Exit, Failure> {
     };
     let saved_step = || saved_step(&args.work_dir);
     let outcome = supervisor.run(command, saved_step, judge, |death, next| {
-        say(&format!("supervisor: the worker {death}; {}", follows(death, next)));
+        let line = format!("supervisor: the worker {death}; {}", follows(death, next));
+        say(&line);
+        run_log::note_beside(&args.work_dir, &line);
         if let Err(error) = record(&mut journal, death, next, saved_step()) {
             say(&format!("supervisor: the death could not be journaled: {error}"));
         }

@@ -1,15 +1,20 @@
 //! `trainer verify`: every checksum of a work directory, or of one checkpoint. Nothing is changed, no lock is taken, and
 //! ONNX Runtime is not started.
 
+use super::args::GlobalArgs;
 use super::exit::Exit;
 use super::failure::{Failure, fail};
 use super::output::print;
+use crate::report::progress::{ByteBar as Bar, Verbosity};
 use clap::Args;
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::fmt;
+use std::fs;
 use std::io::Write;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use trainer_runtime::checkpoint::{Checkpoint, Link, LoadError, Store};
+use trainer_runtime::checkpoint::{Checkpoint, Link, LoadError, Name, Store};
 use trainer_runtime::disk::{DiskError, RealDisk};
 use trainer_runtime::journal::{self, OpenError, Tail};
 use trainer_runtime::keeper::{CHECKPOINTS_DIR, JOURNAL_DIR};
@@ -33,9 +38,12 @@ pub struct VerifyArgs {
 ///
 /// # Errors
 /// If there is nothing to verify, or something can not be read.
-pub fn run(args: &VerifyArgs, out: &mut dyn Write) -> Result<Exit, Failure> {
+pub fn run(args: &VerifyArgs, global: &GlobalArgs, out: &mut dyn Write) -> Result<Exit, Failure> {
     let path = &args.path;
-    let report = if path.is_dir() { of_directory(path)? } else { of_file(path)? };
+    let bar = Bar::new(if global.quiet { Verbosity::Quiet } else { Verbosity::Normal });
+    let report = if path.is_dir() { of_directory(path, &bar) } else { of_file(path, &bar) };
+    drop(bar);
+    let report = report?;
     let is_good = report.is_good();
     print(&report, args.json, out);
     Ok(if is_good { Exit::Finished } else { Exit::Damaged })
@@ -59,7 +67,7 @@ struct JournalState {
     damage: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Clone, Serialize)]
 struct CheckpointState {
     path: PathBuf,
     len_bytes: u64,
@@ -75,13 +83,14 @@ impl Report {
     }
 }
 
-fn of_file(path: &Path) -> Result<Report, Failure> {
-    let loaded = Checkpoint::load(&RealDisk, path);
+fn of_file(path: &Path, bar: &Bar) -> Result<Report, Failure> {
+    bar.expect(fs::metadata(path).map_or(0, |found| found.len()));
+    let loaded = Checkpoint::load_watched(&RealDisk, path, &mut |bytes| bar.show(bytes));
     let checkpoint = CheckpointState::new(path.to_owned(), loaded).map_err(fail(Exit::Usage))?;
     Ok(Report { path: path.to_owned(), journal: None, checkpoints: vec![checkpoint] })
 }
 
-fn of_directory(dir: &Path) -> Result<Report, Failure> {
+fn of_directory(dir: &Path, bar: &Bar) -> Result<Report, Failure> {
     let store = Store::open_read_only(RealDisk::shared(), &dir.join(CHECKPOINTS_DIR));
     let journal_dir = dir.join(JOURNAL_DIR);
     let entries = store.list().map_err(fail(Exit::StorageFailed))?;
@@ -89,23 +98,40 @@ fn of_directory(dir: &Path) -> Result<Report, Failure> {
         let lacks = "neither a journal nor checkpoints";
         return Err(Failure::not_a_run(dir, lacks, ", or a checkpoint's file"));
     }
+    let named = entries.iter().map(|entry| (store.path(entry.name), Some(entry.name)));
+    let links = [Link::Best, Link::Last, Link::Final].map(|link| (store.link_path(link), None));
+    // A second name of a file that was read needs no second reading.
+    let file_of =
+        |path: &Path| fs::metadata(path).ok().map(|found| ((found.dev(), found.ino()), found.len()));
+    let paths: Vec<(PathBuf, Option<Name>)> = named.chain(links).collect();
+    let files: BTreeMap<(u64, u64), u64> = paths.iter().filter_map(|(path, _)| file_of(path)).collect();
+    bar.expect(files.values().sum());
+    let mut known: BTreeMap<(u64, u64), CheckpointState> = BTreeMap::new();
     let mut checkpoints = Vec::new();
-    let total_bytes: u64 = entries.iter().map(|entry| entry.len_bytes).sum();
     let mut done_bytes = 0;
-    for entry in &entries {
-        log::debug!("verifying {} ({done_bytes} of {total_bytes} bytes done)", entry.name);
-        match CheckpointState::new(store.path(entry.name), store.load(entry.name)) {
+    for (path, name) in paths {
+        let file = file_of(&path);
+        if let Some(state) =
+            file.and_then(|(file, _)| known.get(&file)).filter(|state| state.damage.is_none())
+        {
+            checkpoints.push(CheckpointState { path, ..state.clone() });
+            continue;
+        }
+        let mut show = |bytes| bar.show(done_bytes + bytes);
+        let loaded = match name {
+            Some(name) => store.load_watched(name, &mut show),
+            None => Checkpoint::load_watched(&RealDisk, &path, &mut show),
+        };
+        match CheckpointState::new(path, loaded) {
             // A run that goes on drops older ones.
             Err(error) if error.is_not_found() => {}
-            state => checkpoints.push(state.map_err(fail(Exit::StorageFailed))?),
+            state => {
+                let state = state.map_err(fail(Exit::StorageFailed))?;
+                known.extend(file.map(|(file, _)| (file, state.clone())));
+                checkpoints.push(state);
+            }
         }
-        done_bytes += entry.len_bytes;
-    }
-    for link in [Link::Best, Link::Last, Link::Final] {
-        match CheckpointState::new(store.link_path(link), store.load_link(link)) {
-            Err(error) if error.is_not_found() => {}
-            state => checkpoints.push(state.map_err(fail(Exit::StorageFailed))?),
-        }
+        done_bytes += file.map_or(0, |(_, bytes)| bytes);
     }
     Ok(Report { path: dir.to_owned(), journal: Some(of_journal(&journal_dir)?), checkpoints })
 }

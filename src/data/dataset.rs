@@ -207,6 +207,12 @@ impl Split {
         self.rows.len()
     }
 
+    /// The same examples as they are, none of them changed or drawn by a seed.
+    #[must_use]
+    pub fn undrawn(&self) -> Self {
+        Self { draws: None, ..self.clone() }
+    }
+
     /// The arrays as they are stored: inputs first, then targets, each by name.
     pub fn arrays(&self) -> impl Iterator<Item = ArrayInfo> {
         self.arrays.iter().map(|SplitArray { role, name, content, .. }| ArrayInfo {

@@ -171,20 +171,28 @@ pub fn lower(graph: &Graph, variables: &HashSet<&str>, oracle: &dyn Oracle) -> R
             match types.get(output).and_then(PartialType::complete) {
                 Some(kind) => _ = emit.declare(output, of_possible_size(output, kind)?),
                 None => {
-                    let dims = types.get(output).map(|kind| &kind.dims);
+                    let dims =
+                        types.get(output).map_or("of unknown rank".to_owned(), |kind| shape_text(&kind.dims));
                     // A state of a loop may have another shape after each step.
                     let why = if node.op == "Loop" {
                         "; loops that do not fold to constants are not differentiated"
                     } else {
                         ""
                     };
-                    unknown.push((output.clone(), format!("{dims:?} of {}{why}", node.qualified_op())))
+                    unknown.push((output.clone(), format!("{dims} of {}{why}", node.qualified_op())))
                 }
             }
         }
         emit.push(node);
     }
     if unknown.is_empty() { Ok(emit) } else { Err(dynamic(&unknown)) }
+}
+
+/// Dimensions for people: `[4, ?]`.
+fn shape_text(dims: &[Option<usize>]) -> String {
+    let dims: Vec<String> =
+        dims.iter().map(|dim| dim.map_or("?".to_owned(), |dim| dim.to_string())).collect();
+    format!("[{}]", dims.join(", "))
 }
 
 fn dynamic(unknown: &[(String, String)]) -> FoldError {

@@ -1,5 +1,6 @@
 //! Progress of a run: a bar on a terminal, one line per epoch everywhere.
 
+use super::run_log;
 use crate::train::event::EpochDone;
 use crate::train::observe::{Observer, StepProgress};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -32,6 +33,7 @@ impl Printer {
             Some(bar) => bar.suspend(write),
             None => write(),
         }
+        run_log::note(text);
     }
 }
 
@@ -61,10 +63,11 @@ impl Progress {
         Self { bar, verbosity, first_step: None, examples: 0, smoothed_loss: None }
     }
 
-    /// A line that tells how the run goes; left out where only warnings are wanted.
+    /// A line that tells how the run goes; where only warnings are wanted, it goes to the log file alone.
     pub fn info(&self, text: &str) {
-        if self.verbosity == Verbosity::Normal {
-            self.line(text);
+        match self.verbosity {
+            Verbosity::Normal => self.line(text),
+            Verbosity::Quiet => run_log::note(text),
         }
     }
 
@@ -124,9 +127,6 @@ impl Observer for Progress {
     }
 
     fn epoch(&mut self, epoch: &EpochDone, epochs: u64) {
-        if self.verbosity == Verbosity::Quiet {
-            return;
-        }
         let mut line = format!(
             "epoch {:>3}/{epochs}  step {:>6}  train_loss {:.4}",
             epoch.epoch, epoch.step, epoch.train_loss
@@ -141,11 +141,48 @@ impl Observer for Progress {
             epoch.seconds,
             if epoch.is_best { "  best" } else { "" }
         );
-        self.line(&line);
+        self.info(&line);
     }
 
     fn notice(&mut self, line: &str) {
         self.line(line);
+    }
+}
+
+/// A bar on stderr for work on many bytes: those done of those in all, the rate, and the time left. Only on a terminal;
+/// gone with the value.
+#[derive(Debug)]
+pub struct ByteBar(Option<ProgressBar>);
+
+impl ByteBar {
+    /// A bar, where stderr is a terminal and something may be said.
+    #[must_use]
+    pub fn new(verbosity: Verbosity) -> Self {
+        let shows_bar = verbosity == Verbosity::Normal && std::io::stderr().is_terminal();
+        Self(shows_bar.then(|| {
+            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
+            let style = ProgressStyle::with_template(
+                "[{bar:30}] {decimal_bytes}/{decimal_total_bytes}  {decimal_bytes_per_sec}  {eta} left",
+            );
+            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "));
+            bar
+        }))
+    }
+
+    /// So many bytes there are.
+    pub fn expect(&self, bytes: u64) {
+        self.0.iter().for_each(|bar| bar.set_length(bytes));
+    }
+
+    /// So many are done.
+    pub fn show(&self, bytes: u64) {
+        self.0.iter().for_each(|bar| bar.set_position(bytes));
+    }
+}
+
+impl Drop for ByteBar {
+    fn drop(&mut self) {
+        self.0.iter().for_each(ProgressBar::finish_and_clear);
     }
 }
 

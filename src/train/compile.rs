@@ -103,13 +103,17 @@ impl Recipe {
         source: &Source<'_>,
         engine: &mut Engine,
         sampler: &Sampler,
-    ) -> Result<(), PrepareError> {
+    ) -> Result<Wanted, PrepareError> {
         let oracle = RuntimeOracle::new(&self.runtime);
+        let mut wanted = None;
         for size in part_sizes(&sampler.plan, usize::MAX) {
             let built = step::evaluation(&self.spec(source, size, &Recompute::Nothing), &oracle)?;
+            check_output(source, &built)?;
+            wanted =
+                Some(Wanted { feeds: data_feeds(&built), classes: built.classes.clone(), recomputed: None });
             engine.add_evaluation(built, size)?;
         }
-        Ok(())
+        wanted.ok_or(PrepareError::Batches(crate::data::BatchPlanError::NoExamples))
     }
 }
 

@@ -6,11 +6,13 @@
 pub use super::lineage::{BranchCut, RunNamed};
 pub use super::shortage::{MemoryPressure, MicroBatchChanged, OutOfMemory, WorkerDied};
 pub use super::step_done::StepDone;
+use serde::Serialize;
 use thiserror::Error;
 use trainer_runtime::codec::{self, Decode, DecodeError, Encode, EncodeError};
 
-/// A record of the journal.
-#[derive(Debug, Clone, PartialEq)]
+/// A record of the journal. Serialized, it is an object with the name of the variant and its fields, for whoever shows it;
+/// what is stored is [`encode`](Event::encode)d.
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub enum Event {
     /// Kind 1: the run begins.
@@ -51,6 +53,8 @@ pub enum Event {
     HistoryLost(HistoryLost),
     /// Kind 20: the loss scale of float16 is another from here on.
     LossScaleChanged(LossScaleChanged),
+    /// Kind 21: the clock and the memory of the process that works on the run.
+    Sampled(Sampled),
     /// Kind 22: what was recorded beyond a checkpoint is of a branch that ends here.
     BranchCut(BranchCut),
     /// Kind 23: the run has a name.
@@ -60,7 +64,7 @@ pub enum Event {
 macro_rules! record {
     ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $kind:ty,)* }) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, PartialEq, Encode, Decode)]
+        #[derive(Debug, Clone, PartialEq, Encode, Decode, Serialize)]
         #[bincode(crate = "trainer_runtime::codec::bincode")]
         pub struct $name { $($(#[$field_doc])* pub $field: $kind,)* }
     };
@@ -264,6 +268,18 @@ record! {
     }
 }
 
+record! {
+    /// What the clock and the kernel said at a moment of an attempt. Nothing that is trained depends on it.
+    Sampled {
+        /// Milliseconds since 1970-01-01 00:00 UTC, by the clock of the machine, which may be set back.
+        unix_ms: u64,
+        /// Updates applied so far.
+        step: u64,
+        /// What the process has in memory; 0 if that is not known.
+        resident_bytes: u64,
+    }
+}
+
 impl EpochDone {
     /// The value of a column of `history.csv`: `train_loss`, or one of validation.
     #[must_use]
@@ -327,6 +343,7 @@ impl Event {
             Self::MemoryPressure(event) => (17, codec::encode(event)?),
             Self::HistoryLost(event) => (19, codec::encode(event)?),
             Self::LossScaleChanged(event) => (20, codec::encode(event)?),
+            Self::Sampled(event) => (21, codec::encode(event)?),
             Self::BranchCut(event) => (22, codec::encode(event)?),
             Self::RunNamed(event) => (23, codec::encode(event)?),
         })
@@ -358,6 +375,7 @@ impl Event {
             StepDone::DIGESTED_KIND => StepDone::decode_digested(payload).map(Self::StepDone),
             19 => codec::decode(payload).map(Self::HistoryLost),
             20 => codec::decode(payload).map(Self::LossScaleChanged),
+            21 => codec::decode(payload).map(Self::Sampled),
             22 => codec::decode(payload).map(Self::BranchCut),
             23 => codec::decode(payload).map(Self::RunNamed),
             kind => return Err(EventError::UnknownKind { sequence, kind }),

@@ -2,7 +2,7 @@
 
 use super::batching::Batching;
 use super::event::{
-    BranchCut, Environment, EpochDone, Event, EventError, Finished, MicroBatchChanged, StepDone,
+    BranchCut, Environment, EpochDone, Event, EventError, Finished, MicroBatchChanged, Sampled, StepDone,
 };
 use branches::Line;
 use serde_json::Value;
@@ -53,6 +53,9 @@ pub struct History {
     pub last_end: Option<String>,
     /// The portions in which batches are computed, by the place (epoch, batch) from which on they hold.
     pub batchings: BTreeMap<(u64, u64), Batching>,
+    /// What the clock said in each attempt, in the order of the records. A reading stays where the steps before it are
+    /// discarded: the time has passed.
+    pub samples: Vec<AttemptSample>,
     /// The branches that ended, in the order in which they did.
     pub branches: Vec<BranchCut>,
     /// The cut that is recorded and after which no process has gone on: its checkpoints may not be in their places.
@@ -63,6 +66,19 @@ pub struct History {
     computed_with: BTreeMap<String, Arc<str>>,
     /// What the branches that ended came to, by their numbers.
     lines: BTreeMap<u64, Line>,
+}
+
+/// A reading of the clock and the memory, and the attempt that it is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AttemptSample {
+    /// The attempt, from 1.
+    pub attempt: u64,
+    /// Milliseconds since 1970-01-01 00:00 UTC.
+    pub unix_ms: u64,
+    /// Updates applied at that moment.
+    pub step: u64,
+    /// What the process had in memory; 0 if that is not known.
+    pub resident_bytes: u64,
 }
 
 impl History {
@@ -136,6 +152,10 @@ impl History {
                 self.checkpoints.insert(durable.name);
             }
             Event::CheckpointDropped(dropped) => _ = self.checkpoints.remove(&dropped.name),
+            Event::Sampled(Sampled { unix_ms, step, resident_bytes }) => {
+                let attempt = self.attempts;
+                self.samples.push(AttemptSample { attempt, unix_ms, step, resident_bytes });
+            }
             Event::BranchCut(cut) => self.cut(cut),
             Event::RunNamed(named) => self.name = Some(named.name),
             Event::OutOfMemory(_) | Event::MemoryPressure(_) => {}

@@ -1,11 +1,12 @@
 //! Records of which line of steps a run follows, and under which name.
 
 use super::best::Best;
+use serde::Serialize;
 use std::fmt;
 use trainer_runtime::codec::{Decode, Encode};
 
 /// A branch ends: the run goes on from a checkpoint that somebody chose, and not from where the branch had got.
-#[derive(Debug, Clone, PartialEq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Encode, Decode, Serialize)]
 #[bincode(crate = "trainer_runtime::codec::bincode")]
 pub struct BranchCut {
     /// Number of the branch that ends, from 1; the next branch has a larger one.
@@ -48,7 +49,7 @@ impl fmt::Display for BranchCut {
 }
 
 /// The name that somebody gave the run.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, Serialize)]
 #[bincode(crate = "trainer_runtime::codec::bincode")]
 pub struct RunNamed {
     /// 1 to 64 letters and digits of ASCII, `.`, `_` and `-`.

@@ -1,6 +1,7 @@
 //! What a run tells while it works. A run prints nothing itself.
 
 use super::event::EpochDone;
+use super::history::History;
 
 /// Where a run is, after a step.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -31,6 +32,9 @@ pub trait Observer {
     fn epoch(&mut self, epoch: &EpochDone, epochs: u64);
     /// Something a person should read, in one line.
     fn notice(&mut self, line: &str);
+    /// The clock was recorded, and this is what the journal comes to: every few seconds, at the end of each epoch, and at
+    /// the end of an attempt.
+    fn sampled(&mut self, _: &History) {}
 }
 
 /// Nobody watches.

@@ -6,8 +6,7 @@ use super::compile::{Recipe, Source, Wanted};
 use super::{model, targets};
 use crate::config::{MicroBatch, ModelPlan, ModelSource, OnOom, Plan};
 use crate::data::{
-    BatchPlan, BatchPlanError, BindError, CheckError, DataLock, Dataset, Feed, Loader, OpenError, Role,
-    Sampler,
+    BatchPlan, BatchPlanError, BindError, CheckError, DataLock, Dataset, Loader, OpenError, Sampler,
 };
 use crate::engine::error::EngineError;
 use crate::engine::library::Runtime;
@@ -235,17 +234,11 @@ fn prepare_all(
         targets::check(&plan, loader, &targets, &feeds.classes)?;
     }
     let names: Vec<String> = feeds.feeds.iter().map(|feed| feed.name.clone()).collect();
-    let metric_target = targets.first().filter(|_| targets::first_is_compared(&plan));
-    let is_target = |feed: &Feed| {
-        feed.role == Role::Target && metric_target.is_some_and(|target| target.name == feed.name)
-    };
-    let is_mask = |feed: &Feed| {
-        feed.role == Role::Target && plan.loss.mask.as_ref().is_some_and(|mask| *mask == feed.name)
-    };
+    let (target_position, mask_position) = targets::positions(&plan, &targets, &feeds.feeds);
     let is_to_be_found = recorded.is_none() && plan.train.micro_batch == MicroBatch::Auto;
     let mut prepared = Prepared {
-        mask_position: feeds.feeds.iter().position(is_mask),
-        target_position: feeds.feeds.iter().position(is_target),
+        mask_position,
+        target_position,
         model_crc32: crc32fast::hash(&to_bytes(&graph)),
         data_lock: dataset.lock().clone(),
         train: (train, sampler),

@@ -97,6 +97,7 @@ pub fn run(prepared: &mut Prepared, saved: Saved, mut context: Context<'_>) -> R
         policy,
         started,
         epoch_started: started,
+        sampled_at: started,
     };
     training.reserve_on_disk()?;
     // A process that died between a record and the tables left them behind.
@@ -132,6 +133,8 @@ pub(super) struct Loop<'a, 'c> {
     pub(super) policy: SavePolicy,
     started: Instant,
     epoch_started: Instant,
+    /// When the clock was recorded last.
+    pub(super) sampled_at: Instant,
 }
 
 impl Loop<'_, '_> {
@@ -156,6 +159,7 @@ impl Loop<'_, '_> {
                 }
                 Err(error) => self.recover(error)?,
             }
+            self.sample_if_due()?;
             self.with_room(|run| run.collect())?;
             self.tell_of_save();
         };

@@ -99,6 +99,7 @@ impl Loop<'_, '_> {
             _ => Kind::Step,
         };
         self.save_now(kind)?;
+        self.sample()?;
         self.write_history()
     }
 

@@ -1,9 +1,10 @@
 //! The records of memory that runs short, and of what comes of it: other portions, and the death of a process.
 
+use serde::Serialize;
 use trainer_runtime::codec::{Decode, Encode};
 
 /// Memory that could not be had.
-#[derive(Debug, Clone, PartialEq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Encode, Decode, Serialize)]
 #[bincode(crate = "trainer_runtime::codec::bincode")]
 pub struct OutOfMemory {
     /// Updates applied at that moment.
@@ -22,7 +23,7 @@ pub struct OutOfMemory {
 
 /// Other portions of the batches. Records of steps and epochs after `step`, and of portions from `epoch` and `batch`
 /// on, are void: they are computed anew with these portions.
-#[derive(Debug, Clone, PartialEq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Encode, Decode, Serialize)]
 #[bincode(crate = "trainer_runtime::codec::bincode")]
 pub struct MicroBatchChanged {
     /// Updates applied in the state from which on they hold.
@@ -40,7 +41,7 @@ pub struct MicroBatchChanged {
 }
 
 /// The death of a process that worked on the run.
-#[derive(Debug, Clone, PartialEq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Encode, Decode, Serialize)]
 #[bincode(crate = "trainer_runtime::codec::bincode")]
 pub struct WorkerDied {
     /// What happened, in words.
@@ -54,7 +55,7 @@ pub struct WorkerDied {
 }
 
 /// Memory that is about to run out.
-#[derive(Debug, Clone, PartialEq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Encode, Decode, Serialize)]
 #[bincode(crate = "trainer_runtime::codec::bincode")]
 pub struct MemoryPressure {
     /// Updates applied at that moment.

@@ -1,9 +1,10 @@
 //! The record of an applied update, in its two forms: with and without a digest of the parameters.
 
+use serde::Serialize;
 use trainer_runtime::codec::{self, DecodeError, EncodeError};
 
 /// An applied update.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct StepDone {
     /// Its number, from 1.
     pub step: u64,

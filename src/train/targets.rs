@@ -2,7 +2,7 @@
 
 use super::prepare::PrepareError;
 use crate::config::{LossKind, LossPlan, Plan, TargetUse};
-use crate::data::{ArrayInfo, Dataset, Loader, Role};
+use crate::data::{ArrayInfo, Dataset, Feed, Loader, Role};
 use crate::graph::loss::Ignored;
 use crate::graph::step::Target;
 use crate::graph::tensor::Dtype;
@@ -36,12 +36,19 @@ pub(super) fn choose(plan: &Plan, dataset: &Dataset) -> Result<Vec<Target>, Prep
 }
 
 /// Whether the first loss compares with a target, which metrics then do, too.
-pub(super) fn first_is_compared(plan: &Plan) -> bool {
+fn first_is_compared(plan: &Plan) -> bool {
     match plan.loss.kind.target() {
         TargetUse::Always => true,
         TargetUse::IfNamed => plan.loss.target.is_some(),
         TargetUse::Never => false,
     }
+}
+
+/// Positions among the feeds of what the metrics compare with, and of what says which positions count.
+pub(super) fn positions(plan: &Plan, targets: &[Target], feeds: &[Feed]) -> (Option<usize>, Option<usize>) {
+    let position = |name: &str| feeds.iter().position(|feed| feed.role == Role::Target && feed.name == name);
+    let compared = targets.first().filter(|_| first_is_compared(plan));
+    (compared.and_then(|target| position(&target.name)), plan.loss.mask.as_deref().and_then(position))
 }
 
 /// The array that a loss compares with.

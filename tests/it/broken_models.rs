@@ -9,11 +9,12 @@ use prost::Message;
 use std::fs;
 use trainer::graph::model::{Graph, Node, attribute};
 use trainer::graph::proto::{
-    AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, StringStringEntryProto,
-    TensorProto, ValueInfoProto, attribute_type,
+    AttributeProto, DimensionProto, DimensionValue, GraphProto, ModelProto, NodeProto, OperatorSetIdProto,
+    StringStringEntryProto, TensorProto, TensorShapeProto, TensorTypeProto, TypeProto, TypeValue,
+    ValueInfoProto, attribute_type,
 };
 use trainer::graph::read::read_bytes;
-use trainer::graph::tensor::Tensor;
+use trainer::graph::tensor::{Dtype, Tensor, ValueType};
 use trainer::graph::write::to_bytes;
 
 /// A linear model of two inputs and the settings of a run that fits it.
@@ -267,4 +268,68 @@ fn a_branch_that_the_data_decide_is_named() {
         graph.nodes.push(choice);
     };
     check_graph(decide, &["y (If)", "remedy: "]);
+}
+
+#[test]
+fn a_loop_that_the_data_decide_is_named() {
+    let value = |name: &str, code: i32, dims: &[i64]| {
+        let dim =
+            dims.iter().map(|dim| DimensionProto { value: Some(DimensionValue::Value(*dim)) }).collect();
+        let kind = TensorTypeProto { elem_type: code, shape: Some(TensorShapeProto { dim }) };
+        let kind = TypeProto { value: Some(TypeValue::Tensor(kind)) };
+        ValueInfoProto { name: name.to_owned(), r#type: Some(kind) }
+    };
+    let inner = |op: &str, input: &str, output: &str| NodeProto {
+        op_type: op.to_owned(),
+        input: vec![input.to_owned()],
+        output: vec![output.to_owned()],
+        ..Default::default()
+    };
+    let decide = |graph: &mut Graph| {
+        let go = Tensor::new(ValueType::new(Dtype::Bool, []), vec![1_u8]).unwrap();
+        graph.initializers.push(("go".to_owned(), go));
+        graph.nodes[0].outputs[0] = "h".to_owned();
+        let mut sum = node("ReduceSum", &["h"], "sum");
+        sum.attributes.push(attribute::int("keepdims", 0));
+        let mut count = node("Cast", &["sum"], "count");
+        count.attributes.push(attribute::int("to", 7));
+        let body = GraphProto {
+            name: "body".to_owned(),
+            node: vec![inner("Identity", "go_in", "go_on"), inner("Sigmoid", "state", "next")],
+            input: vec![value("i", 7, &[]), value("go_in", 9, &[]), value("state", 1, &[4, 2])],
+            output: vec![value("go_on", 9, &[]), value("next", 1, &[4, 2])],
+            ..Default::default()
+        };
+        let mut repeat = node("Loop", &["count", "go", "h"], "y");
+        repeat.attributes = vec![AttributeProto {
+            name: "body".to_owned(),
+            g: Some(body),
+            r#type: attribute_type::GRAPH,
+            ..Default::default()
+        }];
+        graph.nodes.extend([sum, count, repeat]);
+    };
+    check_graph(
+        decide,
+        &["`y`: [?] of Loop; loops that do not fold to constants are not differentiated", "; give free "],
+    );
+}
+
+/// ONNX allows it, and ONNX Runtime runs such models: names of nodes tell people which one is meant, no more.
+#[test]
+fn nodes_that_share_a_name_are_trained_as_any_others() {
+    let mut graph = read_bytes("linear.onnx".as_ref(), linear(2, &[0.0, 0.0]).into()).unwrap();
+    graph.nodes[0].outputs[0] = "a".to_owned();
+    for name in ["gamma", "beta"] {
+        graph.initializers.push((name.to_owned(), Tensor::from_f32([2], &[1.0, 1.0])));
+    }
+    for (from, to) in [("a", "b"), ("b", "y")] {
+        let mut normalize = node("LayerNormalization", &[from, "gamma", "beta"], to);
+        normalize.name = "twin".to_owned();
+        graph.nodes.push(normalize);
+    }
+    let dir = good();
+    let path = dir.write("twins.onnx", to_bytes(&graph));
+    Ended::of(trainer(["check", &path]).args(["--device", "cpu", "--threads", "1"])).check_code(0);
+    dir.run(&[&format!("model.onnx={path}")]).check_code(0);
 }

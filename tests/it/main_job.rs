@@ -11,7 +11,7 @@ use trainer::graph::read::read_file;
 use trainer::train::event::Event;
 
 /// Images of 64 values and labels of the digits' validation part.
-fn validation_digits() -> (Vec<f32>, Vec<i64>) {
+pub fn validation_digits() -> (Vec<f32>, Vec<i64>) {
     let plan = load(&Sources::default()).unwrap().plan;
     let dataset = Dataset::open(&plan.data, plan.seed, Path::new("/")).unwrap();
     let feed = |role, name: &str, dtype| Feed { role, name: name.to_owned(), dtype, shape: None };

@@ -13,7 +13,7 @@ fn events(mut bytes: &[u8]) -> Vec<Event> {
         let length = usize::from(u16::from_le_bytes([low, high])).min(rest.len());
         let (payload, next) = rest.split_at(length);
         bytes = next;
-        let kind = u16::from_le_bytes([kind % 21, high_kind & 1]);
+        let kind = u16::from_le_bytes([kind % 32, high_kind & 1]);
         events.extend(Event::decode(1, kind, payload));
     }
     events

@@ -59,6 +59,31 @@ impl Checkpoint {
         Checkpoint::verify(disk.map(path)?).map_err(|fault| LoadError::of(path, fault))
     }
 
+    /// Loads a checkpoint file as [`load`](Checkpoint::load) does, and says from time to time how many of its bytes have
+    /// verified.
+    ///
+    /// # Errors
+    /// As [`load`](Checkpoint::load).
+    pub fn load_watched(
+        disk: &dyn Disk,
+        path: &Path,
+        verified_bytes: &mut dyn FnMut(u64),
+    ) -> Result<Checkpoint, LoadError> {
+        /// A few milliseconds of work.
+        const PIECE_BYTES: usize = 16 << 20;
+        let mut done_bytes = 0;
+        let checksum = |bytes: &[u8]| {
+            let mut hasher = crc32fast::Hasher::new();
+            for piece in bytes.chunks(PIECE_BYTES) {
+                hasher.update(piece);
+                done_bytes += piece.len() as u64;
+                verified_bytes(done_bytes);
+            }
+            hasher.finalize()
+        };
+        Checkpoint::verify_with(disk.map(path)?, checksum).map_err(|fault| LoadError::of(path, fault))
+    }
+
     /// The checkpoint in the bytes of a file, verified.
     pub(super) fn verify(bytes: Bytes) -> Result<Checkpoint, LoadFault> {
         Checkpoint::verify_with(bytes, crc32fast::hash)

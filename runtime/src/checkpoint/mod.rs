@@ -14,6 +14,7 @@
 
 mod branch;
 mod error;
+mod examine;
 mod header;
 mod link;
 mod load;
@@ -24,6 +25,7 @@ mod tensor;
 mod write;
 
 pub use error::{LoadError, LoadFault, PublishError, Rejected};
+pub use examine::{Examined, FoundTensor, TensorCheck};
 pub(crate) use header::most_bytes;
 pub use header::{FORMAT_VERSION, MAX_HEADER_BYTES, MAX_RANK, Meta, TensorFault};
 pub use link::LinkedBy;

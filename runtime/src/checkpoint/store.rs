@@ -229,13 +229,27 @@ impl Store {
     /// # Errors
     /// If it can not be read or does not verify.
     pub fn load(&self, name: Name) -> Result<Checkpoint, LoadError> {
-        let checkpoint = Checkpoint::load(&*self.disk, &self.path(name))?;
+        self.check_name(name, Checkpoint::load(&*self.disk, &self.path(name))?)
+    }
+
+    /// Loads one checkpoint, and says from time to time how many of its bytes have verified.
+    ///
+    /// # Errors
+    /// As [`load`](Store::load).
+    pub fn load_watched(
+        &self,
+        name: Name,
+        verified_bytes: &mut dyn FnMut(u64),
+    ) -> Result<Checkpoint, LoadError> {
+        self.check_name(name, Checkpoint::load_watched(&*self.disk, &self.path(name), verified_bytes)?)
+    }
+
+    /// Refuses a checkpoint that says of itself that it is another.
+    fn check_name(&self, name: Name, checkpoint: Checkpoint) -> Result<Checkpoint, LoadError> {
         let meta = checkpoint.meta();
-        if Name::new(meta.kind, meta.epoch, meta.step) != name && !mutant::is("checkpoint-name") {
-            let reason = format!(
-                "it says that it is {} and is called {name}",
-                Name::new(meta.kind, meta.epoch, meta.step)
-            );
+        let of_itself = Name::new(meta.kind, meta.epoch, meta.step);
+        if of_itself != name && !mutant::is("checkpoint-name") {
+            let reason = format!("it says that it is {of_itself} and is called {name}");
             return Err(LoadError::Fault { path: self.path(name), fault: LoadFault::Header { reason } });
         }
         Ok(checkpoint)

@@ -264,7 +264,7 @@ fn check_continues(scanned: &Scan, number: u64, before: Option<&LastSegment>) ->
 /// are torn when nothing says that the record in their place was durable: no intact frame, before or behind them, nor
 /// the header. In a segment with a successor, what is behind the record where that one goes on does not count: it was
 /// not durable when the successor was made, or it would go on behind it.
-fn judge(path: &Path, bytes: &[u8], scanned: &Scan, successor: Successor) -> Result<Tail, Damage> {
+pub(super) fn judge(path: &Path, bytes: &[u8], scanned: &Scan, successor: Successor) -> Result<Tail, Damage> {
     let sequence = scanned.next_sequence();
     let has_more = bytes.len() > scanned.valid_bytes;
     let beyond = if has_more { search_beyond(bytes, scanned) } else { Beyond::default() };

@@ -24,6 +24,7 @@ pub mod repair;
 mod torn;
 mod scan;
 mod segment;
+mod segment_alone;
 mod sync;
 mod write;
 
@@ -35,11 +36,13 @@ pub use error::{AppendError, Damage, OpenError, SyncError};
 pub use failover::Failover;
 pub use format::{FORMAT_VERSION, FrameFault, HeaderFault, MAX_PAYLOAD_BYTES};
 pub use load::{Contents, Tail, read};
+pub use segment_alone::{Segment, is_segment, read_segment, segments};
 pub use sync::SyncHandle;
 pub use torn::SetAside;
 pub use write::{Durability, Journal, OpenOptions, Opened};
 
 use crate::disk::Bytes;
+use format::MAGIC;
 
 /// One record as it was read.
 #[derive(Debug, Clone)]

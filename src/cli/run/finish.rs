@@ -4,6 +4,7 @@ use super::{ALL_EPOCHS, ALL_STEPS, STOPPED_EARLY, confusion, counted};
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, fail};
 use crate::report::progress::Progress;
+use crate::report::run_log;
 use crate::train::event::{EpochDone, Event, Finished, Stopped};
 use crate::train::export::{self, export};
 use crate::train::keeper::Keeper;
@@ -65,6 +66,7 @@ pub(super) fn print_result(text: &str) {
     if let Err(error) = writeln!(std::io::stdout(), "{text}") {
         log::debug!("the result could not be printed: {error}");
     }
+    run_log::note(text);
 }
 
 /// The epochs that are part of the state after `step`: an earlier attempt may have got further than what was saved.

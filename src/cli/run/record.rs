@@ -12,6 +12,7 @@ use crate::train::history::History;
 use crate::train::keeper::{DATA_LOCK, Keeper, SETTINGS};
 use crate::train::prepare::Prepared;
 use crate::train::resume::Changes;
+use crate::train::sample::sampled;
 use crate::train::saved::Saved;
 use trainer_runtime::checkpoint::{Checkpoint, Name};
 use trainer_runtime::supervisor::{Death, Ended};
@@ -60,6 +61,7 @@ pub(super) fn begin(
     let started = RunStarted { settings, environment, data_lock, model_crc32: prepared.model_crc32 };
     keeper.record(Event::RunStarted(started))?;
     name::record(keeper, run_name)?;
+    keeper.record(sampled(saved.step))?;
     keeper.sync()?;
     let run = name::of_run(&keeper.history, keeper.run_id());
     match found {
@@ -139,6 +141,7 @@ pub(super) fn take_up(
         discards,
     )))?;
     record_changes(keeper, prepared, changes, progress)?;
+    keeper.record(sampled(saved.step))?;
     keeper.sync()?;
     of_schedule.iter().for_each(|line| progress.line(line));
     Ok(())

@@ -1,8 +1,11 @@
 //! Operators that move, reduce or combine elements, named as ONNX names them.
 
 use super::super::model::attribute;
-use super::super::tensor::{ValueType, elements};
-use super::{Emit, Value, broadcast, ints};
+use super::super::tensor::{Dtype, Tensor, ValueType, elements};
+use super::{Emit, Processor, Value, broadcast, ints};
+
+/// The most rows that are added up by a product: the row of ones is a constant of the graph.
+const MOST_ROWS: usize = 1 << 16;
 
 /// Attributes of a convolution, complete: nothing is left to a default.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,9 +57,20 @@ impl Emit {
         if perm.iter().enumerate().all(|(position, axis)| position == *axis) {
             return x;
         }
-        let dims =
-            perm.iter().map(|axis| self.dims(x).get(*axis).copied().expect("a permutation of the axes of x"));
-        let kind = ValueType::new(self.dtype(x), dims.collect::<Vec<_>>());
+        let dims = self.dims(x).to_vec();
+        let size = |axis: usize| dims.get(axis).copied().expect("a permutation of the axes of x");
+        let moved: Vec<usize> = perm.iter().copied().map(size).collect();
+        if dims.contains(&1) {
+            // Axes of one element hide from ONNX Runtime that it has a faster kernel, or that nothing moves at all.
+            let long: Vec<usize> = (0..dims.len()).filter(|axis| size(*axis) != 1).collect();
+            let order = perm.iter().filter_map(|axis| long.iter().position(|long| long == axis));
+            let order: Vec<usize> = order.collect();
+            let long: Vec<usize> = long.into_iter().map(size).collect();
+            let squeezed = self.reshape(x, &long);
+            let transposed = self.transpose(squeezed, &order);
+            return self.reshape(transposed, &moved);
+        }
+        let kind = ValueType::new(self.dtype(x), moved);
         self.op("Transpose", &[x], vec![ints("perm", perm)], kind)
     }
 
@@ -118,8 +132,30 @@ impl Emit {
                 wanted.is_none() || (wanted == Some(&1) && self.dims(x).get(*axis) != Some(&1))
             })
             .collect();
-        let sum = self.reduce_sum(x, &axes);
+        let sum = match self.rows_of(x, &axes) {
+            Some(rows) => self.sum_of_rows(x, rows),
+            None => self.reduce_sum(x, &axes),
+        };
         self.reshape(sum, dims)
+    }
+
+    /// How many rows there are if `axes` are the first ones, so that a sum over them adds up rows, and if
+    /// [`sum_of_rows`](Self::sum_of_rows) is the fastest form of that.
+    fn rows_of(&self, x: Value, axes: &[usize]) -> Option<usize> {
+        let are_first = axes.iter().enumerate().all(|(position, axis)| position == *axis);
+        let rows = self.dims(x).get(..axes.len()).map(elements)?;
+        let columns = self.dims(x).get(axes.len()..).map(elements)?;
+        let is_fast = (2..=MOST_ROWS).contains(&rows) && columns > 1 && self.dtype(x) == Dtype::F32;
+        (are_first && is_fast && self.processor() == Processor::Cpu).then_some(rows)
+    }
+
+    /// The rows of a matrix added up, as a product with a row of ones: on the CPU a fraction of the time of ReduceSum, which
+    /// walks down each column.
+    fn sum_of_rows(&mut self, x: Value, rows: usize) -> Value {
+        let columns = elements(self.dims(x)) / rows;
+        let matrix = self.reshape(x, &[rows, columns]);
+        let ones = self.constant(Tensor::from_f64(Dtype::F32, vec![1, rows], &vec![1.0; rows]));
+        self.gemm(ones, false, matrix, false)
     }
 
     /// Matrix product over the last two axes, the others broadcast; both ranks at least 2

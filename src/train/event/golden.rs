@@ -5,7 +5,8 @@
 use super::{
     BranchCut, CheckpointDropped, CheckpointDurable, EarlyStopped, Environment, EpochDone, Event, Finished,
     HistoryLost, InputsChanged, LossScaleChanged, MemoryPressure, MicroBatchChanged, OutOfMemory,
-    PlanChanged, Resumed, RunNamed, RunStarted, SignalReceived, StepDone, StepRefused, Stopped, WorkerDied,
+    PlanChanged, Resumed, RunNamed, RunStarted, Sampled, SignalReceived, StepDone, StepRefused, Stopped,
+    WorkerDied,
 };
 use crate::train::best::Best;
 
@@ -244,6 +245,11 @@ fn memory() -> Vec<(u16, Event, &'static str)> {
             }),
             "0c00000000000000 0700000000000000 6d616368696e65 b603000000000000 e803000000000000 \
              0000000000000440 1800000000000000 6e6561726c7920616c6c206f662069742069732075736564",
+        ),
+        (
+            21,
+            Event::Sampled(Sampled { unix_ms: 1_795_000_000_123, step: 12, resident_bytes: 123_456_789 }),
+            "7b5e56eea1010000 0c00000000000000 15cd5b0700000000",
         ),
     ]
 }

@@ -35,6 +35,7 @@ impl Loop<'_, '_> {
         // An epoch that an earlier attempt has recorded is not recorded again.
         if !self.context.keeper.history.epochs.contains_key(&epoch) {
             self.context.keeper.record(Event::EpochDone(done))?;
+            self.sample()?;
             self.write_history()?;
         }
         self.next_epoch();

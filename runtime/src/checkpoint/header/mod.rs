@@ -15,7 +15,7 @@ use super::names::Kind;
 use super::tensor::{Snapshot, TensorView};
 use crate::RunId;
 
-pub(super) use parse::{Header, parse};
+pub(super) use parse::{Header, parse, parse_alone};
 
 /// The version that this crate writes, and the only one that it reads.
 pub const FORMAT_VERSION: u32 = 1;

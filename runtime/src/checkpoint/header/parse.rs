@@ -27,18 +27,35 @@ pub(in crate::checkpoint) struct Header {
     pub(in crate::checkpoint) data_start: usize,
 }
 
-/// Verifies and parses the header of a file.
+/// Verifies and parses the header of a file, and holds the tensors that it describes against the size of the file.
 pub(in crate::checkpoint) fn parse(file: &[u8]) -> Result<Header, LoadFault> {
+    let header = parse_alone(file)?;
+    match header.size_fault(file) {
+        Some(fault) => Err(fault),
+        None => Ok(header),
+    }
+}
+
+/// Verifies and parses the header of a file, of which anything else may be missing: the places of the tensors are
+/// right among each other, and need not be in the file.
+pub(in crate::checkpoint) fn parse_alone(file: &[u8]) -> Result<Header, LoadFault> {
     let json = verified_json(file)?;
     let malformed = |reason| LoadFault::Header { reason };
     // All of it, also the parts that are passed over: other readers ask for that.
     let text = str::from_utf8(json).map_err(|error| malformed(error.to_string()))?;
     let parsed: HeaderJson = serde_json::from_str(text).map_err(|error| malformed(error.to_string()))?;
-    let data_start = LENGTH_BYTES + json.len();
-    let data_bytes = (file.len() - data_start) as u64;
     let meta = parsed.metadata.meta()?;
-    let tensors = join(parsed.tensors, parsed.metadata.tensor_crcs, data_bytes)?;
-    Ok(Header { meta, tensors, data_start })
+    let tensors = join(parsed.tensors, parsed.metadata.tensor_crcs)?;
+    Ok(Header { meta, tensors, data_start: LENGTH_BYTES + json.len() })
+}
+
+impl Header {
+    /// What is wrong with the size of the file, if anything is.
+    pub(in crate::checkpoint) fn size_fault(&self, file: &[u8]) -> Option<LoadFault> {
+        let found_bytes = file.len().saturating_sub(self.data_start) as u64;
+        let expected_bytes = self.tensors.last().map_or(0, |tensor| tensor.end);
+        (found_bytes != expected_bytes).then_some(LoadFault::DataSize { found_bytes, expected_bytes })
+    }
 }
 
 /// The JSON part of the header, after its checksum matched. Nothing is allocated for it.
@@ -76,11 +93,10 @@ fn parse_crc(digits: &[u8; 8]) -> Option<u32> {
     (format!("{crc:08x}") == text).then_some(crc)
 }
 
-/// Gives each tensor its checksum and checks that their data fill the file without hole or overlap.
+/// Gives each tensor its checksum and checks that their data lie one behind the other, without hole or overlap.
 fn join(
     mut tensors: Vec<TensorEntry>,
     mut crcs: HashMap<String, u32>,
-    data_bytes: u64,
 ) -> Result<Vec<TensorEntry>, LoadFault> {
     tensors.sort_by_key(|tensor| (tensor.begin, tensor.end));
     let mut expected_begin = 0;
@@ -103,9 +119,6 @@ fn join(
     }
     if let Some(name) = crcs.into_keys().next() {
         return Err(LoadFault::Header { reason: format!("a checksum is for {name:?}, which is no tensor") });
-    }
-    if expected_begin != data_bytes {
-        return Err(LoadFault::DataSize { found_bytes: data_bytes, expected_bytes: expected_begin });
     }
     Ok(tensors)
 }

@@ -1,0 +1,100 @@
+//! What interrupted or changed a run, in the order in which it happened.
+
+use crate::train::event::{BranchCut, Event};
+use serde_json::{Value, json};
+
+/// Something that happened after an update, besides updates and epochs.
+#[derive(Debug, PartialEq)]
+pub(super) struct Note {
+    pub(super) step: u64,
+    pub(super) what: &'static str,
+    pub(super) text: String,
+    /// Of a branch that ended: more for programs.
+    pub(super) ended: Option<Value>,
+}
+
+/// A branch that ended, for programs.
+fn branch_json(cut: &BranchCut) -> Value {
+    let best = cut.best.map(|best| json!({ "value": best.value, "epoch": best.epoch, "step": best.step }));
+    json!({
+        "branch": cut.branch, "checkpoint": cut.checkpoint, "of_branch": cut.of_branch, "reached_step": cut.reached_step,
+        "reached_epoch": cut.reached_epoch, "best": best, "moved": cut.moved,
+    })
+}
+
+impl Note {
+    pub(super) fn line(&self, is_json: bool) -> String {
+        let Self { step, what, text, ended } = self;
+        if is_json {
+            let mut line = json!({ "note": what, "step": step, "text": text });
+            if let (Some(line), Some(ended)) = (line.as_object_mut(), ended) {
+                line.insert("ended".to_owned(), ended.clone());
+            }
+            return format!("{line}\n");
+        }
+        format!("-- {what} at step {step}: {text}\n")
+    }
+}
+
+/// Turns events into notes, one after the other.
+#[derive(Debug, Default)]
+pub(super) struct Notes {
+    /// The update before the next event.
+    step: u64,
+}
+
+impl Notes {
+    pub(super) fn of_all(mut self, events: &[Event]) -> Vec<Note> {
+        events.iter().filter_map(|event| self.of(event)).collect()
+    }
+
+    /// The note of the next event; nothing for an update or epoch, which have rows, and for checkpoints.
+    pub(super) fn of(&mut self, event: &Event) -> Option<Note> {
+        let step = self.step;
+        let (at, what, text) = match event {
+            Event::StepDone(done) => {
+                self.step = done.step;
+                return None;
+            }
+            Event::Resumed(resumed) => {
+                let from = resumed.checkpoint.as_deref().unwrap_or("the initial state");
+                (resumed.step, "resumed", format!("attempt {} from {from}", resumed.attempt))
+            }
+            Event::SignalReceived(received) => (received.step, "signal", received.signal.clone()),
+            Event::Stopped(stopped) => (stopped.step, "stopped", stopped.reason.clone()),
+            Event::WorkerDied(died) => (step, "died", died.cause.clone()),
+            Event::PlanChanged(changed) => (step, "settings changed", changed.changes.join("; ")),
+            Event::InputsChanged(changed) => (step, "inputs changed", changed.changes.join("; ")),
+            Event::OutOfMemory(memory) => (memory.step, "out of memory", memory.message.clone()),
+            Event::MemoryPressure(pressure) => (pressure.step, "memory runs out", pressure.reason.clone()),
+            Event::MicroBatchChanged(changed) => {
+                (changed.step, "micro-batch", format!("{}: {}", changed.micro_batch, changed.reason))
+            }
+            Event::EarlyStopped(stopped) => {
+                let words =
+                    format!("no better {} in {} epochs", stopped.monitor, stopped.epochs_without_improvement);
+                (step, "early stop", words)
+            }
+            Event::StepRefused(refused) => {
+                (step, "refused", format!("batch {} of epoch {} is not finite", refused.batch, refused.epoch))
+            }
+            Event::LossScaleChanged(changed) => {
+                (step, "loss scale", format!("{} instead of {}", changed.to, changed.from))
+            }
+            Event::BranchCut(cut) => (cut.step, "branch", cut.to_string()),
+            Event::RunNamed(named) => (step, "named", named.name.clone()),
+            Event::HistoryLost(lost) => {
+                (lost.step, "history lost", format!("goes on from {}", lost.checkpoint))
+            }
+            Event::Finished(finished) => (finished.step, "finished", finished.reason.clone()),
+            Event::RunStarted(_)
+            | Event::EpochDone(_)
+            | Event::CheckpointDurable(_)
+            | Event::CheckpointDropped(_)
+            | Event::Sampled(_) => return None,
+        };
+        self.step = at;
+        let ended = if let Event::BranchCut(cut) = event { Some(branch_json(cut)) } else { None };
+        Some(Note { step: at, what, text, ended })
+    }
+}

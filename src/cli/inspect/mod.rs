@@ -1,0 +1,114 @@
+//! `trainer inspect`: what a checkpoint, a journal or the folder of a run holds. Nothing is changed, no lock is taken, and
+//! ONNX Runtime is not started.
+//!
+//! Belongs here: reading this program's own files and telling what is in them. Does not belong here: what a run did, which
+//! `trainer history` tells; opening files of other programs.
+
+use super::exit::Exit;
+use super::failure::{Failure, fail};
+use clap::Args;
+use std::fs::File;
+use std::io::{self, Read as _, Write};
+use std::path::{Path, PathBuf};
+use trainer_runtime::checkpoint::{Link, Name};
+use trainer_runtime::disk::{Disk as _, RealDisk};
+use trainer_runtime::journal;
+use trainer_runtime::keeper::{CHECKPOINTS_DIR, JOURNAL_DIR};
+
+pub mod checkpoint;
+mod directory;
+mod foreign;
+mod records;
+pub mod state;
+
+/// Arguments of `trainer inspect`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Ends with 5 if what is looked at is damaged, and with 2 if it is nothing that this program wrote.
+
+Examples:
+  trainer inspect exp                                   the journal and the checkpoints of a run
+  trainer inspect exp/checkpoints/best.safetensors      epoch, step, state, and every tensor with its norm and checksum
+  trainer inspect exp --records --kind EpochDone,Resumed
+  trainer inspect exp/journal/00000001.wal --last 20    the last records of a segment")]
+pub struct InspectArgs {
+    /// Folder of a run, its journal or its checkpoints; or the file of a checkpoint or of a segment of a journal
+    #[arg(value_name = "PATH")]
+    pub path: PathBuf,
+    /// Print the records of the journal, one per line, as is done for a segment in any case
+    #[arg(long)]
+    pub records: bool,
+    /// Only records of these kinds, by name or number
+    #[arg(long, value_name = "KIND", value_delimiter = ',')]
+    pub kind: Vec<String>,
+    /// Only the last records, so many of them
+    #[arg(long, value_name = "N")]
+    pub last: Option<usize>,
+    /// Print JSON: an object, or one per record and line
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Runs the command and says how the process should end: with 5 if anything is damaged.
+///
+/// # Errors
+/// If there is nothing of ours to look at, or it can not be read.
+pub fn run(args: &InspectArgs, out: &mut dyn Write) -> Result<Exit, Failure> {
+    let path = &args.path;
+    let wants_records = args.records || !args.kind.is_empty() || args.last.is_some();
+    if path.is_dir() {
+        let is_journal = !journal::segments(&RealDisk, path).map_err(fail(Exit::StorageFailed))?.is_empty();
+        let journal_dir = if is_journal { path.clone() } else { path.join(JOURNAL_DIR) };
+        if wants_records || is_journal {
+            let segments = journal::segments(&RealDisk, &journal_dir).map_err(fail(Exit::StorageFailed))?;
+            if segments.is_empty() {
+                return Err(Failure::not_a_run(path, "no journal", ", or the file of a segment"));
+            }
+            return records::of_folder(args, &journal_dir, out);
+        }
+        return directory::print(args, out);
+    }
+    if journal::is_segment(&first_bytes(path)?) {
+        return records::of_segment(args, path, out);
+    }
+    if wants_records {
+        let message = format!(
+            "{} is no segment of a journal, so it has no records; give the folder of a run or one of its `{JOURNAL_DIR}/*.wal`",
+            path.display()
+        );
+        return Err(Failure::new(Exit::Usage, message));
+    }
+    checkpoint::print(args, out)
+}
+
+/// The first bytes of a file, which say what it is.
+fn first_bytes(path: &Path) -> Result<Vec<u8>, Failure> {
+    let mut bytes = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(64).read_to_end(&mut bytes));
+    let unread = |error: io::Error| {
+        let exit = match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied | io::ErrorKind::NotADirectory => {
+                Exit::Usage
+            }
+            _ => Exit::StorageFailed,
+        };
+        Failure::new(exit, format!("can not read {}: {error}; check the path", path.display()))
+    };
+    read.map_err(unread)?;
+    Ok(bytes)
+}
+
+/// Whether a file has a name that a checkpoint has.
+fn is_checkpoint_name(name: &str) -> bool {
+    let links = [Link::Best, Link::Last, Link::Final].map(|link| link.to_string());
+    name.parse::<Name>().is_ok() || links.iter().any(|link| link == name)
+}
+
+/// The checkpoints of a folder, links among them, by path: those that are in it or in its `checkpoints`.
+fn checkpoint_paths(dir: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let inner = dir.join(CHECKPOINTS_DIR);
+    let dir = if inner.is_dir() { inner } else { dir.to_owned() };
+    let listed = RealDisk.list(&dir).map_err(fail(Exit::StorageFailed))?;
+    let named = listed.into_iter().filter(|entry| is_checkpoint_name(&entry.name));
+    Ok(named.map(|entry| dir.join(entry.name)).collect())
+}

@@ -1,0 +1,13 @@
+//! A trained model in use: which saved state is meant, what it is worth, what it answers.
+//!
+//! Belongs here: finding and verifying a checkpoint, giving its values to the model, evaluating it on examples with
+//! targets, and its answers to examples without. Does not belong here: printing, training, and anything that changes a
+//! work directory: nothing here does, and none of it needs the lock of a run.
+
+mod chosen;
+mod evaluator;
+mod trained;
+
+pub use chosen::{ChooseError, Chosen, ParseWhichError, Which, choose};
+pub use evaluator::{Evaluator, Examples, OpenError, PartOfData};
+pub use trained::{Trained, ValuesError};

@@ -97,6 +97,11 @@ fn resume_takes_settings_from_the_folder_and_wants_a_run_there() {
     let again = resume(&dir, &[]).check_code(0);
     assert!(again.stdout.starts_with("nothing to do"), "{again:?}");
 
+    // Settings that are gone are in the journal as well.
+    fs::remove_file(dir.path().join("trainer.toml")).unwrap();
+    resume(&dir, &["--epochs", "3"]).check_code(0).check_says(&["trainer.toml was gone", "optimizer (SGD)"]);
+    assert_eq!(dir.steps().len() as u64, 3 * STEPS_PER_EPOCH);
+
     let nothing = dir.path().with_extension("not");
     for modes in [&[][..], &["--resume", "best"], &["--resume", "x.safetensors"]] {
         let ended = Ended::of(&mut resume_command(&nothing, modes)).check_code(2);

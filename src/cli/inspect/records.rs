@@ -17,7 +17,7 @@ use trainer_runtime::journal::{self, OpenError, Record, Segment, Tail};
 const MOST_CHARACTERS: usize = 60;
 
 /// Every kind of record of a run by its numbers.
-const KINDS: [(u16, &str); 21] = [
+const KINDS: [(u16, &str); 23] = [
     (1, "RunStarted"),
     (2, "Resumed"),
     (3, "PlanChanged"),
@@ -39,6 +39,8 @@ const KINDS: [(u16, &str); 21] = [
     (19, "HistoryLost"),
     (20, "LossScaleChanged"),
     (21, "Sampled"),
+    (22, "BranchCut"),
+    (23, "RunNamed"),
 ];
 
 /// The name of a kind; its number, if this version does not know it.

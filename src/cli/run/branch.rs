@@ -99,11 +99,7 @@ pub(super) fn bring_best(keeper: &Keeper, best: Option<Best>, progress: &Progres
             return store.leave_behind(cut.branch, &[], Some(name)).map_err(fail(Exit::StorageFailed));
         }
     }
-    let is_linked = store.load_link(Link::Best).is_ok_and(|checkpoint| {
-        let meta = checkpoint.meta();
-        Name::new(meta.kind, meta.epoch, meta.step) == name
-    });
-    if is_linked {
+    if store.load_link(Link::Best).is_ok_and(|checkpoint| checkpoint.meta().name() == name) {
         return Ok(());
     }
     progress.line(&format!(
@@ -136,8 +132,7 @@ fn to_be_moved(keeper: &Keeper, chosen: &Chosen) -> Result<Vec<BranchFile>, Fail
     let mut moved: Vec<BranchFile> = checkpoints.map(BranchFile::Checkpoint).collect();
     for link in Link::ALL {
         let Ok(named) = store.load_link(link) else { continue };
-        let meta = named.meta();
-        if !stays(Name::new(meta.kind, meta.epoch, meta.step)) {
+        if !stays(named.meta().name()) {
             moved.push(BranchFile::Link(link));
         }
     }

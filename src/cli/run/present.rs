@@ -8,10 +8,10 @@ use trainer_runtime::clock::utc;
 use trainer_runtime::keeper::{CHECKPOINTS_DIR, JOURNAL_DIR};
 
 /// How the folders begin in which `--fresh` keeps what was there.
-pub(super) const BEFORE: &str = "before-";
+const BEFORE: &str = "before-";
 
 /// The folder of a supervisor, which has a journal of its own.
-pub(super) const SUPERVISOR: &str = "supervisor";
+const SUPERVISOR: &str = "supervisor";
 
 /// Whether a folder holds a journal or checkpoints.
 pub(in crate::cli) fn has_run(dir: &Path) -> bool {

@@ -110,7 +110,8 @@ fn of_worker(arguments: impl Iterator<Item = OsString>, args: &RunArgs) -> Vec<O
     arguments.map(named).collect()
 }
 
-fn program() -> PathBuf {
+/// This program, even if its file was replaced meanwhile.
+pub(super) fn program() -> PathBuf {
     let this = PathBuf::from(THIS_PROGRAM);
     if this.exists() { this } else { std::env::current_exe().unwrap_or(this) }
 }

@@ -9,8 +9,8 @@ pub(super) struct Note {
     pub(super) step: u64,
     pub(super) what: &'static str,
     pub(super) text: String,
-    /// Of a branch that ended: more for programs.
-    pub(super) ended: Option<Value>,
+    /// More for programs.
+    pub(super) details: Option<Value>,
 }
 
 /// A branch that ended, for programs.
@@ -24,11 +24,11 @@ fn branch_json(cut: &BranchCut) -> Value {
 
 impl Note {
     pub(super) fn line(&self, is_json: bool) -> String {
-        let Self { step, what, text, ended } = self;
+        let Self { step, what, text, details } = self;
         if is_json {
             let mut line = json!({ "note": what, "step": step, "text": text });
-            if let (Some(line), Some(ended)) = (line.as_object_mut(), ended) {
-                line.insert("ended".to_owned(), ended.clone());
+            if let (Some(line), Some(details)) = (line.as_object_mut(), details) {
+                line.insert("ended".to_owned(), details.clone());
             }
             return format!("{line}\n");
         }
@@ -89,12 +89,12 @@ impl Notes {
             Event::Finished(finished) => (finished.step, "finished", finished.reason.clone()),
             Event::RunStarted(_)
             | Event::EpochDone(_)
+            | Event::Sampled(_)
             | Event::CheckpointDurable(_)
-            | Event::CheckpointDropped(_)
-            | Event::Sampled(_) => return None,
+            | Event::CheckpointDropped(_) => return None,
         };
         self.step = at;
-        let ended = if let Event::BranchCut(cut) = event { Some(branch_json(cut)) } else { None };
-        Some(Note { step: at, what, text, ended })
+        let details = if let Event::BranchCut(cut) = event { Some(branch_json(cut)) } else { None };
+        Some(Note { step: at, what, text, details })
     }
 }

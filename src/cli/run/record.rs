@@ -60,8 +60,8 @@ pub(super) fn begin(
     }
     let started = RunStarted { settings, environment, data_lock, model_crc32: prepared.model_crc32 };
     keeper.record(Event::RunStarted(started))?;
-    name::record(keeper, run_name)?;
     keeper.record(sampled(saved.step))?;
+    name::record(keeper, run_name)?;
     keeper.sync()?;
     let run = name::of_run(&keeper.history, keeper.run_id());
     match found {

@@ -5,8 +5,8 @@ use super::schedule::texts;
 use super::text_of;
 use crate::config::interruption::{MemoryPlan, MicroBatch, OnOom, StopPlan, Usr1};
 use crate::config::plan::{
-    CheckpointPlan, DataPlan, Device, Durability, EarlyStopping, LossPlan, LossScalePlan, Metric, Precision,
-    TargetUse, TrainPlan,
+    CheckpointPlan, DataPlan, Device, Durability, EarlyStopping, LossPlan, LossScalePlan, Metric, MlflowPlan,
+    Precision, ReportPlan, TargetUse, TrainPlan,
 };
 use crate::config::value::{KeyPath, Value};
 
@@ -170,6 +170,32 @@ pub(super) fn stop(reader: &mut Reader<'_>) -> Option<StopPlan> {
         _ => None,
     };
     Some(StopPlan { grace_s: grace_s?, usr1: usr1? })
+}
+
+pub(super) fn report(reader: &mut Reader<'_>) -> Option<ReportPlan> {
+    Some(ReportPlan { tensorboard: reader.bool("report.tensorboard")? })
+}
+
+pub(super) fn mlflow(reader: &mut Reader<'_>) -> Option<MlflowPlan> {
+    let uri = reader.optional_text("mlflow.uri");
+    let experiment = reader.optional_text("mlflow.experiment");
+    let run_name = reader.optional_text("mlflow.run_name");
+    let artifact = reader.bool("mlflow.artifact");
+    let every_steps = reader.integer("mlflow.every_steps");
+    if let Some(Some(uri)) = &uri
+        && !(uri.starts_with("http://") || uri.starts_with("https://"))
+    {
+        let path = KeyPath::dotted("mlflow.uri");
+        let remedy = "give the address that `mlflow server` prints";
+        reader.wrong(&path, &Value::Text(uri.clone()).short(), "a URI with http:// or https://", remedy);
+    }
+    Some(MlflowPlan {
+        uri: uri?,
+        experiment: experiment?,
+        run_name: run_name?,
+        artifact: artifact?,
+        every_steps: every_steps?,
+    })
 }
 
 pub(super) fn memory(reader: &mut Reader<'_>) -> Option<MemoryPlan> {

@@ -60,6 +60,7 @@ fn dispatch(command: &Command) -> Result<Exit, Failure> {
         Action::Eval(args) => cli::eval::run(args, global, &mut io::stdout()),
         Action::Predict(args) => cli::predict::run(args, global, &mut io::stdout()),
         Action::Sweep(args) => cli::sweep::run(args, global, &mut io::stdout()),
+        Action::Export(args) => cli::export::run(args, global, &mut io::stdout()),
     }
 }
 

@@ -6,6 +6,7 @@ use super::config::ConfigArgs;
 use super::diff::DiffArgs;
 use super::doctor::DoctorArgs;
 use super::eval::EvalArgs;
+use super::export::ExportArgs;
 use super::history::HistoryArgs;
 use super::inspect::InspectArgs;
 use super::ls::LsArgs;
@@ -109,6 +110,8 @@ pub enum Action {
     Report(ReportArgs),
     /// Run many trials over a space of settings, each in a work directory of its own; run again, go on
     Sweep(SweepArgs),
+    /// Write a trained model for other programs: an ONNX file, or the weights for PyTorch
+    Export(ExportArgs),
     /// Show what a checkpoint, a journal or the folder of a run holds
     Inspect(InspectArgs),
     /// Compare two checkpoints: state, and each tensor to the bit

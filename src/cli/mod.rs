@@ -26,6 +26,7 @@ pub mod predict;
 pub mod plot;
 pub mod report;
 pub mod sweep;
+pub mod export;
 pub mod inspect;
 pub mod diff;
 pub mod ls;

@@ -74,14 +74,19 @@ impl SettingsArgs {
             work_dir_file: work_dir_file.map(Path::to_owned),
             file: self.config.clone(),
             sets: self.set.clone(),
-            flags: flags
-                .into_iter()
-                .filter_map(|(flag, key, value)| Some(FlagValue { flag, key, value: value? }))
-                .collect(),
+            flags: given(flags),
             without_data: false,
             cores: None,
         }
     }
+}
+
+/// The flags that have a value, each with the setting it stands for.
+pub(super) fn given(
+    flags: impl IntoIterator<Item = (&'static str, &'static str, Option<Value>)>,
+) -> Vec<FlagValue> {
+    let given = flags.into_iter();
+    given.filter_map(|(flag, key, value)| Some(FlagValue { flag, key, value: value? })).collect()
 }
 
 /// A number, or what is none as a text for the setting to judge.

@@ -4,7 +4,8 @@ use super::args::GlobalArgs;
 use super::exit::Exit;
 use super::failure::{Failure, fail};
 use super::run::load_library;
-use crate::config::{self, FlagValue, Plan, Sources, Value};
+use super::settings_args::given;
+use crate::config::{self, Plan, Sources, Value};
 use crate::engine::device::choose as choose_place;
 use crate::engine::library::{Host, Runtime};
 use crate::engine::session::Place;
@@ -43,17 +44,8 @@ impl TrainedArgs {
             ("--device", "device", self.device.clone().map(Value::Text)),
             ("--threads", "threads", self.threads.map(|count| Value::Integer(count.into()))),
         ];
-        Sources {
-            work_dir_file,
-            file: self.config.clone(),
-            sets: self.set.clone(),
-            flags: flags
-                .into_iter()
-                .filter_map(|(flag, key, value)| Some(FlagValue { flag, key, value: value? }))
-                .collect(),
-            without_data: false,
-            cores: None,
-        }
+        let (file, sets) = (self.config.clone(), self.set.clone());
+        Sources { work_dir_file, file, sets, flags: given(flags), without_data: false, cores: None }
     }
 }
 

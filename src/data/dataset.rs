@@ -213,6 +213,14 @@ impl Split {
         Self { draws: None, ..self.clone() }
     }
 
+    /// The same examples without their targets.
+    #[must_use]
+    pub fn of_inputs(&self) -> Self {
+        let mut inputs = self.clone();
+        inputs.arrays.retain(|array| array.role == Role::Input);
+        inputs
+    }
+
     /// The arrays as they are stored: inputs first, then targets, each by name.
     pub fn arrays(&self) -> impl Iterator<Item = ArrayInfo> {
         self.arrays.iter().map(|SplitArray { role, name, content, .. }| ArrayInfo {

@@ -20,6 +20,7 @@ pub mod loss;
 pub mod step;
 pub mod update;
 pub mod inference_form;
+pub mod opset;
 pub mod builtin;
 pub mod start;
 pub mod memory;

@@ -31,6 +31,32 @@ pub struct Graph {
     pub nodes: Vec<Node>,
 }
 
+impl Graph {
+    /// Drops the nodes, initializers and notes of types that the outputs do not need. Inputs stay.
+    pub fn keep_needed(&mut self) {
+        let mut needed: HashSet<String> = self.outputs.iter().map(|port| port.name.clone()).collect();
+        self.nodes.reverse();
+        self.nodes.retain(|node| {
+            let is_needed = node.outputs.iter().any(|output| needed.contains(output));
+            if is_needed {
+                needed.extend(node.reads().map(str::to_owned));
+            }
+            is_needed
+        });
+        self.nodes.reverse();
+        self.initializers.retain(|(name, _)| needed.contains(name));
+        let made: HashSet<&String> = self.nodes.iter().flat_map(|node| &node.outputs).collect();
+        self.value_info.retain(|port| made.contains(&port.name));
+    }
+
+    /// Whether a node reads the value, or it is an output.
+    #[must_use]
+    pub fn is_read(&self, name: &str) -> bool {
+        self.outputs.iter().any(|port| port.name == name)
+            || self.nodes.iter().flat_map(Node::reads).any(|read| read == name)
+    }
+}
+
 /// An input or output of a graph.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Port {

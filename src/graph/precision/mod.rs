@@ -3,17 +3,19 @@
 //! The parameters stay 32-bit floats, and so do the optimizer, the running statistics and the loss. `autocast` casts
 //! what the operators of the first list read, before gradients are taken: the gradient of an operator is computed in
 //! the type of the operator, and the gradient of the cast brings it back to 32 bits. `settle` then writes the graph for
-//! the kernels there are.
+//! the kernels there are. `half` gives a trained model 16-bit weights by the same table.
 //!
-//! Belongs here: the table of operators, and these two passes. Does not belong here: the loss scale, which is a state of
+//! Belongs here: the table of operators, and these passes. Does not belong here: the loss scale, which is a state of
 //! the training (`train::loss_scale`).
 
 mod autocast;
+mod half;
 mod settle;
 mod table;
 
 pub use autocast::Assignment;
 pub(super) use autocast::autocast;
+pub use half::{HalveError, Halved, halve, halved};
 pub(super) use settle::settle;
 pub use table::{Treatment, listed, treatment};
 

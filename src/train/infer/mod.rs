@@ -14,6 +14,7 @@ mod write;
 pub use answer::{Answer, AnswerError};
 pub use chosen::{ChooseError, Chosen, ParseWhichError, Which, choose};
 pub use evaluator::{Evaluator, Examples, OpenError, PartOfData};
+pub(super) use predictor::feed;
 pub use predictor::{Answered, PredictError, Predictor};
 pub use trained::{Model, Trained, ValuesError, inference_file};
 pub use write::{Overwrite, WriteError, Writer, refuse_existing};

@@ -8,7 +8,7 @@ use crate::engine::error::EngineError;
 use crate::engine::inference::Inference;
 use crate::engine::library::Runtime;
 use crate::engine::session::Place;
-use crate::graph::model::{Dim, Graph, Node, Port};
+use crate::graph::model::{Dim, Graph, Port};
 use crate::graph::step::loss_output;
 use crate::graph::tensor::{Dtype, Tensor, ValueType};
 use crate::train::compile::stored_dtype;
@@ -109,7 +109,10 @@ impl Predictor {
         let wanted = outputs(&graph, &plan.loss, wanted, answer)?;
         let port = |name: &String| graph.outputs.iter().find(|port| port.name == *name).cloned();
         graph.outputs = wanted.iter().filter_map(port).collect();
-        keep_needed(&mut graph);
+        // A loss within the model is not needed, nor are the targets that it takes.
+        graph.keep_needed();
+        let read = graph.clone();
+        graph.inputs.retain(|port| read.is_read(&port.name));
         let named = |(position, name): (usize, &String)| {
             let named = match (answer, wanted.len()) {
                 (Answer::Outputs, _) => name.clone(),
@@ -265,7 +268,7 @@ fn outputs(
 }
 
 /// What an input takes, by the sizes of its free dimensions in the settings.
-fn feed(port: &Port, plan: &Plan) -> Feed {
+pub(in crate::train) fn feed(port: &Port, plan: &Plan) -> Feed {
     let size = |dim: &Dim| match dim {
         Dim::Fixed(size) => Some(*size),
         Dim::Symbol(name) => plan.model.dimensions.get(name).and_then(|size| usize::try_from(*size).ok()),
@@ -277,25 +280,4 @@ fn feed(port: &Port, plan: &Plan) -> Feed {
         dtype: stored_dtype(port.dtype.unwrap_or(Dtype::F32)),
         shape: port.dims.as_ref().map(|dims| dims.iter().skip(1).map(size).collect()),
     }
-}
-
-/// Drops the nodes, initializers and inputs that the outputs do not need: a loss within the model, for instance, and the
-/// targets that it takes.
-fn keep_needed(graph: &mut Graph) {
-    let mut needed: HashSet<String> = graph.outputs.iter().map(|port| port.name.clone()).collect();
-    let mut nodes: Vec<Node> = std::mem::take(&mut graph.nodes);
-    nodes.reverse();
-    nodes.retain(|node| {
-        let is_needed = node.outputs.iter().any(|output| needed.contains(output));
-        if is_needed {
-            needed.extend(node.reads().map(str::to_owned));
-        }
-        is_needed
-    });
-    nodes.reverse();
-    graph.nodes = nodes;
-    graph.inputs.retain(|port| needed.contains(&port.name));
-    graph.initializers.retain(|(name, _)| needed.contains(name));
-    let made: HashSet<&String> = graph.nodes.iter().flat_map(|node| &node.outputs).collect();
-    graph.value_info.retain(|port| made.contains(&port.name));
 }

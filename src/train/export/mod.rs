@@ -1,8 +1,21 @@
-//! The trained model as an ONNX file for inference.
+//! The trained model as an ONNX file for inference, in other forms of that, and its weights alone.
+//!
+//! Belongs here: what is in these files, and that no form of a model computes something else. Does not belong here: how
+//! graphs are rewritten (`graph`), finding the state that is exported (`infer`).
+
+mod compare;
+mod model;
+mod sample;
+mod weights;
+
+pub use compare::{Compared, OutputDifference};
+pub use model::{ConvertError, Converted, Wanted, converted};
+pub use weights::{Bits, Weights, WeightsError, weights};
 
 use crate::engine::state::{StateSet, TensorRole};
 use crate::engine::step::Evaluates;
 use crate::graph::inference_form::with_values;
+use crate::graph::model::Graph;
 use crate::graph::tensor::{Dtype, Tensor, ValueType};
 use crate::graph::write::{MAX_BYTES, to_bytes};
 use crate::train::prepare::Prepared;
@@ -58,9 +71,18 @@ pub fn export(
             values.insert(name.to_owned(), tensor);
         }
     }
-    let bytes = to_bytes(&with_values(&prepared.graph, &values));
+    write(&with_values(&prepared.graph, &values), disk, path).map(drop)
+}
+
+/// Writes a model as an ONNX file, whole or not at all, and gives its size in bytes.
+///
+/// # Errors
+/// If the model is too large or can not be stored.
+pub fn write(graph: &Graph, disk: &dyn Disk, path: &Path) -> Result<usize, ExportError> {
+    let bytes = to_bytes(graph);
     if bytes.len() > MAX_BYTES {
         return Err(ExportError::TooLarge { bytes: bytes.len() });
     }
-    Ok(atomic_file::write(disk, path, &bytes)?)
+    atomic_file::write(disk, path, &bytes)?;
+    Ok(bytes.len())
 }

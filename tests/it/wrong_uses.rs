@@ -115,7 +115,8 @@ fn a_damaged_journal_ends_what_needs_it_with_5_and_the_remedy() {
     on(&["verify"], &dir.path()).check_code(5);
     let listed = on(&["ls"], &dir.path()).check_code(0).stdout;
     assert!(listed.contains("damaged"), "{listed}");
-    let after: Vec<_> = contents(&dir.path()).into_iter().filter(|(path, _)| !path.contains("trainer.log")).collect();
+    let after: Vec<_> =
+        contents(&dir.path()).into_iter().filter(|(path, _)| !path.contains("trainer.log")).collect();
     let before: Vec<_> = before.into_iter().filter(|(path, _)| !path.contains("trainer.log")).collect();
     assert_eq!(after, before);
 }

@@ -10,6 +10,7 @@ pub mod graph;
 pub mod engine;
 pub mod train;
 pub mod report;
+pub mod sweep;
 pub mod system;
 pub mod cli;
 

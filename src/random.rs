@@ -26,8 +26,10 @@ pub enum Purpose {
     Window = 6,
     /// Random changes of images; indices: epoch, example.
     Augment = 7,
+    /// Settings of the trials of a sweep; indices: trial, position of the axis.
+    Sweep = 8,
     /// Examples on which two forms of a model are compared; indices: input, 0.
-    Sample = 8,
+    Sample = 9,
 }
 
 /// The stream of `purpose` for the run's `seed` and two indices whose meaning [`Purpose`] gives.

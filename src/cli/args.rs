@@ -10,10 +10,14 @@ use super::export::ExportArgs;
 use super::history::HistoryArgs;
 use super::inspect::InspectArgs;
 use super::ls::LsArgs;
+use super::plot::PlotArgs;
 use super::predict::PredictArgs;
 use super::repair::RepairArgs;
+use super::report::ReportArgs;
+use super::resume::ResumeArgs;
 use super::run::args::RunArgs;
 use super::setup::SetupArgs;
+use super::sweep::SweepArgs;
 use super::verify::VerifyArgs;
 use clap::{ArgAction, Args, Parser, Subcommand};
 use std::path::PathBuf;
@@ -80,6 +84,8 @@ impl GlobalArgs {
 pub enum Action {
     /// Train a model: start the run of a work directory, or resume it
     Run(RunArgs),
+    /// Go on with the run of a folder, with the settings that are recorded there
+    Resume(ResumeArgs),
     /// Say whether a model can be trained here, without data: operators, parameters, memory, a loss that fits
     Check(CheckArgs),
     /// Print the effective settings, each with its meaning, unit, default and minimum
@@ -100,6 +106,12 @@ pub enum Action {
     Predict(PredictArgs),
     /// Write a trained model for other programs: an ONNX file, or the weights for PyTorch
     Export(ExportArgs),
+    /// Draw the curves of runs, as a picture or on the terminal; also while they go on
+    Plot(PlotArgs),
+    /// Write a run as one HTML page, or as an event file of TensorBoard; also while it goes on
+    Report(ReportArgs),
+    /// Run many trials over a space of settings, each in a work directory of its own; run again, go on
+    Sweep(SweepArgs),
     /// Show what a checkpoint, a journal or the folder of a run holds
     Inspect(InspectArgs),
     /// Compare two checkpoints: state, and each tensor to the bit

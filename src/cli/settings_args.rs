@@ -44,6 +44,9 @@ pub struct SettingsArgs {
     /// Leave this time after a stop signal, saved or not; 25 s if not given
     #[arg(long, value_name = "TIME", value_parser = parse_time_s)]
     pub grace: Option<f64>,
+    /// Epochs from one validation to the next
+    #[arg(long, value_name = "N")]
+    pub eval_every: Option<u64>,
     /// What SIGUSR1 does: save (and go on) or stop (save and stop)
     #[arg(long, value_name = "ACTION")]
     pub usr1: Option<String>,
@@ -63,6 +66,7 @@ impl SettingsArgs {
             ("--seed", "seed", self.seed.map(integer)),
             ("--max-steps", "train.max_steps", self.max_steps.map(integer)),
             ("--max-time", "train.max_time_s", self.max_time.map(Value::Float)),
+            ("--eval-every", "train.eval_every_epochs", self.eval_every.map(integer)),
             ("--grace", "stop.grace_s", self.grace.map(Value::Float)),
             ("--usr1", "stop.usr1", self.usr1.clone().map(Value::Text)),
         ];
@@ -91,7 +95,7 @@ fn number_or_word(text: &str) -> Value {
 }
 
 /// Reads a time: a number of seconds, or a number with `s`, `m`, `h` or `d` after it.
-fn parse_time_s(text: &str) -> Result<f64, String> {
+pub(super) fn parse_time_s(text: &str) -> Result<f64, String> {
     let (number, unit_s) = match text.char_indices().next_back() {
         Some((end, 's')) => (text.get(..end), 1.0),
         Some((end, 'm')) => (text.get(..end), 60.0),

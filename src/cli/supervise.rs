@@ -2,8 +2,8 @@
 
 use super::exit::Exit;
 use super::failure::{Failure, fail};
-use super::run::args::RunArgs;
-use super::run::load_settings;
+use super::run::args::{RunArgs, Verb};
+use super::run::{experiment, load_settings};
 use crate::report::run_log;
 use std::ffi::OsString;
 use std::io::{self, Write as _};
@@ -47,8 +47,15 @@ pub struct WorkerDied {
 pub fn supervise(args: &RunArgs) -> Result<Exit, Failure> {
     let policy = Policy { restarts: args.max_restarts, ..Policy::default() };
     let mut supervisor = Supervisor::new(policy).map_err(fail(Exit::Failure))?;
+    let place = experiment::find(args, Verb::Run)?;
+    let mut args = args.clone();
+    if let experiment::Place::Folder(folder) = &place {
+        args.work_dir.clone_from(folder);
+    }
     // Settings that are wrong leave no trace.
-    load_settings(args)?;
+    load_settings(&args)?;
+    args.work_dir = experiment::make(place)?;
+    let args = &args;
     let folder = args.work_dir.join(FOLDER);
     let _lock = WorkDirLock::acquire(&folder).map_err(|error| match error {
         LockError::Held { .. } => fail(Exit::Locked)(error),
@@ -57,7 +64,7 @@ pub fn supervise(args: &RunArgs) -> Result<Exit, Failure> {
     let opened = Journal::open(RealDisk::shared(), &folder.join("journal"), OpenOptions::default());
     let mut journal = opened.map_err(fail(Exit::Damaged))?.journal;
     let program = program();
-    let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+    let arguments: Vec<OsString> = of_worker(std::env::args_os().skip(1), args);
     let command = || {
         let mut command = Command::new(&program);
         command.args(&arguments);
@@ -83,7 +90,28 @@ pub fn supervise(args: &RunArgs) -> Result<Exit, Failure> {
     })
 }
 
-fn program() -> PathBuf {
+/// The arguments of a worker: those of this process, with the experiment by its name, so that every worker has the same one.
+fn of_worker(arguments: impl Iterator<Item = OsString>, args: &RunArgs) -> Vec<OsString> {
+    let name = args.work_dir.file_name().unwrap_or_default();
+    let flag = "--experiment";
+    let mut follows_flag = false;
+    let named = |argument: OsString| {
+        let is_value = std::mem::replace(&mut follows_flag, argument == flag);
+        if is_value && args.taking_up.experiment.is_some() {
+            return name.to_owned();
+        }
+        if argument.to_string_lossy().starts_with("--experiment=") {
+            let mut renamed = OsString::from("--experiment=");
+            renamed.push(name);
+            return renamed;
+        }
+        argument
+    };
+    arguments.map(named).collect()
+}
+
+/// This program, even if its file was replaced meanwhile.
+pub(super) fn program() -> PathBuf {
     let this = PathBuf::from(THIS_PROGRAM);
     if this.exists() { this } else { std::env::current_exe().unwrap_or(this) }
 }

@@ -14,6 +14,7 @@ use super::error::{ConfigError, Origin, Problem};
 use super::key::{Key, Takes};
 use super::table::{self, Found};
 use super::value::{KeyPath, Value};
+use super::varied::Varied;
 
 /// Largest settings file that is read.
 const FILE_LIMIT_BYTES: u64 = 256 * 1024;
@@ -46,6 +47,11 @@ pub(super) struct Document {
 
 /// Reads a settings file. Relative paths in it are made absolute from the folder of the file.
 pub(super) fn read_file(path: &Path) -> Result<Document, ConfigError> {
+    read_text(&file_text(path)?, path)
+}
+
+/// The text of a settings file.
+pub(super) fn file_text(path: &Path) -> Result<String, ConfigError> {
     let failed = |source| ConfigError::Read { path: path.to_owned(), source };
     // Opening a pipe would wait for a writer that may never come.
     let metadata = path.metadata().map_err(failed)?;
@@ -60,10 +66,10 @@ pub(super) fn read_file(path: &Path) -> Result<Document, ConfigError> {
     if bytes.len() as u64 > FILE_LIMIT_BYTES {
         return Err(ConfigError::TooLarge { path: path.to_owned(), limit_bytes: FILE_LIMIT_BYTES });
     }
-    match std::str::from_utf8(&bytes) {
-        Ok(text) => read_text(text, path),
+    match String::from_utf8(bytes) {
+        Ok(text) => Ok(text),
         Err(error) => {
-            let offset = error.valid_up_to();
+            let (offset, bytes) = (error.utf8_error().valid_up_to(), error.into_bytes());
             let before = bytes.get(..offset).unwrap_or_default();
             Err(ConfigError::NotUtf8 {
                 path: path.to_owned(),
@@ -77,13 +83,25 @@ pub(super) fn read_file(path: &Path) -> Result<Document, ConfigError> {
 
 /// Reads the text of the settings file at `path`, which itself is not opened.
 pub(super) fn read_text(text: &str, path: &Path) -> Result<Document, ConfigError> {
+    read_text_without(text, path, None)
+}
+
+/// The same, but for one table at the top, which is another program's or a sweep's.
+pub(super) fn read_text_without(
+    text: &str,
+    path: &Path,
+    table: Option<&str>,
+) -> Result<Document, ConfigError> {
     let lines = Lines::new(text);
-    let root = DeTable::parse(text).map_err(|error| {
+    let mut root = DeTable::parse(text).map_err(|error| {
         let (line, column) = lines.position(text, error.span().map_or(0, |span| span.start));
         // The reader's message may have several lines: what it found, and what it expected.
         let message = error.message().trim_end().replace('\n', ", ");
         ConfigError::Syntax { path: path.to_owned(), line, column, message }
     })?;
+    if let Some(table) = table {
+        root.get_mut().remove(table);
+    }
     let mut document = Document::default();
     let origin = |span: Range<usize>| Origin::File { path: path.to_owned(), line: lines.line(span.start) };
     document.take_table(root.get_ref(), &KeyPath::default(), &origin);
@@ -112,6 +130,16 @@ pub(super) fn read_flag(flag: &'static str, key: &str, value: &Value) -> Documen
     let mut document = Document::default();
     document.take_value(&KeyPath::dotted(key), value, Origin::Flag(flag));
     document.make_paths_absolute(Path::new(""));
+    document
+}
+
+/// Takes settings that stand in the file at `path` in a form of their own.
+pub(super) fn read_varied(varied: &[Varied], path: &Path) -> Document {
+    let mut document = Document::default();
+    for Varied { key, value, line } in varied {
+        document.take_value(key, value, Origin::File { path: path.to_owned(), line: *line });
+    }
+    document.make_paths_absolute(path.parent().unwrap_or(Path::new("")));
     document
 }
 
@@ -144,7 +172,7 @@ fn split_set(text: &str) -> Result<(KeyPath, &str), String> {
 }
 
 /// Reads a dotted key, parts of which may be quoted.
-fn parse_key(key: &str) -> Option<KeyPath> {
+pub(super) fn parse_key(key: &str) -> Option<KeyPath> {
     let line = format!("{key} = 0");
     let root = DeTable::parse(&line).ok()?;
     let mut path = KeyPath::default();
@@ -284,23 +312,24 @@ fn is_named(path: &KeyPath) -> bool {
 }
 
 /// Where the lines of a text begin, so that looking up a line costs no pass over the text.
-struct Lines {
+#[derive(Debug)]
+pub(super) struct Lines {
     starts: Vec<usize>,
 }
 
 impl Lines {
-    fn new(text: &str) -> Self {
+    pub(super) fn new(text: &str) -> Self {
         let after_breaks = text.match_indices('\n').map(|(position, _)| position + 1);
         Self { starts: std::iter::once(0).chain(after_breaks).collect() }
     }
 
     /// The line, from 1, of the byte at `offset`.
-    fn line(&self, offset: usize) -> usize {
+    pub(super) fn line(&self, offset: usize) -> usize {
         self.starts.partition_point(|&start| start <= offset)
     }
 
     /// Line and column, both from 1, of the byte at `offset`; the column counts characters.
-    fn position(&self, text: &str, offset: usize) -> (usize, usize) {
+    pub(super) fn position(&self, text: &str, offset: usize) -> (usize, usize) {
         let line = self.line(offset);
         let start = self.starts.get(line.saturating_sub(1)).copied().unwrap_or_default();
         let column = 1 + text.get(start..offset).map_or(0, |before| before.chars().count());

@@ -5,8 +5,9 @@ use std::path::Path;
 
 use super::interruption::{MemoryPlan, MicroBatch, OnOom, StopPlan, Usr1};
 use super::plan::{
-    ArrayMap, Builtin, CheckpointPlan, DataPlan, DataSource, Durability, Init, LossScalePlan, ModelPlan,
-    ModelSource, Plan, Precision, ScheduleKind, SchedulePlan, ScheduleUnit, TrainPlan, WeightsPlan,
+    ArrayMap, Builtin, CheckpointPlan, DataPlan, DataSource, Durability, Init, LossScalePlan, MlflowPlan,
+    ModelPlan, ModelSource, Plan, Precision, ReportPlan, ScheduleKind, SchedulePlan, ScheduleUnit, TrainPlan,
+    WeightsPlan,
 };
 use super::value::{KeyPath, Value};
 
@@ -33,6 +34,8 @@ pub(super) fn effective(plan: &Plan) -> BTreeMap<KeyPath, Value> {
         checkpoint,
         stop,
         memory,
+        report,
+        mlflow,
     } = plan;
     let mut out = Writer::default();
     out.integer("seed", *seed);
@@ -48,6 +51,9 @@ pub(super) fn effective(plan: &Plan) -> BTreeMap<KeyPath, Value> {
     write_train(&mut out, train);
     write_checkpoint(&mut out, checkpoint);
     write_interruption(&mut out, stop, memory);
+    let ReportPlan { tensorboard } = report;
+    out.put("report.tensorboard", Value::Bool(*tensorboard));
+    write_mlflow(&mut out, mlflow);
     out.values
 }
 
@@ -253,6 +259,7 @@ fn write_train(out: &mut Writer, train: &TrainPlan) {
         batch_size,
         micro_batch,
         eval_batch_size,
+        eval_every_epochs,
         clip_norm,
         clip_value,
         max_steps,
@@ -269,6 +276,7 @@ fn write_train(out: &mut Writer, train: &TrainPlan) {
         MicroBatch::Auto => out.text("train.micro_batch", "auto"),
     }
     out.size("train.eval_batch_size", *eval_batch_size);
+    out.integer("train.eval_every_epochs", *eval_every_epochs);
     for (path, value) in
         [("train.clip_norm", clip_norm), ("train.clip_value", clip_value), ("train.max_time_s", max_time_s)]
     {
@@ -339,6 +347,19 @@ fn write_checkpoint(out: &mut Writer, checkpoint: &CheckpointPlan) {
         }
     };
     out.text("checkpoint.durability", name);
+}
+
+fn write_mlflow(out: &mut Writer, mlflow: &MlflowPlan) {
+    let MlflowPlan { uri, experiment, run_name, artifact, every_steps } = mlflow;
+    for (path, text) in
+        [("mlflow.uri", uri), ("mlflow.experiment", experiment), ("mlflow.run_name", run_name)]
+    {
+        if let Some(text) = text {
+            out.text(path, text);
+        }
+    }
+    out.put("mlflow.artifact", Value::Bool(*artifact));
+    out.integer("mlflow.every_steps", *every_steps);
 }
 
 fn write_interruption(out: &mut Writer, stop: &StopPlan, memory: &MemoryPlan) {

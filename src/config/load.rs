@@ -91,7 +91,7 @@ pub fn from_toml(text: &str, path: &Path) -> Result<Loaded, ConfigError> {
     finish(settings, None)
 }
 
-fn finish(mut settings: Settings, cores: Option<usize>) -> Result<Loaded, ConfigError> {
+pub(super) fn finish(mut settings: Settings, cores: Option<usize>) -> Result<Loaded, ConfigError> {
     settings.settle();
     // Where the system does not say, one thread is always right, if slow.
     let cores =

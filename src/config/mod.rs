@@ -23,6 +23,7 @@ mod render;
 mod settings;
 mod table;
 mod value;
+mod varied;
 
 #[cfg(test)]
 mod tests;
@@ -35,10 +36,15 @@ pub use load::{FlagValue, Loaded, Sources, from_toml, load};
 pub use pattern::matches_pattern;
 pub use plan::{
     AdjustLr, ArrayMap, Average, Builtin, CheckpointPlan, Crop, DataPlan, DataSource, Device, Durability,
-    EarlyStopping, EmaPlan, ImagesPlan, Init, LossKind, LossPlan, LossScalePlan, Metric, ModelPlan,
-    ModelSource, OptimizerKind, OptimizerPlan, ParameterGroup, Plan, Precision, Reduction, Rename,
-    ScheduleKind, SchedulePlan, ScheduleUnit, TargetUse, TokenType, TokensPlan, TrainPlan, WeightsPlan,
+    EarlyStopping, EmaPlan, ImagesPlan, Init, LossKind, LossPlan, LossScalePlan, Metric, MlflowPlan,
+    ModelPlan, ModelSource, OptimizerKind, OptimizerPlan, ParameterGroup, Plan, Precision, Reduction, Rename,
+    ReportPlan, ScheduleKind, SchedulePlan, ScheduleUnit, TargetUse, TokenType, TokensPlan, TrainPlan,
+    WeightsPlan,
 };
 pub use render::{to_json, to_toml, to_toml_with_origins};
 pub use table::keys;
 pub use value::{KeyPath, Value};
+pub use varied::{
+    Below, LineNumbers, Varied, given_settings, key_at, load_varied, nearest_key, parse_key,
+    read_settings_text, settings_of,
+};

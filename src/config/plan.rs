@@ -6,11 +6,13 @@ use std::path::PathBuf;
 
 mod data;
 mod loss;
+mod mlflow;
 mod model;
 mod optimizer;
 
 pub use data::{Crop, ImagesPlan, TokenType, TokensPlan};
 pub use loss::{LossKind, LossPlan, Reduction, TargetUse};
+pub use mlflow::MlflowPlan;
 pub use model::{Builtin, Init, ModelPlan, ModelSource, Rename, WeightsPlan};
 pub use optimizer::{AdjustLr, EmaPlan, OptimizerKind, OptimizerPlan, ParameterGroup};
 
@@ -45,6 +47,17 @@ pub struct Plan {
     pub stop: StopPlan,
     /// How the run deals with memory.
     pub memory: MemoryPlan,
+    /// What the run writes for other programs.
+    pub report: ReportPlan,
+    /// Where the run is told to.
+    pub mlflow: MlflowPlan,
+}
+
+/// What a run writes for other programs while it goes on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReportPlan {
+    /// Whether it writes an event file for TensorBoard.
+    pub tensorboard: bool,
 }
 
 /// Where a run computes.
@@ -307,6 +320,8 @@ pub struct TrainPlan {
     pub micro_batch: MicroBatch,
     /// Examples per validation batch; `None` means the batch size.
     pub eval_batch_size: Option<usize>,
+    /// Epochs from one validation to the next; at least 1. The last epoch is always validated.
+    pub eval_every_epochs: u64,
     /// Upper bound of the global gradient norm.
     pub clip_norm: Option<f64>,
     /// Upper bound of the absolute value of each gradient element.

@@ -35,7 +35,7 @@ pub enum Value {
 
 impl Value {
     /// The value of a parsed TOML node; tables, which the caller descends into, come out as [`Value::Foreign`].
-    pub(super) fn from_toml(node: &DeValue<'_>) -> Self {
+    pub fn from_toml(node: &DeValue<'_>) -> Self {
         match node {
             DeValue::Boolean(value) => Self::Bool(*value),
             DeValue::Integer(digits) => i128::from_str_radix(digits.as_str(), digits.radix())
@@ -98,7 +98,7 @@ impl Value {
     }
 
     /// The value as JSON; numbers that JSON can not hold become strings.
-    pub(super) fn to_json(&self) -> serde_json::Value {
+    pub fn to_json(&self) -> serde_json::Value {
         match self {
             Self::Bool(value) => (*value).into(),
             Self::Integer(value) => match (u64::try_from(*value), i64::try_from(*value)) {

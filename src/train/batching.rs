@@ -4,7 +4,7 @@
 //! rounding, the loss. They change the bits, so the journal says which portions held where.
 
 use super::event::MicroBatchChanged;
-use crate::config::{MicroBatch, TrainPlan};
+use crate::config::{MicroBatch, Plan, TrainPlan};
 use crate::data::{BatchPlan, HostArray};
 use std::collections::BTreeSet;
 use std::fmt;
@@ -98,9 +98,48 @@ pub(super) fn candidates(batch: usize) -> Vec<usize> {
     sizes
 }
 
+/// Batches of an epoch of so many examples; at least 1.
+#[must_use]
+pub fn batches_per_epoch(examples: usize, plan: &Plan) -> u64 {
+    BatchPlan::new(examples, plan.train.batch_size, plan.data.drop_last).map_or(1, |plan| plan.batches())
+}
+
+/// The index of the next batch in an epoch that was begun with batches of another size.
+///
+/// Examples that were trained are not left out: where the sizes do not divide each other, the first few of the next batch are
+/// trained a second time. An epoch that was through stays so.
+#[must_use]
+pub fn converted_batch(batch: u64, examples: usize, old: &Plan, new: &Plan) -> u64 {
+    if old.train.batch_size == new.train.batch_size {
+        return batch;
+    }
+    let batches = batches_per_epoch(examples, new);
+    if batch >= batches_per_epoch(examples, old) {
+        return batches;
+    }
+    (batch.saturating_mul(old.train.batch_size as u64) / new.train.batch_size as u64)
+        .min(batches.saturating_sub(1))
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{Batching, Portion, candidates, parts};
+    use super::{Batching, Portion, candidates, converted_batch, parts};
+    use crate::config::{Plan, Sources, load};
+
+    fn batches_of(size: usize) -> Plan {
+        let sets = vec![format!("train.batch_size={size}")];
+        load(&Sources { sets, ..Sources::default() }).unwrap().plan
+    }
+
+    #[test]
+    fn an_epoch_that_was_begun_goes_on_where_its_examples_end_whatever_the_size_of_batches() {
+        let next = |batch, old, new| converted_batch(batch, 100, &batches_of(old), &batches_of(new));
+        assert_eq!([next(0, 16, 4), next(3, 16, 4), next(3, 16, 16)], [0, 12, 3]);
+        // 48 examples are done: the 4th batch of 15 begins with the 46th, of which none is left out.
+        assert_eq!(next(3, 16, 15), 3);
+        // 7 batches of 16 are an epoch of 100, and so are 2 of 64.
+        assert_eq!([next(7, 16, 64), next(6, 16, 64), next(7, 16, 1)], [2, 1, 100]);
+    }
 
     #[test]
     fn a_batch_is_cut_into_micro_batches_with_the_rest_at_the_end() {

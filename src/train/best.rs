@@ -1,6 +1,7 @@
 //! Which of two results is better, and the best one so far.
 
 use crate::config::Metric;
+use serde::Serialize;
 use trainer_runtime::codec::{Decode, Encode};
 
 /// Which way a watched value improves.
@@ -35,7 +36,7 @@ impl Direction {
 }
 
 /// The best epoch of a run; saved in checkpoints.
-#[derive(Debug, Clone, Copy, PartialEq, Encode, Decode)]
+#[derive(Debug, Clone, Copy, PartialEq, Encode, Decode, Serialize)]
 #[bincode(crate = "trainer_runtime::codec::bincode")]
 pub struct Best {
     /// Value of the watched metric.

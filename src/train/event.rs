@@ -3,6 +3,7 @@
 //! Each kind of record has a number that is never given to another kind. Payloads are encoded by
 //! [`trainer_runtime::codec`]; the fields and their order are part of the format and drawn in docs/formats.md.
 
+pub use super::lineage::{BranchCut, RunNamed};
 pub use super::shortage::{MemoryPressure, MicroBatchChanged, OutOfMemory, WorkerDied};
 pub use super::step_done::StepDone;
 use serde::Serialize;
@@ -54,6 +55,10 @@ pub enum Event {
     LossScaleChanged(LossScaleChanged),
     /// Kind 21: the clock and the memory of the process that works on the run.
     Sampled(Sampled),
+    /// Kind 22: what was recorded beyond a checkpoint is of a branch that ends here.
+    BranchCut(BranchCut),
+    /// Kind 23: the run has a name.
+    RunNamed(RunNamed),
 }
 
 macro_rules! record {
@@ -339,6 +344,8 @@ impl Event {
             Self::HistoryLost(event) => (19, codec::encode(event)?),
             Self::LossScaleChanged(event) => (20, codec::encode(event)?),
             Self::Sampled(event) => (21, codec::encode(event)?),
+            Self::BranchCut(event) => (22, codec::encode(event)?),
+            Self::RunNamed(event) => (23, codec::encode(event)?),
         })
     }
 
@@ -369,6 +376,8 @@ impl Event {
             19 => codec::decode(payload).map(Self::HistoryLost),
             20 => codec::decode(payload).map(Self::LossScaleChanged),
             21 => codec::decode(payload).map(Self::Sampled),
+            22 => codec::decode(payload).map(Self::BranchCut),
+            23 => codec::decode(payload).map(Self::RunNamed),
             kind => return Err(EventError::UnknownKind { sequence, kind }),
         };
         event.map_err(|source| EventError::Payload { sequence, kind, source })
@@ -379,38 +388,4 @@ impl Event {
 mod golden;
 
 #[cfg(test)]
-mod tests {
-    use super::{Event, EventError, Finished, HistoryLost, StepDone};
-
-    #[test]
-    fn an_event_comes_back_as_it_was() {
-        let step = StepDone {
-            step: 7,
-            epoch: 2,
-            batch: 3,
-            loss_bits: 0x3f80_0000,
-            lr: 0.1,
-            gradient_norm: 2.5,
-            examples: 64,
-            digest: None,
-        };
-        let lost = HistoryLost { run_id: "0f".to_owned(), checkpoint: "c".to_owned(), step: 3 };
-        for event in [
-            Event::StepDone(step),
-            Event::HistoryLost(lost),
-            Event::Finished(Finished { step: 9, epoch: 3, reason: "done".to_owned() }),
-        ] {
-            let (kind, payload) = event.encode().unwrap();
-            assert_eq!(Event::decode(1, kind, &payload).unwrap(), event);
-        }
-    }
-
-    #[test]
-    fn an_unknown_kind_and_a_short_payload_are_refused() {
-        assert!(matches!(
-            Event::decode(5, 999, &[]),
-            Err(EventError::UnknownKind { sequence: 5, kind: 999 })
-        ));
-        assert!(matches!(Event::decode(6, 4, &[1]), Err(EventError::Payload { sequence: 6, kind: 4, .. })));
-    }
-}
+mod tests;

@@ -2,16 +2,23 @@
 
 use super::batching::Batching;
 use super::event::{
-    Environment, EpochDone, Event, EventError, Finished, MicroBatchChanged, Sampled, StepDone,
+    BranchCut, Environment, EpochDone, Event, EventError, Finished, MicroBatchChanged, Sampled, StepDone,
 };
+use branches::Line;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use std::sync::Arc;
 use trainer_runtime::journal::Record;
 
-/// Everything the journal says about a run.
+mod branches;
+
+/// Everything the journal says about a run. Where branches were cut, steps, epochs and checkpoints are those of the branch
+/// that goes on.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct History {
+    /// The name that somebody gave the run.
+    pub name: Option<String>,
     /// Settings in force, as TOML; `None` before the run started.
     pub settings: Option<String>,
     /// Fingerprints of the data files, as JSON.
@@ -49,6 +56,16 @@ pub struct History {
     /// What the clock said in each attempt, in the order of the records. A reading stays where the steps before it are
     /// discarded: the time has passed.
     pub samples: Vec<AttemptSample>,
+    /// The branches that ended, in the order in which they did.
+    pub branches: Vec<BranchCut>,
+    /// The cut that is recorded and after which no process has gone on: its checkpoints may not be in their places.
+    pub open_cut: Option<BranchCut>,
+    /// The digest of every checkpoint of this branch that was ever durable, by its name.
+    pub published: BTreeMap<String, [u8; 16]>,
+    /// The settings in force when a checkpoint was written, by its name.
+    computed_with: BTreeMap<String, Arc<str>>,
+    /// What the branches that ended came to, by their numbers.
+    lines: BTreeMap<u64, Line>,
 }
 
 /// A reading of the clock and the memory, and the attempt that it is of.
@@ -92,7 +109,12 @@ impl History {
                 self.environment = Some(resumed.environment);
                 self.finished = None;
                 self.last_end = None;
-                self.taken_up_from.extend(resumed.checkpoint);
+                self.open_cut = None;
+                if let Some(name) = resumed.checkpoint {
+                    // It may have been published by a process that died before it could say so.
+                    self.note_settings(&name, Overwrite::No);
+                    self.taken_up_from.insert(name);
+                }
                 if resumed.discards_later {
                     self.discard_after(resumed.step, (resumed.epoch, resumed.batch));
                 }
@@ -124,14 +146,38 @@ impl History {
             Event::MicroBatchChanged(changed) => self.change_batching(&changed),
             Event::WorkerDied(died) => self.last_end = Some(died.cause),
             Event::HistoryLost(lost) => self.lost_before = Some((lost.checkpoint, lost.step)),
-            Event::CheckpointDurable(durable) => _ = self.checkpoints.insert(durable.name),
+            Event::CheckpointDurable(durable) => {
+                self.note_settings(&durable.name, Overwrite::Yes);
+                self.published.insert(durable.name.clone(), durable.digest);
+                self.checkpoints.insert(durable.name);
+            }
             Event::CheckpointDropped(dropped) => _ = self.checkpoints.remove(&dropped.name),
             Event::Sampled(Sampled { unix_ms, step, resident_bytes }) => {
                 let attempt = self.attempts;
                 self.samples.push(AttemptSample { attempt, unix_ms, step, resident_bytes });
             }
+            Event::BranchCut(cut) => self.cut(cut),
+            Event::RunNamed(named) => self.name = Some(named.name),
             Event::OutOfMemory(_) | Event::MemoryPressure(_) => {}
         }
+    }
+
+    fn note_settings(&mut self, checkpoint: &str, overwrite: Overwrite) {
+        let Some(settings) = &self.settings else { return };
+        if overwrite == Overwrite::No && self.computed_with.contains_key(checkpoint) {
+            return;
+        }
+        // Most checkpoints share the settings of the one before.
+        let shared =
+            self.computed_with.values().next_back().filter(|text| text.as_ref() == settings.as_str());
+        let shared = shared.map_or_else(|| Arc::from(settings.as_str()), Arc::clone);
+        self.computed_with.insert(checkpoint.to_owned(), shared);
+    }
+
+    /// The settings that were in force when a checkpoint was written, as TOML; `None` where the journal does not tell.
+    #[must_use]
+    pub fn settings_of(&self, checkpoint: &str) -> Option<&str> {
+        self.computed_with.get(checkpoint).map(AsRef::as_ref)
     }
 
     fn change_batching(&mut self, changed: &MicroBatchChanged) {
@@ -162,6 +208,19 @@ impl History {
     #[must_use]
     pub fn attempt_of_step(&self, step: u64) -> Option<u64> {
         self.step_attempts.range(..=step).next_back().map(|(_, attempt)| *attempt)
+    }
+
+    /// The last update that an attempt recorded; `None` if it recorded none that still holds.
+    #[must_use]
+    pub fn last_step_of(&self, attempt: u64) -> Option<u64> {
+        let mut last = self.last_step();
+        for (first, by) in self.step_attempts.iter().rev() {
+            if *by == attempt {
+                return Some(last);
+            }
+            last = first.saturating_sub(1);
+        }
+        None
     }
 
     /// Seconds that a step takes, from the epochs that ended; `None` before the first.
@@ -227,55 +286,20 @@ impl History {
     }
 }
 
+/// Whether what was noted before gives way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Overwrite {
+    Yes,
+    No,
+}
+
+#[cfg(test)]
+pub(crate) mod fixtures;
+
 #[cfg(test)]
 mod tests {
     use super::History;
-    use crate::train::event::{Environment, EpochDone, Event, Resumed, StepDone};
-
-    fn epoch(number: u64, loss: f64) -> Event {
-        Event::EpochDone(EpochDone {
-            epoch: number,
-            step: number * 10,
-            lr: 0.001,
-            train_loss: loss,
-            validation: vec![("val_loss".to_owned(), loss / 2.0)],
-            is_best: true,
-            seconds: 1.25,
-            attempt: 1,
-        })
-    }
-
-    fn step(number: u64) -> Event {
-        let (lr, gradient_norm) = (0.1, 1.0);
-        Event::StepDone(StepDone {
-            step: number,
-            epoch: 1,
-            batch: number - 1,
-            loss_bits: 0,
-            lr,
-            gradient_norm,
-            examples: 4,
-            digest: None,
-        })
-    }
-
-    fn resumed(step: u64, discards_later: bool) -> Event {
-        let environment = Environment {
-            program: String::new(),
-            onnxruntime: String::new(),
-            device: "cpu".to_owned(),
-            threads: 1,
-        };
-        Event::Resumed(Resumed {
-            attempt: 2,
-            step,
-            epoch: 2,
-            batch: 0,
-            checkpoint: None,
-            environment,
-            discards_later,
-        })
-    }
+    use super::fixtures::{attempt, epoch, step};
 
     #[test]
     fn the_table_has_a_row_per_epoch_and_numbers_that_read_back_equal() {
@@ -306,13 +330,14 @@ mod tests {
     fn each_step_is_of_the_attempt_that_computed_it_first() {
         let mut history = History { attempts: 1, ..History::default() };
         (1..=10).for_each(|number| history.add(step(number)));
-        history.add(resumed(5, false));
+        history.add(attempt(2, 5, false));
         (11..=20).for_each(|number| history.add(step(number)));
         let attempts = [1, 10, 11, 20].map(|step| history.attempt_of_step(step));
         assert_eq!(attempts, [Some(1), Some(1), Some(2), Some(2)]);
-        history.add(resumed(8, true));
+        history.add(attempt(2, 8, true));
         history.add(step(9));
         assert_eq!([8, 9].map(|step| history.attempt_of_step(step)), [Some(1), Some(2)]);
+        assert_eq!([1, 2, 3].map(|attempt| history.last_step_of(attempt)), [Some(8), Some(9), None]);
     }
 
     #[test]
@@ -322,7 +347,7 @@ mod tests {
             (1..=25).for_each(|number| history.add(step(number)));
             history.add(epoch(1, 0.5));
             history.add(epoch(2, 0.4));
-            history.add(resumed(10, discards));
+            history.add(attempt(2, 10, discards));
             assert_eq!(history.last_step(), expected);
             assert_eq!(history.epochs.len(), if discards { 1 } else { 2 });
         }

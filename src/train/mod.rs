@@ -33,6 +33,7 @@ pub mod dropout;
 pub mod loss_scale;
 pub mod event;
 mod shortage;
+mod lineage;
 mod step_done;
 pub mod history;
 pub mod saved;

@@ -2,6 +2,7 @@
 
 use super::best::{Best, Direction};
 use super::early_stopping::{EarlyStoppingState, monitor_direction};
+use super::event::EpochDone;
 use super::outcome::RunError;
 use super::run::Context;
 use super::saved::Saved;
@@ -33,7 +34,11 @@ pub(super) fn watch_from_the_start(
     saved.watched.clone_from(column);
     saved.best = None;
     saved.early_stopping = EarlyStoppingState::default();
-    for epoch in context.keeper.history.epochs.range(..saved.epoch).map(|(_, epoch)| epoch) {
+    let epochs = &context.keeper.history.epochs;
+    let has_validation = epochs.values().any(|epoch| !epoch.validation.is_empty());
+    // Epochs that were not validated were not looked at.
+    let is_looked_at = |epoch: &&EpochDone| !has_validation || !epoch.validation.is_empty();
+    for epoch in epochs.range(..saved.epoch).map(|(_, epoch)| epoch).filter(is_looked_at) {
         let Some(value) = epoch.value(column) else { continue };
         Best::observe(&mut saved.best, Best { value, epoch: epoch.epoch, step: epoch.step }, *direction);
         if let Some(plan) = &plan.train.early_stopping {

@@ -61,8 +61,12 @@ fn the_digits_are_learned_to_98_percent_and_the_run_can_be_repeated_and_lengthen
     assert_eq!((again.stderr.as_str(), dir.epochs().len()), ("", 30));
 
     let longer = dir.finish(&["--epochs", "31"]);
-    let next = "30 epochs completed, step 690; next is epoch 31, batch 1 of 23, step 691";
-    longer.check_says(&["changed setting: train.epochs: 30 -> 31", next, "The previous process finished"]);
+    let next = "epoch 31, step 690 (batch 0 of 23) from checkpoints/epoch-0030-step-00000690.safetensors (checksums ok)";
+    longer.check_says(&[
+        "changed setting: train.epochs: 30 -> 31",
+        next,
+        "Previous attempt: finished at step 690; 0 steps",
+    ]);
     assert_eq!((dir.epochs().len(), dir.steps().len()), (31, 31 * 23));
 }
 

@@ -154,7 +154,7 @@ fn a_crashed_worker_is_started_again_and_one_that_gets_nowhere_is_given_up() {
     let ended = Ended::of_child(child).check_code(0);
     ended.check_says(&[
         "supervisor: the worker was killed by SIGABRT",
-        "The previous process was killed by SIGABRT",
+        "Previous attempt: killed by SIGABRT at step ",
     ]);
     assert!(
         dir.events().iter().any(|event| matches!(event, Event::WorkerDied(died) if died.signal == Some(6)))

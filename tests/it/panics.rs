@@ -100,7 +100,7 @@ fn check_panic(elsewhere: bool, words: &str) {
     let last = dir.checkpoints().into_iter().next_back().unwrap();
     assert_eq!((last.step, dir.steps().last().unwrap().step), (7, 7));
     let ended: Ended = dir.run(&["--max-steps", "20"]).check_code(0);
-    ended.check_says(&["step 7; next is epoch 1, batch 8 of 23, step 8"]);
+    ended.check_says(&["epoch 1, step 7 (batch 7 of 23) from checkpoints/emergency-error"]);
 }
 
 #[test]

@@ -103,7 +103,7 @@ fn sigusr1_saves_and_stops_where_it_is_told_to() {
     let again = dir.start_until_step(last.step + 1, &[]);
     send(Signal::TERM, &again);
     let ended = Ended::of_child(again).check_code(143);
-    ended.check_says(&["The previous process ended because SIGUSR1 asked it to stop"]);
+    ended.check_says(&["Previous attempt: ended because SIGUSR1 asked it to stop"]);
 }
 
 #[test]

@@ -15,7 +15,7 @@ const LONGER: [(&str, &str); 0] = [];
 
 /// What each part of the library may use of the others. Data flows one way: config -> data -> graph -> engine ->
 /// train; `report` shows the events of training; `cli` wires all; `random` and `system` use nothing.
-const MAY_USE: [(&str, &[&str]); 9] = [
+const MAY_USE: [(&str, &[&str]); 10] = [
     ("random", &[]),
     ("system", &[]),
     ("config", &[]),
@@ -23,8 +23,9 @@ const MAY_USE: [(&str, &[&str]); 9] = [
     ("graph", &["config", "random"]),
     ("engine", &["config", "data", "graph", "system"]),
     ("train", &["config", "data", "engine", "graph", "random"]),
-    ("report", &["train"]),
-    ("cli", &["config", "engine", "report", "system", "train"]),
+    ("report", &["config", "train"]),
+    ("sweep", &["config", "random", "report", "train"]),
+    ("cli", &["config", "engine", "report", "sweep", "system", "train"]),
 ];
 
 fn root() -> PathBuf {

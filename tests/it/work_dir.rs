@@ -20,7 +20,10 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// The command `trainer` with these arguments, not yet started.
 pub fn trainer<Arg: AsRef<OsStr>>(args: impl IntoIterator<Item = Arg>) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_trainer"));
-    command.args(args).env_remove("RUST_LOG").stdin(Stdio::null());
+    command.args(args).stdin(Stdio::null());
+    for variable in ["RUST_LOG", "TRAINER_RESUME", "TRAINER_RUN_ID"] {
+        command.env_remove(variable);
+    }
     command
 }
 

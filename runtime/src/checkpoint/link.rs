@@ -57,7 +57,7 @@ impl Store {
     }
 
     /// Gives what is called `from` the name `to` as well.
-    fn name_twice(&self, from: &Path, to: &Path, name: Name) -> Result<LinkedBy, PublishError> {
+    pub(super) fn name_twice(&self, from: &Path, to: &Path, name: Name) -> Result<LinkedBy, PublishError> {
         let fail = |source| PublishError::Disk { name, source };
         let mut temporary = to.as_os_str().to_owned();
         temporary.push(TEMPORARY_SUFFIX);
@@ -86,8 +86,20 @@ impl Store {
         Ok(linked_by)
     }
 
+    /// Makes `to` a verified copy of the checkpoint in the file `from`.
+    pub(super) fn copy_to(&self, from: &Path, to: &Path, name: Name) -> Result<(), PublishError> {
+        let fail = |source| PublishError::Disk { name, source };
+        let mut temporary = to.as_os_str().to_owned();
+        temporary.push(TEMPORARY_SUFFIX);
+        let temporary = Path::new(&temporary);
+        remove_if_present(&*self.disk, temporary).map_err(fail)?;
+        self.copy_verified(from, temporary, name)?;
+        self.disk.rename(temporary, to).map_err(fail)?;
+        self.disk.sync_dir(&self.dir).map_err(fail)
+    }
+
     /// Whether two files are equal, byte for byte.
-    fn is_copy(&self, original: &Path, copy: &Path) -> bool {
+    pub(super) fn is_copy(&self, original: &Path, copy: &Path) -> bool {
         match (self.disk.map(original), self.disk.map(copy)) {
             (Ok(original), Ok(copy)) => *original == *copy,
             _ => false,

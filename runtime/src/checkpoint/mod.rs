@@ -1,7 +1,7 @@
 //! The tensors of a run, as files that are complete and verified or not there at all.
 //!
 //! Here: the file format (a safetensors file with checksums in its metadata), the names of the files, publishing,
-//! finding the newest that verifies, and dropping old ones. Not here: when to save, and what the tensors mean.
+//! finding the newest that verifies, dropping old ones, and leaving those of another branch behind. Not here: when to save, and what the tensors mean.
 //!
 //! What [`Store::publish`] promises, for each way to fail:
 //!
@@ -12,6 +12,7 @@
 //! * **Power is lost after it returned**: the new one is there, whole.
 //! * **The disk changes it later**: loading refuses it and names the tensor.
 
+mod branch;
 mod error;
 mod examine;
 mod header;
@@ -29,7 +30,7 @@ pub(crate) use header::most_bytes;
 pub use header::{FORMAT_VERSION, MAX_HEADER_BYTES, MAX_RANK, Meta, TensorFault};
 pub use link::LinkedBy;
 pub use load::{Checkpoint, LoadedTensor};
-pub use names::{EmergencyCause, Kind, Link, Name, ParseNameError, STATE_TENSOR};
+pub use names::{BranchFile, EmergencyCause, Kind, Link, Name, ParseNameError, STATE_TENSOR};
 pub use retire::Retention;
 pub use safetensors::Dtype;
 pub use store::{Entry, Receipt, Request, Search, Store};

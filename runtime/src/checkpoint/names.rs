@@ -130,7 +130,7 @@ impl Name {
     }
 
     /// The epoch that ended; 0 where the name has none.
-    pub(super) fn epoch(&self) -> u64 {
+    pub fn epoch(&self) -> u64 {
         self.epoch
     }
 }
@@ -181,7 +181,7 @@ pub enum Link {
 
 impl Link {
     /// Every link.
-    pub(crate) const ALL: [Link; 3] = [Link::Last, Link::Final, Link::Best];
+    pub const ALL: [Link; 3] = [Link::Last, Link::Final, Link::Best];
 }
 
 impl fmt::Display for Link {
@@ -192,6 +192,35 @@ impl fmt::Display for Link {
             Link::Final => "final",
         };
         write!(f, "{stem}{SUFFIX}")
+    }
+}
+
+/// A file that a branch may leave behind: a checkpoint, or a link to one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum BranchFile {
+    /// A checkpoint.
+    Checkpoint(Name),
+    /// A link.
+    Link(Link),
+}
+
+impl fmt::Display for BranchFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BranchFile::Checkpoint(name) => name.fmt(f),
+            BranchFile::Link(link) => link.fmt(f),
+        }
+    }
+}
+
+impl FromStr for BranchFile {
+    type Err = ParseNameError;
+
+    fn from_str(text: &str) -> Result<BranchFile, ParseNameError> {
+        match Link::ALL.into_iter().find(|link| link.to_string() == text) {
+            Some(link) => Ok(BranchFile::Link(link)),
+            None => text.parse().map(BranchFile::Checkpoint),
+        }
     }
 }
 

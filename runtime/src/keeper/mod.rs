@@ -69,6 +69,7 @@
 
 mod ballast;
 mod error;
+mod keep_only;
 mod notice;
 mod protocol;
 mod records;
@@ -86,6 +87,7 @@ use std::sync::atomic::AtomicU64;
 
 pub use ballast::BALLAST_FILE;
 pub use error::{KeepError, OpenError, RecoverError};
+pub use keep_only::{Cleaned, KeepOnlyError};
 pub use notice::Notice;
 pub use recover::{PassedOver, Recovery};
 pub use room::{Patience, Room, Shortage, Waiting};

@@ -2,10 +2,10 @@
 
 /// Signals that are ignored, as a mask in which bit 0 is signal 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Ignored(u64);
+pub struct Ignored(u64);
 
 /// The signals that this process ignores; from Linux's `/proc`, and none elsewhere. To be asked before any is handled.
-pub(crate) fn ignored_at_start() -> Ignored {
+pub fn ignored_at_start() -> Ignored {
     std::fs::read_to_string("/proc/self/status").map_or(Ignored(0), |status| parse(&status))
 }
 
@@ -16,7 +16,7 @@ fn parse(status: &str) -> Ignored {
 
 impl Ignored {
     /// Whether a signal is among them.
-    pub(crate) fn contains(self, number: i32) -> bool {
+    pub fn contains(self, number: i32) -> bool {
         (1..=64).contains(&number) && self.0 >> (number - 1) & 1 == 1
     }
 }

@@ -38,7 +38,7 @@ use std::time::Duration;
 use signal_hook::consts::signal::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2, SIGXFSZ};
 
 pub use companion::Companion;
-pub(crate) use ignored::ignored_at_start;
+pub use ignored::{Ignored, ignored_at_start};
 pub use trap::COPY_WITHIN;
 
 use grace::Grace;

@@ -1,7 +1,7 @@
 //! What interrupted or changed a run, in the order in which it happened.
 
-use crate::train::event::Event;
-use serde_json::json;
+use crate::train::event::{BranchCut, Event};
+use serde_json::{Value, json};
 
 /// Something that happened after an update, besides updates and epochs.
 #[derive(Debug, PartialEq)]
@@ -9,13 +9,28 @@ pub(super) struct Note {
     pub(super) step: u64,
     pub(super) what: &'static str,
     pub(super) text: String,
+    /// More for programs.
+    pub(super) details: Option<Value>,
+}
+
+/// A branch that ended, for programs.
+fn branch_json(cut: &BranchCut) -> Value {
+    let best = cut.best.map(|best| json!({ "value": best.value, "epoch": best.epoch, "step": best.step }));
+    json!({
+        "branch": cut.branch, "checkpoint": cut.checkpoint, "of_branch": cut.of_branch, "reached_step": cut.reached_step,
+        "reached_epoch": cut.reached_epoch, "best": best, "moved": cut.moved,
+    })
 }
 
 impl Note {
     pub(super) fn line(&self, is_json: bool) -> String {
-        let Self { step, what, text } = self;
+        let Self { step, what, text, details } = self;
         if is_json {
-            return format!("{}\n", json!({ "note": what, "step": step, "text": text }));
+            let mut line = json!({ "note": what, "step": step, "text": text });
+            if let (Some(line), Some(details)) = (line.as_object_mut(), details) {
+                line.insert("ended".to_owned(), details.clone());
+            }
+            return format!("{line}\n");
         }
         format!("-- {what} at step {step}: {text}\n")
     }
@@ -66,17 +81,20 @@ impl Notes {
             Event::LossScaleChanged(changed) => {
                 (step, "loss scale", format!("{} instead of {}", changed.to, changed.from))
             }
+            Event::BranchCut(cut) => (cut.step, "branch", cut.to_string()),
+            Event::RunNamed(named) => (step, "named", named.name.clone()),
             Event::HistoryLost(lost) => {
                 (lost.step, "history lost", format!("goes on from {}", lost.checkpoint))
             }
             Event::Finished(finished) => (finished.step, "finished", finished.reason.clone()),
             Event::RunStarted(_)
             | Event::EpochDone(_)
+            | Event::Sampled(_)
             | Event::CheckpointDurable(_)
-            | Event::CheckpointDropped(_)
-            | Event::Sampled(_) => return None,
+            | Event::CheckpointDropped(_) => return None,
         };
         self.step = at;
-        Some(Note { step: at, what, text })
+        let details = if let Event::BranchCut(cut) = event { Some(branch_json(cut)) } else { None };
+        Some(Note { step: at, what, text, details })
     }
 }

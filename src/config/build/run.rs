@@ -5,8 +5,8 @@ use super::schedule::texts;
 use super::text_of;
 use crate::config::interruption::{MemoryPlan, MicroBatch, OnOom, StopPlan, Usr1};
 use crate::config::plan::{
-    CheckpointPlan, DataPlan, Device, Durability, EarlyStopping, LossPlan, LossScalePlan, Metric, Precision,
-    TargetUse, TrainPlan,
+    CheckpointPlan, DataPlan, Device, Durability, EarlyStopping, LossPlan, LossScalePlan, Metric, MlflowPlan,
+    Precision, ReportPlan, TargetUse, TrainPlan,
 };
 use crate::config::value::{KeyPath, Value};
 
@@ -51,6 +51,7 @@ pub(super) fn train(reader: &mut Reader<'_>, data: Option<&DataPlan>) -> Option<
     let batch_size = reader.integer::<usize>("train.batch_size");
     let micro_batch = micro_batch(reader);
     let eval_batch_size = reader.optional_integer("train.eval_batch_size");
+    let eval_every_epochs = reader.integer("train.eval_every_epochs");
     let clip_norm = reader.optional_float("train.clip_norm");
     let clip_value = reader.optional_float("train.clip_value");
     let max_steps = reader.optional_integer("train.max_steps");
@@ -70,6 +71,7 @@ pub(super) fn train(reader: &mut Reader<'_>, data: Option<&DataPlan>) -> Option<
         batch_size: batch_size?,
         micro_batch: micro_batch?,
         eval_batch_size: eval_batch_size?,
+        eval_every_epochs: eval_every_epochs?,
         clip_norm: clip_norm?,
         clip_value: clip_value?,
         max_steps: max_steps?,
@@ -168,6 +170,32 @@ pub(super) fn stop(reader: &mut Reader<'_>) -> Option<StopPlan> {
         _ => None,
     };
     Some(StopPlan { grace_s: grace_s?, usr1: usr1? })
+}
+
+pub(super) fn report(reader: &mut Reader<'_>) -> Option<ReportPlan> {
+    Some(ReportPlan { tensorboard: reader.bool("report.tensorboard")? })
+}
+
+pub(super) fn mlflow(reader: &mut Reader<'_>) -> Option<MlflowPlan> {
+    let uri = reader.optional_text("mlflow.uri");
+    let experiment = reader.optional_text("mlflow.experiment");
+    let run_name = reader.optional_text("mlflow.run_name");
+    let artifact = reader.bool("mlflow.artifact");
+    let every_steps = reader.integer("mlflow.every_steps");
+    if let Some(Some(uri)) = &uri
+        && !(uri.starts_with("http://") || uri.starts_with("https://"))
+    {
+        let path = KeyPath::dotted("mlflow.uri");
+        let remedy = "give the address that `mlflow server` prints";
+        reader.wrong(&path, &Value::Text(uri.clone()).short(), "a URI with http:// or https://", remedy);
+    }
+    Some(MlflowPlan {
+        uri: uri?,
+        experiment: experiment?,
+        run_name: run_name?,
+        artifact: artifact?,
+        every_steps: every_steps?,
+    })
 }
 
 pub(super) fn memory(reader: &mut Reader<'_>) -> Option<MemoryPlan> {

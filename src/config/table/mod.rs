@@ -7,6 +7,7 @@
 mod schedule;
 mod generated_data;
 mod loss;
+mod mlflow;
 mod model_and_data;
 mod optimizer;
 mod running;
@@ -38,6 +39,8 @@ pub fn keys() -> impl Iterator<Item = &'static Key> {
         .chain(running::CHECKPOINT)
         .chain(running::STOP)
         .chain(running::MEMORY)
+        .chain(running::REPORT)
+        .chain(mlflow::MLFLOW)
 }
 
 /// What stands at a path.

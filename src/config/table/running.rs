@@ -96,6 +96,16 @@ pub(super) const TRAIN: &[Key] = &[
     .unit("examples")
     .class(Class::Free),
     Key::new(
+        "train.eval_every_epochs",
+        "Validate after every so many epochs; the last of train.epochs always is. What is watched (the best, early stopping, \
+         reduction on a plateau) is looked at in validated epochs alone.",
+        Takes::from(1),
+        Always("1"),
+    )
+    .unit("epochs")
+    .class(Class::Schedule)
+    .also_known_as(&["eval_every", "check_val_every_n_epoch", "eval_steps", "validation_freq"]),
+    Key::new(
         "train.clip_norm",
         "Upper bound of the norm of all gradients together, as torch.nn.utils.clip_grad_norm_.",
         Takes::Float(FloatRange::POSITIVE),
@@ -313,6 +323,18 @@ pub(super) const STOP: &[Key] = &[
         Always("\"save\""),
     )
     .class(Class::Free),
+];
+
+pub(super) const REPORT: &[Key] = &[
+    Key::new(
+        "report.tensorboard",
+        "Whether the run writes an event file for TensorBoard while it goes on, in the folder `tensorboard` of the work \
+         directory. `trainer report --tensorboard` makes it from the journal at any time, so nothing is lost without.",
+        Takes::Bool,
+        Always("false"),
+    )
+    .class(Class::Free)
+    .also_known_as(&["report_to", "tensorboard", "logger"]),
 ];
 
 pub(super) const MEMORY: &[Key] = &[

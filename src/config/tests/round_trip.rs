@@ -48,6 +48,7 @@ fn plans() -> Vec<Plan> {
         plan_of_sets(&[
             "train.micro_batch=auto",
             "train.eval_batch_size=9",
+            "train.eval_every_epochs=4",
             "train.clip_norm=0.1",
             "train.clip_value=1e-300",
             "train.max_steps=7",
@@ -67,6 +68,7 @@ fn plans() -> Vec<Plan> {
             "memory.on_oom=stop",
             "memory.watch=false",
             "memory.budget_mb=900",
+            "report.tensorboard=true",
         ]),
         plan_of_sets(&["train.micro_batch=8"]),
         plan_of_sets(&["train.precision=bf16"]),
@@ -180,6 +182,7 @@ fn other_value(key: &Key) -> String {
         Takes::Float(range) | Takes::Single(range) => number(&range).to_owned(),
         Takes::FloatPair(_) | Takes::Floats(_) | Takes::Singles(_) => "[0.5, 0.25]".to_owned(),
         Takes::Text if key.path.ends_with("monitor") => "\"train_loss\"".to_owned(),
+        Takes::Text if key.leaf() == "uri" => "\"https://y\"".to_owned(),
         Takes::Text if key.leaf().starts_with("other") => "\"second\"".to_owned(),
         Takes::Text => "\"y\"".to_owned(),
         Takes::Path => "\"/d/other\"".to_owned(),
@@ -415,7 +418,7 @@ fn the_class_of_every_setting_is_a_decision() {
     let of = |class: Class| keys().filter(|key| key.class == class).map(|key| key.path).collect::<Vec<_>>();
     let free = of(Class::Free);
     let is_about_saving_or_length = |path: &&str| {
-        ["checkpoint.", "stop.", "memory."].iter().any(|table| path.starts_with(table))
+        ["checkpoint.", "stop.", "memory.", "report.", "mlflow."].iter().any(|table| path.starts_with(table))
             || path.starts_with("train.early_stopping.")
             || path.starts_with("train.max_")
             // What lies at a path is compared by its content.
@@ -424,7 +427,7 @@ fn the_class_of_every_setting_is_a_decision() {
     };
     assert!(free.iter().all(is_about_saving_or_length), "{free:?}");
     let schedule = of(Class::Schedule);
-    let others = ["train.micro_batch", "train.loss_scale.growth_steps"];
+    let others = ["train.micro_batch", "train.loss_scale.growth_steps", "train.eval_every_epochs"];
     let is_schedule = |path: &&str| path.starts_with("schedule.") || others.contains(path);
     assert!(schedule.iter().all(is_schedule), "{schedule:?}");
 }

@@ -3,10 +3,12 @@
 //! Each line of hexadecimal digits was written after docs/formats.md, field by field, and not by this program.
 
 use super::{
-    CheckpointDropped, CheckpointDurable, EarlyStopped, Environment, EpochDone, Event, Finished, HistoryLost,
-    InputsChanged, LossScaleChanged, MemoryPressure, MicroBatchChanged, OutOfMemory, PlanChanged, Resumed,
-    RunStarted, Sampled, SignalReceived, StepDone, StepRefused, Stopped, WorkerDied,
+    BranchCut, CheckpointDropped, CheckpointDurable, EarlyStopped, Environment, EpochDone, Event, Finished,
+    HistoryLost, InputsChanged, LossScaleChanged, MemoryPressure, MicroBatchChanged, OutOfMemory,
+    PlanChanged, Resumed, RunNamed, RunStarted, Sampled, SignalReceived, StepDone, StepRefused, Stopped,
+    WorkerDied,
 };
+use crate::train::best::Best;
 
 fn text(text: &str) -> String {
     text.to_owned()
@@ -17,7 +19,7 @@ fn environment() -> Environment {
 }
 
 fn golden() -> Vec<(u16, Event, &'static str)> {
-    [runs(), steps(), ends(), memory()].concat()
+    [runs(), steps(), ends(), memory(), lineage()].concat()
 }
 
 fn runs() -> Vec<(u16, Event, &'static str)> {
@@ -249,6 +251,33 @@ fn memory() -> Vec<(u16, Event, &'static str)> {
             Event::Sampled(Sampled { unix_ms: 1_795_000_000_123, step: 12, resident_bytes: 123_456_789 }),
             "7b5e56eea1010000 0c00000000000000 15cd5b0700000000",
         ),
+    ]
+}
+
+fn lineage() -> Vec<(u16, Event, &'static str)> {
+    vec![
+        (
+            22,
+            Event::BranchCut(BranchCut {
+                branch: 2,
+                of_branch: 1,
+                checkpoint: text("step-00001200.safetensors"),
+                step: 1200,
+                epoch: 4,
+                batch: 17,
+                taken_in: true,
+                moved: vec![text("best.safetensors")],
+                reached_step: 1601,
+                reached_epoch: 9,
+                best: Some(Best { value: 0.25, epoch: 3, step: 1100 }),
+            }),
+            "0200000000000000 0100000000000000 1900000000000000 \
+             737465702d30303030313230302e7361666574656e736f7273 b004000000000000 0400000000000000 \
+             1100000000000000 01 0100000000000000 1000000000000000 \
+             626573742e7361666574656e736f7273 4106000000000000 0900000000000000 01 \
+             000000000000d03f 0300000000000000 4c04000000000000",
+        ),
+        (23, Event::RunNamed(RunNamed { name: text("digits-2") }), "0800000000000000 6469676974732d32"),
     ]
 }
 

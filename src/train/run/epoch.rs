@@ -13,28 +13,23 @@ use trainer_runtime::checkpoint::Kind;
 impl Loop<'_, '_> {
     pub(super) fn end_epoch(&mut self) -> Result<(), RunError> {
         let epoch = self.saved.epoch;
+        let train = &self.prepared.plan.train;
+        let is_validated = epoch.is_multiple_of(train.eval_every_epochs) || epoch >= train.epochs;
         let mut done = EpochDone {
             epoch,
             step: self.saved.step,
             lr: self.saved.last_lr,
             train_loss: self.saved.epoch_loss_sum / self.saved.epoch_loss_weight,
-            validation: self.validate()?,
+            validation: if is_validated { self.validate()? } else { Vec::new() },
             is_best: false,
             seconds: self.epoch_started.elapsed().as_secs_f64(),
             attempt: self.context.attempt,
         };
-        let (watched, direction) = (self.watched.0.as_str(), self.watched.1);
-        let Some(value) = done.value(watched) else {
-            let columns = done.validation.iter().map(|(name, _)| name.as_str()).chain(["train_loss"]);
-            let measured = columns.collect::<Vec<_>>().join(", ");
-            return Err(RunError::NotMeasured { monitor: watched.to_owned(), measured });
-        };
-        let best = Best { value, epoch, step: self.saved.step };
-        done.is_best = Best::observe(&mut self.saved.best, best, direction);
+        let has_validation = self.prepared.validation.is_some();
+        if is_validated || !has_validation {
+            self.judge(&mut done)?;
+        }
         let is_best = done.is_best;
-        let plateau_loss = done.value("val_loss").unwrap_or(done.train_loss);
-        self.schedule.end_epoch(&mut self.saved.plateau, plateau_loss);
-        self.watch(value, direction)?;
         self.epoch_started = Instant::now();
         self.context.observer.epoch(&done, self.prepared.plan.train.epochs);
         // An epoch that an earlier attempt has recorded is not recorded again.
@@ -59,6 +54,22 @@ impl Loop<'_, '_> {
             self.save(Kind::Epoch, epoch)?;
         }
         Ok(())
+    }
+
+    /// Finds out whether the epoch is the best, and lets the schedule and early stopping see it. Epochs without validation
+    /// are left out of this, for a training loss is not to be compared with a validation loss.
+    fn judge(&mut self, done: &mut EpochDone) -> Result<(), RunError> {
+        let (watched, direction) = (self.watched.0.as_str(), self.watched.1);
+        let Some(value) = done.value(watched) else {
+            let columns = done.validation.iter().map(|(name, _)| name.as_str()).chain(["train_loss"]);
+            let measured = columns.collect::<Vec<_>>().join(", ");
+            return Err(RunError::NotMeasured { monitor: watched.to_owned(), measured });
+        };
+        let best = Best { value, epoch: done.epoch, step: done.step };
+        done.is_best = Best::observe(&mut self.saved.best, best, direction);
+        let plateau_loss = done.value("val_loss").unwrap_or(done.train_loss);
+        self.schedule.end_epoch(&mut self.saved.plateau, plateau_loss);
+        self.watch(value, direction)
     }
 
     fn validate(&mut self) -> Result<Vec<(String, f64)>, RunError> {

@@ -50,7 +50,7 @@ fn a_state_that_is_not_finite_is_never_saved_and_the_run_can_be_rescued() {
     dir.run(&wild).check_code(6).check_says(&["training diverged", "--allow-changed settings"]);
     assert_eq!(dir.checkpoints(), good, "a state that diverged was saved");
     let tame = ["--lr", "1e-3", "optimizer.kind=sgd", "--allow-changed", "settings"];
-    dir.finish(&tame).check_says(&["The previous process ended because training diverged"]);
+    dir.finish(&tame).check_says(&["Previous attempt: ended because training diverged at step "]);
     assert!(dir.epochs().iter().all(|epoch| epoch.train_loss.is_finite()));
 }
 

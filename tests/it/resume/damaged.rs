@@ -56,7 +56,8 @@ fn a_damaged_checkpoint_is_announced_and_set_aside_and_the_one_before_is_taken()
         &aside,
         "failed its checksum in tensor \"",
         &format!("falling back to {older}"),
-        &format!("Resuming run {} from checkpoints/{older} (checksums ok)", run_id(&dir)),
+        &format!("Resuming run r-{}: epoch 3, step ", &run_id(&dir)[..4]),
+        &format!(" from checkpoints/{older} (checksums ok)"),
     ]);
     assert!(dir.path().join("checkpoints").join(aside).exists(), "the damaged file was deleted");
     dir.result().check_equals(&undisturbed(&["checkpoint.every_steps=10"]));
@@ -128,7 +129,7 @@ fn without_checkpoints_every_recorded_step_is_computed_again_and_compared() {
     remove_checkpoints(&dir);
     let recorded = dir.steps().len();
     let again =
-        format!("{recorded} steps will be computed again and compared with the journal, which takes about ");
+        format!("{recorded} steps to compute again and to compare with the journal, which takes about ");
     let gone = "and none is there: the run is computed again from step 0";
     dir.finish(&[]).check_says(&[
         "the journal tells of 3 checkpoints",

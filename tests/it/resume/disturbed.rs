@@ -130,7 +130,10 @@ fn check_stopped(signal: Signal, code: i32, name: &str) {
     let said = format!("Saved step {}. Run the same command again to go on.", saved.step);
     ended.check_says(&[&format!("{name} received: "), &said]);
     let again = dir.finish(&[]);
-    again.check_says(&[&format!("was stopped by {name}; no step has to be computed again")]);
+    again.check_says(&[&format!(
+        "Previous attempt: stopped by {name} at step {}; 0 steps to compute again",
+        saved.step
+    )]);
     dir.result().check_equals(&undisturbed(&[]));
 }
 

@@ -87,7 +87,7 @@ fn a_run_that_does_not_wait_for_room_ends_with_74_and_goes_on_from_its_last_step
     check_says(&said, &["`checkpoint.disk_full_timeout_s` is 0", "error: the disk is full"]);
     check_says(
         &said,
-        &["The previous process ended because the disk was full; no step has to be computed again"],
+        &["Previous attempt: ended because the disk was full at step ", "; 0 steps to compute again"],
     );
     dir.result().check_equals(&undisturbed(&MANY));
     let ended = fs::read_dir(dir.path().with_extension("ended").join("checkpoints")).unwrap();

@@ -1,5 +1,7 @@
-//! The order of what a keeper stores, on real files that are watched; in `room`, what it does on a full disk.
+//! The order of what a keeper stores, on real files that are watched; in `room`, what it does on a full disk; in `keep_only`,
+//! cleaning up.
 
+mod keep_only;
 mod room;
 
 use std::io;

@@ -1,0 +1,56 @@
+//! Cleaning up a run that is over.
+
+use super::{DROPPED, Rank, name, open, records, save};
+use crate::checkpoint::Link;
+use crate::keeper::KeepOnlyError;
+
+/// Five checkpoints are published, of which the second is the best; the last two are kept besides, and the end is final.
+fn finished() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let mut keeper = open(dir.path());
+    for (step, rank) in [(1, Rank::Ordinary), (2, Rank::Best), (3, Rank::Ordinary), (4, Rank::Ordinary)] {
+        keeper.save_now(save(step, rank)).unwrap();
+    }
+    keeper.link_final().unwrap();
+    keeper.close().unwrap();
+    dir
+}
+
+#[test]
+fn only_what_the_links_name_is_kept_and_each_drop_is_recorded() {
+    for (links, kept) in [(vec![Link::Final, Link::Best], vec![2, 4]), (vec![Link::Best], vec![2])] {
+        let dir = finished();
+        let before = records(dir.path()).iter().filter(|(kind, _)| *kind == DROPPED).count();
+        let mut keeper = open(dir.path());
+        let cleaned = keeper.keep_only(&links).unwrap();
+        let left: Vec<u64> = keeper.store().list().unwrap().iter().map(|entry| entry.name.step).collect();
+        assert_eq!(left, kept);
+        for link in Link::ALL {
+            let step = keeper.store().load_link(link).ok().map(|checkpoint| checkpoint.meta().step);
+            let expected = if link == Link::Best { Some(2) } else { kept.contains(&4).then_some(4) };
+            assert_eq!(step, expected, "{link}");
+        }
+        assert!(cleaned.freed_bytes() > 0);
+        let dropped: Vec<String> = cleaned.dropped.iter().map(|entry| entry.name.to_string()).collect();
+        drop(keeper);
+        let told = records(dir.path());
+        let told: Vec<&String> =
+            told.iter().filter(|(kind, _)| *kind == DROPPED).map(|(_, name)| name).skip(before).collect();
+        assert!(told.into_iter().eq(&dropped), "{dropped:?}");
+    }
+}
+
+#[test]
+fn where_one_of_the_kept_does_not_verify_nothing_is_dropped() {
+    let dir = finished();
+    let mut keeper = open(dir.path());
+    let path = keeper.store().path(name(2));
+    let mut bytes = std::fs::read(&path).unwrap();
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    let before = keeper.store().list().unwrap();
+    let error = keeper.keep_only(&[Link::Final, Link::Best]).unwrap_err();
+    assert!(matches!(error, KeepOnlyError::NotGood { link: Link::Best, .. }), "{error}");
+    assert_eq!(keeper.store().list().unwrap(), before);
+}

@@ -1,0 +1,112 @@
+//! Going back to a chosen checkpoint: the branch that ends is recorded, and its checkpoints are moved into a folder.
+//!
+//! First the record is durable, which says what is moved; then files are moved; then the run goes on, which the next record
+//! says. A process that dies between the first and the last leaves all that the next one needs to finish it.
+
+use super::chosen::Chosen;
+use crate::cli::exit::Exit;
+use crate::cli::failure::{Failure, fail};
+use crate::report::progress::Progress;
+use crate::train::best::Best;
+use crate::train::event::{BranchCut, Event};
+use crate::train::keeper::Keeper;
+use crate::train::saved::Saved;
+use trainer_runtime::checkpoint::{BranchFile, Link, Name};
+
+/// Finishes a cut that a process which died had recorded.
+pub(super) fn finish_open_cut(keeper: &Keeper, progress: &Progress) -> Result<(), Failure> {
+    let Some(cut) = &keeper.history.open_cut else { return Ok(()) };
+    perform(keeper, cut)?;
+    progress.line(&format!("a cut that was begun is finished: {cut}"));
+    Ok(())
+}
+
+/// Ends the branch at the chosen checkpoint, if anything is beyond it; `saved` is the checkpoint's state.
+pub(super) fn cut(
+    keeper: &mut Keeper,
+    chosen: &Chosen,
+    saved: &Saved,
+    progress: &Progress,
+) -> Result<Option<BranchCut>, Failure> {
+    let store = keeper.store();
+    if let Some(from) = &chosen.from {
+        store.take_in(from, chosen.name).map_err(fail(Exit::StorageFailed))?;
+    }
+    let moved = to_be_moved(keeper, chosen)?;
+    let history = &keeper.history;
+    let current = history.branch();
+    let is_beyond = history.last_step() > saved.step
+        || history.epochs.range(saved.epoch..).next().is_some()
+        || history.finished.is_some();
+    if moved.is_empty() && !is_beyond && chosen.of_branch == current {
+        // A checkpoint for an empty folder.
+        let taken_in = chosen.from.as_ref().map(|_| chosen.name);
+        store.leave_behind(current, &[], taken_in).map_err(fail(Exit::StorageFailed))?;
+        return Ok(None);
+    }
+    // Folders of a journal that was lost are still there.
+    let is_free = |branch: &u64| !store.branch_dir(*branch).exists();
+    let branch = (current..).find(is_free).unwrap_or(current);
+    let reached = history.epochs.values().next_back();
+    let best = history.epochs.values().rfind(|epoch| epoch.is_best).and_then(|epoch| {
+        Some(Best { value: epoch.value(&saved.watched)?, epoch: epoch.epoch, step: epoch.step })
+    });
+    let cut = BranchCut {
+        branch,
+        of_branch: if chosen.of_branch == current { branch } else { chosen.of_branch },
+        checkpoint: chosen.name.to_string(),
+        step: saved.step,
+        epoch: saved.epoch,
+        batch: saved.batch,
+        taken_in: chosen.from.is_some(),
+        moved: moved.iter().map(ToString::to_string).collect(),
+        reached_step: history.last_step(),
+        reached_epoch: reached.map_or(0, |epoch| epoch.epoch),
+        best,
+    };
+    keeper.record(Event::BranchCut(cut.clone()))?;
+    keeper.sync()?;
+    perform(keeper, &cut)?;
+    progress.info(&format!("{cut}, as branch {}", keeper.history.branch()));
+    if !moved.is_empty() {
+        let folder = keeper.store().branch_dir(branch);
+        progress.info(&format!(
+            "what branch {branch} had saved beyond is kept in {}: {}",
+            folder.display(),
+            cut.moved.join(", ")
+        ));
+    }
+    Ok(Some(cut))
+}
+
+fn perform(keeper: &Keeper, cut: &BranchCut) -> Result<(), Failure> {
+    let files: Vec<BranchFile> = cut.moved.iter().filter_map(|name| name.parse().ok()).collect();
+    let taken_in = if cut.taken_in { cut.checkpoint.parse::<Name>().ok() } else { None };
+    keeper.store().leave_behind(cut.branch, &files, taken_in).map_err(fail(Exit::StorageFailed))
+}
+
+/// What is not of the line of steps that the chosen checkpoint is of, or lies beyond it.
+fn to_be_moved(keeper: &Keeper, chosen: &Chosen) -> Result<Vec<BranchFile>, Failure> {
+    let (store, history) = (keeper.store(), &keeper.history);
+    let of_chosen = history.published_in(chosen.of_branch);
+    let stays = |name: Name| {
+        let text = name.to_string();
+        let is_shared = chosen.of_branch == history.branch()
+            || of_chosen.is_some_and(|published| {
+                published.get(&text).is_some_and(|digest| history.published.get(&text) == Some(digest))
+            });
+        let is_replaced = name == chosen.name && chosen.from.is_some();
+        name <= chosen.name && is_shared && !is_replaced
+    };
+    let entries = store.list().map_err(fail(Exit::StorageFailed))?;
+    let checkpoints = entries.iter().map(|entry| entry.name).filter(|name| !stays(*name));
+    let mut moved: Vec<BranchFile> = checkpoints.map(BranchFile::Checkpoint).collect();
+    for link in Link::ALL {
+        let Ok(named) = store.load_link(link) else { continue };
+        let meta = named.meta();
+        if !stays(Name::new(meta.kind, meta.epoch, meta.step)) {
+            moved.push(BranchFile::Link(link));
+        }
+    }
+    Ok(moved)
+}

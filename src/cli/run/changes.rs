@@ -1,0 +1,78 @@
+//! What differs from the run as it was recorded, and whether that is refused.
+
+use super::args::{Change, RunArgs};
+use crate::cli::exit::Exit;
+use crate::cli::failure::Failure;
+use crate::config::{Class, Difference};
+use crate::train::resume::Changes;
+
+/// What a command line allows to differ.
+#[derive(Debug, Clone)]
+pub(super) struct Allowed<'a> {
+    args: &'a RunArgs,
+    /// Settings that bind a run and are asked for explicitly.
+    pub(super) asked_for: Vec<&'static str>,
+}
+
+impl<'a> Allowed<'a> {
+    pub(super) fn new(args: &'a RunArgs, asked_for: Vec<&'static str>) -> Self {
+        Self { args, asked_for }
+    }
+
+    /// Whether everything of this kind may differ.
+    pub(super) fn is_allowed(&self, change: Change) -> bool {
+        self.args.taking_up.allow_changed.contains(&change)
+    }
+
+    /// Refuses settings that the computed steps depend on.
+    pub(super) fn check_settings(&self, settings: &[Difference]) -> Result<(), Failure> {
+        if self.is_allowed(Change::Settings) {
+            return Ok(());
+        }
+        let is_refused = |change: &&Difference| {
+            change.class == Class::Bound && !self.asked_for.contains(&change.key.as_str())
+        };
+        let bound: Vec<String> = settings.iter().filter(is_refused).map(ToString::to_string).collect();
+        if bound.is_empty() {
+            return Ok(());
+        }
+        Err(Failure::new(
+            Exit::Changed,
+            format!(
+                "the settings differ from those this run was computed with:\n  {}\nremedy: undo the change, use another --work-dir, or go on with \
+                 the new settings from here with `--allow-changed settings`",
+                bound.join("\n  ")
+            ),
+        ))
+    }
+
+    /// Refuses another environment, data or model.
+    pub(super) fn check(&self, changes: &Changes) -> Result<(), Failure> {
+        let mut refused = Vec::new();
+        let mut remedy = Vec::new();
+        let mut check = |lines: Vec<&String>, change: Change, word: &'static str| {
+            if !lines.is_empty() && !self.is_allowed(change) {
+                refused.extend(lines.into_iter().cloned());
+                remedy.push(word);
+            }
+        };
+        // Lines begin with what they are about.
+        let is_unasked =
+            |line: &&String| !self.asked_for.iter().any(|key| line.starts_with(&format!("{key}: ")));
+        check(changes.data.iter().collect(), Change::Data, "data");
+        check(changes.model.iter().collect(), Change::Model, "model");
+        check(changes.environment.iter().filter(is_unasked).collect(), Change::Environment, "environment");
+        if refused.is_empty() {
+            return Ok(());
+        }
+        Err(Failure::new(
+            Exit::Changed,
+            format!(
+                "this is not what the run was computed with:\n  {}\nremedy: restore what was there, use another --work-dir, or go on from here \
+                 with `--allow-changed {}`",
+                refused.join("\n  "),
+                remedy.join(",")
+            ),
+        ))
+    }
+}

@@ -1,0 +1,161 @@
+//! `--fresh`: what is in a work directory is moved into a folder of it, by renames, and nothing is deleted.
+//!
+//! While that goes on the folder is called `before-TIME.moving`. A process that dies in it leaves that name, and the next one
+//! finishes it before it does anything else: so no run is ever taken up from a part of what there was.
+
+use super::present::{SUPERVISOR, is_set_aside, utc_now};
+use crate::cli::exit::Exit;
+use crate::cli::failure::Failure;
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use trainer_runtime::keeper::BALLAST_FILE;
+use trainer_runtime::lock;
+
+/// What is appended to the name of the folder until everything is in it.
+const MOVING: &str = ".moving";
+
+/// Moves everything aside and says where it is; `None` if nothing was there. The caller holds the lock, which stays.
+///
+/// # Errors
+/// If something can not be moved; what was moved is in the folder, and the next call goes on.
+pub(super) fn move_aside(work_dir: &Path) -> Result<Option<PathBuf>, Failure> {
+    if let Some(folder) = finish(work_dir)? {
+        return Ok(Some(folder));
+    }
+    let failed = failed(work_dir);
+    if entries(work_dir).map_err(&failed)?.is_empty() {
+        return Ok(None);
+    }
+    let taken = names(work_dir).map_err(&failed)?;
+    let stem = format!("before-{}", utc_now());
+    let is_free =
+        |name: &String| !taken.iter().any(|there| there.to_string_lossy().starts_with(name.as_str()));
+    let mut stems = std::iter::once(stem.clone()).chain((2_u64..).map(|count| format!("{stem}_{count}")));
+    let stem = stems.find(is_free).unwrap_or(stem);
+    let moving = work_dir.join(format!("{stem}{MOVING}"));
+    fs::create_dir(&moving).and_then(|()| sync(work_dir)).map_err(&failed)?;
+    move_into(work_dir, &moving).map(Some).map_err(&failed)
+}
+
+/// Finishes what a process that died has begun, and says where everything is; `None` if there is nothing of that kind.
+///
+/// # Errors
+/// As [`move_aside`].
+pub(super) fn finish(work_dir: &Path) -> Result<Option<PathBuf>, Failure> {
+    let failed = failed(work_dir);
+    let begun = names(work_dir).map_err(&failed)?.into_iter().find(|name| {
+        let name = name.to_string_lossy();
+        is_set_aside(&name) && name.ends_with(MOVING)
+    });
+    begun.map(|name| move_into(work_dir, &work_dir.join(name)).map_err(&failed)).transpose()
+}
+
+/// Renames what is there into the folder, and then the folder.
+fn move_into(work_dir: &Path, moving: &Path) -> io::Result<PathBuf> {
+    for name in entries(work_dir)? {
+        fs::rename(work_dir.join(&name), moving.join(&name))?;
+    }
+    // First where the names are, then where they were: no loss of power takes both.
+    sync(moving)?;
+    sync(work_dir)?;
+    let name = moving.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let folder = work_dir.join(name.trim_end_matches(MOVING));
+    fs::rename(moving, &folder)?;
+    sync(work_dir)?;
+    Ok(folder)
+}
+
+/// What is to be moved: neither the lock, which is held, nor room that is only set aside, nor what is no part of the run.
+fn entries(work_dir: &Path) -> io::Result<Vec<OsString>> {
+    let stays = |name: &OsString| {
+        let name = name.to_string_lossy();
+        name == lock::FILE_NAME || name == BALLAST_FILE || name == SUPERVISOR || is_set_aside(&name)
+    };
+    Ok(names(work_dir)?.into_iter().filter(|name| !stays(name)).collect())
+}
+
+fn names(work_dir: &Path) -> io::Result<Vec<OsString>> {
+    let mut names: Vec<OsString> =
+        fs::read_dir(work_dir)?.map(|entry| Ok(entry?.file_name())).collect::<io::Result<_>>()?;
+    names.sort();
+    Ok(names)
+}
+
+fn sync(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+fn failed(work_dir: &Path) -> impl Fn(io::Error) -> Failure {
+    move |error| {
+        let message = format!(
+            "what is in {} could not be moved aside: {error}; nothing is lost, and the next `trainer run` goes on with it",
+            work_dir.display()
+        );
+        Failure::new(Exit::StorageFailed, message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{entries, finish, move_aside};
+    use std::fs;
+    use std::path::Path;
+
+    /// A work directory with files and a folder.
+    fn work_dir() -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        for folder in ["journal", "checkpoints", "before-2020-01-01_00-00-00"] {
+            fs::create_dir(dir.path().join(folder)).unwrap();
+            fs::write(dir.path().join(folder).join("file"), folder).unwrap();
+        }
+        for file in ["lock", "trainer.toml", "history.csv", "notes of mine.txt"] {
+            fs::write(dir.path().join(file), file).unwrap();
+        }
+        dir
+    }
+
+    #[track_caller]
+    fn check_all_moved(dir: &Path, folder: &Path) {
+        assert!(entries(dir).unwrap().is_empty());
+        for file in ["trainer.toml", "history.csv", "notes of mine.txt", "journal/file", "checkpoints/file"] {
+            assert!(folder.join(file).is_file(), "{file}");
+        }
+        assert!(dir.join("lock").is_file() && dir.join("before-2020-01-01_00-00-00/file").is_file());
+    }
+
+    #[test]
+    fn everything_but_the_lock_and_what_was_moved_before_is_moved() {
+        let dir = work_dir();
+        let folder = move_aside(dir.path()).unwrap().unwrap();
+        check_all_moved(dir.path(), &folder);
+        assert_eq!(move_aside(dir.path()).unwrap(), None, "nothing is left to be moved");
+    }
+
+    #[test]
+    fn wherever_a_process_dies_the_next_one_finishes_it() {
+        for moved in 0..=5 {
+            let dir = work_dir();
+            let moving = dir.path().join("before-2026-11-22_07-10-03.moving");
+            fs::create_dir(&moving).unwrap();
+            for name in entries(dir.path()).unwrap().into_iter().take(moved) {
+                fs::rename(dir.path().join(&name), moving.join(&name)).unwrap();
+            }
+            let folder = finish(dir.path()).unwrap().unwrap();
+            assert_eq!(folder, dir.path().join("before-2026-11-22_07-10-03"), "{moved}");
+            check_all_moved(dir.path(), &folder);
+            assert_eq!(finish(dir.path()).unwrap(), None);
+        }
+    }
+
+    #[test]
+    fn two_in_one_second_have_folders_of_their_own() {
+        let dir = work_dir();
+        let first = move_aside(dir.path()).unwrap().unwrap();
+        fs::write(dir.path().join("trainer.toml"), "again").unwrap();
+        let second = move_aside(dir.path()).unwrap().unwrap();
+        assert_ne!(first, second);
+        assert_eq!(fs::read_to_string(second.join("trainer.toml")).unwrap(), "again");
+    }
+}

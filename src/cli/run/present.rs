@@ -1,0 +1,33 @@
+//! What is in a work directory, told from the names of its files alone.
+
+use jiff::Timestamp;
+use std::fs;
+use std::path::Path;
+use trainer_runtime::checkpoint::BranchFile;
+use trainer_runtime::keeper::{CHECKPOINTS_DIR, JOURNAL_DIR};
+
+/// How the folders begin in which `--fresh` keeps what was there.
+pub(super) const BEFORE: &str = "before-";
+
+/// The folder of a supervisor, which has a journal of its own.
+pub(super) const SUPERVISOR: &str = "supervisor";
+
+/// Whether a folder holds a journal or checkpoints.
+pub(in crate::cli) fn has_run(dir: &Path) -> bool {
+    let has = |folder: &str, fits: fn(&str) -> bool| {
+        let Ok(entries) = fs::read_dir(dir.join(folder)) else { return false };
+        entries.filter_map(Result::ok).any(|entry| entry.file_name().to_str().is_some_and(fits))
+    };
+    has(JOURNAL_DIR, |name| name.ends_with(".wal"))
+        || has(CHECKPOINTS_DIR, |name| name.parse::<BranchFile>().is_ok())
+}
+
+/// Whether a folder in a work directory is none of a run's own.
+pub(super) fn is_set_aside(name: &str) -> bool {
+    name.starts_with(BEFORE) || name == SUPERVISOR
+}
+
+/// The time in UTC as the name of a folder has it: `2026-11-22_07-10-03`.
+pub(super) fn utc_now() -> String {
+    Timestamp::now().strftime("%Y-%m-%d_%H-%M-%S").to_string()
+}

@@ -58,9 +58,9 @@ fn dispatch(command: &Command) -> Result<Exit, Failure> {
         Action::Ls(args) => cli::ls::run(args, &mut io::stdout()),
         Action::Completions(args) => cli::completions::run(args, &mut io::stdout()),
         Action::Eval(args) => cli::eval::run(args, global, &mut io::stdout()),
-        Action::Export(args) => cli::export::run(args, global, &mut io::stdout()),
         Action::Predict(args) => cli::predict::run(args, global, &mut io::stdout()),
         Action::Sweep(args) => cli::sweep::run(args, global, &mut io::stdout()),
+        Action::Export(args) => cli::export::run(args, global, &mut io::stdout()),
     }
 }
 

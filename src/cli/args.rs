@@ -104,14 +104,14 @@ pub enum Action {
     Eval(EvalArgs),
     /// Write the answers of a trained model to examples: outputs, classes or probabilities
     Predict(PredictArgs),
-    /// Write a trained model for other programs: an ONNX file, or the weights for PyTorch
-    Export(ExportArgs),
     /// Draw the curves of runs, as a picture or on the terminal; also while they go on
     Plot(PlotArgs),
     /// Write a run as one HTML page, or as an event file of TensorBoard; also while it goes on
     Report(ReportArgs),
     /// Run many trials over a space of settings, each in a work directory of its own; run again, go on
     Sweep(SweepArgs),
+    /// Write a trained model for other programs: an ONNX file, or the weights for PyTorch
+    Export(ExportArgs),
     /// Show what a checkpoint, a journal or the folder of a run holds
     Inspect(InspectArgs),
     /// Compare two checkpoints: state, and each tensor to the bit

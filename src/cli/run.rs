@@ -6,7 +6,9 @@ use super::failure::{Failure, fail};
 use super::repair;
 use crate::config::{self, Device, Origin, Plan};
 use crate::engine::library::{Host, Request, Runtime, Threads, Want, load, locate};
+use crate::report::mlflow::{self, Voice};
 use crate::report::progress::{Progress, Verbosity};
+use crate::report::recorded::{ReadError, Recorded};
 use crate::report::run_log;
 use crate::train::control::Control;
 use crate::train::event::{Event, Stopped};
@@ -20,6 +22,7 @@ use crate::train::sample::sampled;
 use crate::train::status::{Phase, SaveTime};
 use std::path::Path;
 use std::time::Instant;
+use trainer_runtime::atomic_file;
 use trainer_runtime::disk::RealDisk;
 use trainer_runtime::journal;
 use trainer_runtime::keeper::OpenError;
@@ -81,14 +84,7 @@ pub fn run(args: &RunArgs, verb: Verb, global: &GlobalArgs, signals: &Signals) -
     }
     check_command(&args)?;
     let place = experiment::find(&args, verb)?;
-    if let experiment::Place::Folder(folder) = &place {
-        args.work_dir.clone_from(folder);
-        chosen::check_before(&args.taking_up.resume, verb, folder)?;
-        // Settings that are wrong leave no trace: they are read before anything is made.
-        load_settings(&args)?;
-    } else {
-        load_settings_of(&args, None)?;
-    }
+    check_place(&mut args, verb, &place)?;
     args.work_dir = experiment::make(place)?;
     let args = &args;
     let _lock = WorkDirLock::acquire(&args.work_dir).map_err(|error| match error {
@@ -96,6 +92,9 @@ pub fn run(args: &RunArgs, verb: Verb, global: &GlobalArgs, signals: &Signals) -
         other => fail(Exit::StorageFailed)(other),
     })?;
     clear(args, verb, &progress)?;
+    if verb == Verb::Resume {
+        restore_settings(&args.work_dir, &progress)?;
+    }
     run_log::open(&args.work_dir);
     let plan = announced_plan(args, &progress)?;
     let run_name = name::given(args.taking_up.run_id.as_deref(), &progress)?;
@@ -116,6 +115,7 @@ pub fn run(args: &RunArgs, verb: Verb, global: &GlobalArgs, signals: &Signals) -
     };
     allowed.check_settings(&settings)?;
     branch::finish_open_cut(&keeper, &progress)?;
+    let voice = Voice { printer: progress.printer(), is_quiet: global.quiet };
     let chosen = match &args.taking_up.resume {
         Choice::Checkpoint(which) => match chosen::find(&keeper, which)? {
             Found::Newest => None,
@@ -127,6 +127,7 @@ pub fn run(args: &RunArgs, verb: Verb, global: &GlobalArgs, signals: &Signals) -
         && let Some(line) = nothing_to_do(&keeper, &plan, &settings)
     {
         keep_only::clean(&mut keeper, &args.taking_up.keep_only)?;
+        mlflow::catch_up(&plan.mlflow, keeper.work_dir(), voice);
         print_result(&line);
         return Ok(Exit::Finished);
     }
@@ -134,6 +135,8 @@ pub fn run(args: &RunArgs, verb: Verb, global: &GlobalArgs, signals: &Signals) -
     let Attempt { mut prepared, saved, recorded, batchings, batching_reason } =
         start(global, plan, &mut keeper, known, &control, &mut progress)?;
     run_log::note(&format!("attempt {} of run {}", keeper.history.attempts, keeper.run_id()));
+    // The rest is sent when this goes, which is after the last record.
+    let _told = mlflow::tell(&prepared.plan.mlflow, keeper.work_dir(), voice);
     let announced = Instant::now();
     if let Some(warning) = estimate_save(&control, &prepared, keeper.work_dir()) {
         progress.line(&warning);
@@ -175,6 +178,42 @@ fn check_command(args: &RunArgs) -> Result<(), Failure> {
             "--fresh begins anew and --resume (or TRAINER_RESUME) wants to go on; leave one of them out";
         return Err(Failure::new(Exit::Usage, message.to_owned()));
     }
+    Ok(())
+}
+
+/// Refuses what is wrong before anything is made: so it leaves no trace.
+fn check_place(args: &mut RunArgs, verb: Verb, place: &experiment::Place) -> Result<(), Failure> {
+    match place {
+        experiment::Place::Folder(folder) => {
+            args.work_dir.clone_from(folder);
+            chosen::check_before(&args.taking_up.resume, verb, folder)?;
+            let is_lost = verb == Verb::Resume && !folder.join(SETTINGS).is_file();
+            if is_lost { Ok(()) } else { load_settings(args).map(drop) }
+        }
+        experiment::Place::NewIn(root) => {
+            // A folder that is not there yet.
+            chosen::check_before(&args.taking_up.resume, verb, &root.join("new"))?;
+            load_settings_of(args, None).map(drop)
+        }
+    }
+}
+
+/// Writes the settings into a folder from which they are gone, as the journal has them.
+fn restore_settings(work_dir: &Path, progress: &Progress) -> Result<(), Failure> {
+    let path = work_dir.join(SETTINGS);
+    if path.is_file() {
+        return Ok(());
+    }
+    let recorded = match Recorded::read(work_dir) {
+        Ok(recorded) => recorded,
+        // Checkpoints alone do not tell their settings.
+        Err(ReadError::NoRun { .. }) => return Ok(()),
+        Err(error) => return Err(Failure::unread(work_dir, error)),
+    };
+    let Some(settings) = recorded.history.settings else { return Ok(()) };
+    atomic_file::write(&*RealDisk::shared(), &path, settings.as_bytes())
+        .map_err(fail(Exit::StorageFailed))?;
+    progress.line(&format!("{SETTINGS} was gone; it is written again as the journal has it"));
     Ok(())
 }
 

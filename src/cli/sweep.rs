@@ -11,12 +11,13 @@ use crate::sweep::draw::{Drawn, draw};
 use crate::sweep::plan::{PlanError, SweepPlan, Trial};
 use crate::system::Cores;
 use clap::Args;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use trainer_runtime::lock::{LockError, WorkDirLock};
 
+mod elsewhere;
 mod memory;
 mod only;
 mod pool;
@@ -77,6 +78,8 @@ struct Sweep {
     plan: SweepPlan,
     /// The whole settings of the trials, in the order of the plan.
     settings: Vec<Plan>,
+    /// Trials that an MLflow server knows as finished.
+    elsewhere: BTreeSet<u64>,
 }
 
 impl Sweep {
@@ -125,7 +128,13 @@ pub fn run(args: &SweepArgs, global: &GlobalArgs, out: &mut dyn Write) -> Result
             ));
         }
     }
-    let sweep = adopt(args, definition, made, drawn, global)?;
+    if definition.asks_mlflow {
+        elsewhere::check(&drawn)?;
+    }
+    let mut sweep = adopt(args, definition, made, drawn, global)?;
+    if sweep.definition.asks_mlflow {
+        sweep.elsewhere = elsewhere::ask(&sweep);
+    }
     let jobs = within_cores(&sweep, jobs, cores, global);
     let reach = match args.trial {
         Some(number) => Reach::One(number),
@@ -180,7 +189,7 @@ fn adopt(
         };
         settings.push(found);
     }
-    Ok(Sweep { dir: args.work_dir.clone(), definition, plan, settings })
+    Ok(Sweep { dir: args.work_dir.clone(), definition, plan, settings, elsewhere: BTreeSet::new() })
 }
 
 /// The lock of the sweep's folder, which is held only while the plan is written.

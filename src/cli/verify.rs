@@ -4,6 +4,7 @@
 use super::args::GlobalArgs;
 use super::exit::Exit;
 use super::failure::{Failure, fail};
+use super::inspect::check_is_file;
 use super::output::print;
 use crate::report::progress::{ByteBar as Bar, Verbosity};
 use clap::Args;
@@ -84,6 +85,7 @@ impl Report {
 }
 
 fn of_file(path: &Path, bar: &Bar) -> Result<Report, Failure> {
+    check_is_file(path)?;
     bar.expect(fs::metadata(path).map_or(0, |found| found.len()));
     let loaded = Checkpoint::load_watched(&RealDisk, path, &mut |bytes| bar.show(bytes));
     let checkpoint = CheckpointState::new(path.to_owned(), loaded).map_err(fail(Exit::Usage))?;

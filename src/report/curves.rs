@@ -1,7 +1,7 @@
 //! From what journals hold to a figure: curves of losses, metrics, learning rate, gradient norm and memory, and what
 //! happened on the way.
 
-use super::chart::figure::{Colour, Figure, Line, Panel, Ring, Scale, Style};
+use super::chart::figure::{Colour, Figure, Line, Mark, MarkKind, Panel, Ring, Scale, Style};
 use super::clock::Clock;
 use super::incidents::marks;
 use super::places::Places;
@@ -95,7 +95,9 @@ pub fn figure(runs: &[NamedRun], options: &Options) -> Figure {
     let (mut all_marks, mut bands) = (Vec::new(), Vec::new());
     for run in &drawn {
         let (of_run, again) = marks(&run.run.recorded, &run.places);
-        all_marks.extend(of_run);
+        all_marks.extend(
+            of_run.into_iter().filter_map(|mark| if runs.len() > 1 { run.quiet(mark) } else { Some(mark) }),
+        );
         bands.extend(again.into_iter().filter(|_| runs.len() == 1 && options.along != Along::Time));
     }
     all_marks.iter_mut().for_each(|mark| mark.x /= unit);
@@ -148,6 +150,12 @@ impl<'a> Drawn<'a> {
         let history = &run.recorded.history;
         let places = Places::new(history, Clock::of(history), options.along);
         Self { run, places, colour: Colour::of_line(number) }
+    }
+
+    /// A mark among those of other runs: in the colour of this one, without a word, and none for what all runs do.
+    fn quiet(&self, mark: Mark) -> Option<Mark> {
+        let label = String::new();
+        (mark.kind != MarkKind::Checkpoint).then_some(Mark { label, colour: self.colour, ..mark })
     }
 
     fn line(&self, name: &str, style: Style, points: Vec<(f64, f64)>) -> Line {

@@ -1,6 +1,6 @@
 //! What happened to a run besides training: how its attempts ended, where others took it up, what was saved.
 
-use super::chart::figure::{Mark, MarkKind};
+use super::chart::figure::{Colour, Mark, MarkKind};
 use super::places::Places;
 use super::recorded::Recorded;
 use crate::train::event::Event;
@@ -66,11 +66,12 @@ pub fn attempt_ends(events: &[Event]) -> Vec<AttemptEnd> {
 /// Marks of a run, by ascending places, and the places between which steps were computed again.
 #[must_use]
 pub fn marks(recorded: &Recorded, places: &Places<'_>) -> (Vec<Mark>, Vec<(f64, f64)>) {
+    let colour = Colour::INK;
     let (mut marks, mut again) = (Vec::new(), Vec::new());
     for end in attempt_ends(&recorded.events).into_iter().filter(|end| !end.is_complete) {
         let Some(x) = places.of_step(end.step) else { continue };
         let words = format!("attempt {} {} after step {}", end.attempt, end.words, end.step);
-        marks.push(Mark { x, kind: MarkKind::Interrupted, label: end.label, words });
+        marks.push(Mark { x, kind: MarkKind::Interrupted, colour, label: end.label, words });
     }
     let mut step = 0;
     for event in &recorded.events {
@@ -82,7 +83,7 @@ pub fn marks(recorded: &Recorded, places: &Places<'_>) -> (Vec<Mark>, Vec<(f64, 
                     format!("attempt {} goes on behind step {} from {from}", resumed.attempt, resumed.step);
                 let label = "resumed".to_owned();
                 if let Some(x) = places.of_attempt(resumed.attempt, resumed.step) {
-                    marks.push(Mark { x, kind: MarkKind::Resumed, label, words });
+                    marks.push(Mark { x, kind: MarkKind::Resumed, colour, label, words });
                 }
                 let ends = (places.of_step(resumed.step), places.of_step(step));
                 if let (true, (Some(from), Some(to))) = (step > resumed.step, ends) {
@@ -95,7 +96,7 @@ pub fn marks(recorded: &Recorded, places: &Places<'_>) -> (Vec<Mark>, Vec<(f64, 
             Event::CheckpointDurable(durable) => {
                 let words = format!("checkpoint of step {}: {}", durable.step, durable.name);
                 let (kind, label) = (MarkKind::Checkpoint, String::new());
-                marks.extend(places.of_step(durable.step).map(|x| Mark { x, kind, label, words }));
+                marks.extend(places.of_step(durable.step).map(|x| Mark { x, kind, colour, label, words }));
             }
             _ => {}
         }

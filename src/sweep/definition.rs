@@ -217,6 +217,10 @@ impl Reader<'_> {
         let base = self.base(root, table, path);
         let lease_s = self.integer(table, "lease_s", 60, 1);
         let asks_mlflow = self.bool(table, "ask_mlflow");
+        if asks_mlflow && matches!(method, Some(Method::Halving { .. })) {
+            let words = "`ask_mlflow` goes with \"grid\" and \"random\": a rung needs the results themselves; remove it";
+            self.problems.push(Problem::at(line, words.to_owned()));
+        }
         let too_many = trials.is_some_and(|trials| trials > MOST_TRIALS);
         if too_many {
             let words = format!("`trials` is above {MOST_TRIALS}; split the sweep");

@@ -282,6 +282,22 @@ impl SweepPlan {
         Ok(differences)
     }
 
+    /// What a trial is called for others that do not share its folder: a digest (XXH3, 128 bits) of its name, its settings
+    /// and those below them. Of files below, the names count and not the folders, which differ between machines.
+    #[must_use]
+    pub fn trial_id(&self, trial: &Trial) -> String {
+        let without_folder = |line: &str| match line.split_once(" = \"/") {
+            Some((key, path)) => format!("{key} = {}", path.rsplit('/').next().unwrap_or(path)),
+            None => line.to_owned(),
+        };
+        let base =
+            self.base.iter().filter(|line| !line.starts_with("threads = ") && !line.starts_with("mlflow."));
+        let mut text: Vec<String> = base.map(|line| without_folder(line)).collect();
+        text.push(trial.name.clone());
+        text.extend(trial.settings.iter().cloned());
+        format!("{:032x}", xxhash_rust::xxh3::xxh3_128(text.join("\n").as_bytes()))
+    }
+
     fn sealed(mut self) -> Self {
         self.crc32 = String::new();
         // Text, numbers and lists are always JSON.

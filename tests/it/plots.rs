@@ -7,6 +7,7 @@ use serde_json::Value as Json;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::time::{Duration, Instant};
 use trainer::train::event::Event;
 use trainer::train::history::AttemptSample;
 
@@ -40,6 +41,37 @@ fn the_clock_is_recorded_where_an_attempt_begins_and_ends_and_after_each_epoch()
     assert!(samples.is_sorted_by_key(|sample| sample.unix_ms), "{samples:?}");
     assert!(samples.iter().all(|sample| sample.resident_bytes > 1 << 20), "{samples:?}");
     assert!(samples[0].unix_ms > 1_700_000_000_000, "{samples:?}");
+}
+
+/// The only test that has to wait for a clock: it sleeps, and so does the run.
+#[test]
+fn the_clock_is_recorded_between_steps_when_it_was_not_for_ten_seconds() {
+    let dir = WorkDir::new(&["model.builtin=mlp", "--epochs", "4000", "schedule.kind=constant"]);
+    let child = dir.start_until_step(30, &[]);
+    let pid = Pid::from_child(&child);
+    let is_between_epochs = || dir.steps().last().is_some_and(|done| (3..20).contains(&(done.step % 23)));
+    // Stopped right behind the end of an epoch, its next step would be one of an epoch that has a reading of its own.
+    loop {
+        kill_process(pid, Signal::STOP).unwrap();
+        if is_between_epochs() {
+            break;
+        }
+        kill_process(pid, Signal::CONT).unwrap();
+        std::thread::sleep(Duration::from_millis(3));
+    }
+    std::thread::sleep(Duration::from_millis(10_200));
+    kill_process(pid, Signal::CONT).unwrap();
+    let before = dir.folded().samples.len();
+    let since = Instant::now();
+    while dir.folded().samples.len() < before + 2 && since.elapsed() < Duration::from_secs(60) {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    kill_process(pid, Signal::KILL).unwrap();
+    Ended::of_child(child);
+    let samples = dir.folded().samples;
+    let pause = samples.windows(2).find(|pair| pair[1].unix_ms - pair[0].unix_ms >= 10_000);
+    let step = pause.unwrap_or_else(|| panic!("{samples:?}"))[1].step;
+    assert!(!step.is_multiple_of(23), "it was the end of an epoch: {step}");
 }
 
 fn look(command: &str, dirs: &[&Path], more: &[&str]) -> Ended {

@@ -23,6 +23,20 @@ fn epochs(count: u64, more: &[&str]) -> WorkDir {
     dir
 }
 
+/// A finished run with the checkpoint of each epoch. On a busy machine one that waits gives way to the next, so it may take
+/// a few runs until all are there.
+#[track_caller]
+fn finished(count: u64, more: &[&str]) -> WorkDir {
+    for _ in 0..50 {
+        let dir = epochs(count, more);
+        dir.finish(&[]);
+        if dir.checkpoints().len() as u64 == count {
+            return dir;
+        }
+    }
+    panic!("no run has saved every epoch")
+}
+
 /// `trainer resume` on the folder.
 fn resume_command(dir: &Path, more: &[&str]) -> Command {
     let mut command = trainer(["resume"]);
@@ -82,6 +96,11 @@ fn resume_takes_settings_from_the_folder_and_wants_a_run_there() {
     assert_eq!(dir.steps().len() as u64, 2 * STEPS_PER_EPOCH);
     let again = resume(&dir, &[]).check_code(0);
     assert!(again.stdout.starts_with("nothing to do"), "{again:?}");
+
+    // Settings that are gone are in the journal as well.
+    fs::remove_file(dir.path().join("trainer.toml")).unwrap();
+    resume(&dir, &["--epochs", "3"]).check_code(0).check_says(&["trainer.toml was gone", "optimizer (SGD)"]);
+    assert_eq!(dir.steps().len() as u64, 3 * STEPS_PER_EPOCH);
 
     let nothing = dir.path().with_extension("not");
     for modes in [&[][..], &["--resume", "best"], &["--resume", "x.safetensors"]] {
@@ -146,8 +165,7 @@ fn a_fresh_start_that_died_halfway_is_finished_by_the_next_process_and_no_part_i
 
 #[test]
 fn a_finished_run_keeps_only_what_is_asked_for_once_that_verifies() {
-    let dir = epochs(4, &[]);
-    dir.finish(&[]);
+    let dir = finished(4, &[]);
     let all = dir.checkpoints();
     let best = dir.store().path(all[3]);
     let bytes = fs::read(&best).unwrap();

@@ -39,10 +39,7 @@ impl Store {
     pub fn name_again(&self, name: Name) -> Result<LinkedBy, PublishError> {
         let names_it = |link: &Link| {
             let loaded = self.load_link(*link);
-            loaded.is_ok_and(|checkpoint| {
-                let meta = checkpoint.meta();
-                Name::new(meta.kind, meta.epoch, meta.step) == name
-            })
+            loaded.is_ok_and(|checkpoint| checkpoint.meta().name() == name)
         };
         let from = Link::ALL.into_iter().find(names_it).map_or(self.path(name), |link| self.link_path(link));
         self.name_twice(&from, &self.path(name), name)

@@ -53,9 +53,8 @@ impl Keeper {
         for link in links.iter().copied() {
             let loaded = self.store().load_link(link);
             let checkpoint = loaded.map_err(|source| KeepOnlyError::NotGood { link, source })?;
-            let meta = checkpoint.meta();
             if kept.iter().all(|(other, _)| *other != link) {
-                kept.push((link, Name::new(meta.kind, meta.epoch, meta.step)));
+                kept.push((link, checkpoint.meta().name()));
             }
         }
         let is_kept = |name: Name| kept.iter().any(|(_, kept)| *kept == name);
@@ -64,10 +63,7 @@ impl Keeper {
         let dropped: Vec<Entry> = all.into_iter().filter(|entry| !is_kept(entry.name)).collect();
         for link in Link::ALL.into_iter().filter(|link| !links.contains(link)) {
             // One that does not verify is for a person to look at.
-            let named = self.store().load_link(link).map(|checkpoint| {
-                let meta = checkpoint.meta();
-                Name::new(meta.kind, meta.epoch, meta.step)
-            });
+            let named = self.store().load_link(link).map(|checkpoint| checkpoint.meta().name());
             if named.is_ok_and(|name| !is_kept(name)) {
                 remove_if_present(&**self.disk(), &self.store().link_path(link)).map_err(disk)?;
             }

@@ -50,10 +50,7 @@ impl Keeper {
         if newest.is_none() && !rejected.is_empty() {
             return Err(RecoverError::NoneVerifies { rejected });
         }
-        let named = newest.map(|checkpoint| {
-            let meta = checkpoint.meta();
-            (Name::new(meta.kind, meta.epoch, meta.step), checkpoint)
-        });
+        let named = newest.map(|checkpoint| (checkpoint.meta().name(), checkpoint));
         Ok(Recovery { newest: named, rejected })
     }
 

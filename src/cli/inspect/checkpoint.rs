@@ -1,7 +1,7 @@
 //! What one checkpoint holds, and which of its tensors verify.
 
 use super::state::StateReport;
-use super::{InspectArgs, foreign};
+use super::{InspectArgs, check_is_file, foreign};
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::output;
@@ -128,6 +128,7 @@ fn metrics(path: &Path, meta: &Meta) -> BTreeMap<String, f64> {
 /// # Errors
 /// If the file can not be read, is no checkpoint of ours, or its header is damaged.
 pub fn open(path: &Path) -> Result<Examined, Failure> {
+    check_is_file(path)?;
     Examined::open(&RealDisk, path).map_err(|error| foreign::refuse(path, error))
 }
 

@@ -7,7 +7,7 @@
 use super::exit::Exit;
 use super::failure::{Failure, fail};
 use clap::Args;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read as _, Write};
 use std::path::{Path, PathBuf};
 use trainer_runtime::checkpoint::{Link, Name};
@@ -83,19 +83,35 @@ pub fn run(args: &InspectArgs, out: &mut dyn Write) -> Result<Exit, Failure> {
 
 /// The first bytes of a file, which say what it is.
 fn first_bytes(path: &Path) -> Result<Vec<u8>, Failure> {
+    check_is_file(path)?;
     let mut bytes = Vec::new();
     let read = File::open(path).and_then(|file| file.take(64).read_to_end(&mut bytes));
-    let unread = |error: io::Error| {
-        let exit = match error.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied | io::ErrorKind::NotADirectory => {
-                Exit::Usage
-            }
-            _ => Exit::StorageFailed,
-        };
-        Failure::new(exit, format!("can not read {}: {error}; check the path", path.display()))
-    };
-    read.map_err(unread)?;
+    read.map_err(|error| unread(path, &error))?;
     Ok(bytes)
+}
+
+/// Refuses what is no file: opening a pipe would wait for somebody to write into it.
+///
+/// # Errors
+/// If it is none, or not there.
+pub fn check_is_file(path: &Path) -> Result<(), Failure> {
+    let found = fs::metadata(path).map_err(|error| unread(path, &error))?;
+    if found.is_file() {
+        return Ok(());
+    }
+    let message =
+        format!("{} is no file; give the file of a checkpoint, or the folder of a run", path.display());
+    Err(Failure::new(Exit::Usage, message))
+}
+
+fn unread(path: &Path, error: &io::Error) -> Failure {
+    let exit = match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied | io::ErrorKind::NotADirectory => {
+            Exit::Usage
+        }
+        _ => Exit::StorageFailed,
+    };
+    Failure::new(exit, format!("can not read {}: {error}; check the path", path.display()))
 }
 
 /// Whether a file has a name that a checkpoint has.

@@ -132,6 +132,7 @@ pub(super) fn start(
     };
     let name = found.map(|(name, _)| name);
     if let Some(name) = name {
+        branch::bring_best(keeper, saved.best, progress)?;
         let passed_over = keeper.take_up(name, rejected, saved.best)?;
         passed_over.iter().for_each(|passed_over| progress.line(&passed_over.to_string()));
     }

@@ -11,7 +11,8 @@ use crate::train::best::Best;
 use crate::train::event::{BranchCut, Event};
 use crate::train::keeper::Keeper;
 use crate::train::saved::Saved;
-use trainer_runtime::checkpoint::{BranchFile, Link, Name};
+use trainer_runtime::checkpoint::{BranchFile, Kind, Link, Name};
+use xxhash_rust::xxh3::xxh3_128;
 
 /// Finishes a cut that a process which died had recorded.
 pub(super) fn finish_open_cut(keeper: &Keeper, progress: &Progress) -> Result<(), Failure> {
@@ -79,6 +80,34 @@ pub(super) fn cut(
     Ok(Some(cut))
 }
 
+/// Sees to it that the best checkpoint of the state is among the run's: where that is of a branch that ended, it gets a
+/// second name. No other takes its place; that it is missing is said.
+pub(super) fn bring_best(keeper: &Keeper, best: Option<Best>, progress: &Progress) -> Result<(), Failure> {
+    let Some(best) = best else { return Ok(()) };
+    let name = Name::new(Kind::Epoch, best.epoch, best.step);
+    let (store, history) = (keeper.store(), &keeper.history);
+    let entries = store.list().map_err(fail(Exit::StorageFailed))?;
+    let Some(digest) = history.published.get(&name.to_string()) else { return Ok(()) };
+    if entries.iter().any(|entry| entry.name == name) {
+        return Ok(());
+    }
+    for cut in history.branches.iter().rev() {
+        let path = store.branch(cut.branch).path(name);
+        let is_it = keeper.disk().map(&path).is_ok_and(|bytes| xxh3_128(&bytes).to_be_bytes() == *digest);
+        if is_it {
+            store.take_in(&path, name).map_err(fail(Exit::StorageFailed))?;
+            return store.leave_behind(cut.branch, &[], Some(name)).map_err(fail(Exit::StorageFailed));
+        }
+    }
+    if store.load_link(Link::Best).is_ok_and(|checkpoint| checkpoint.meta().name() == name) {
+        return Ok(());
+    }
+    progress.line(&format!(
+        "the best checkpoint so far, {name}, is not there any more: no other takes its place until a better one comes"
+    ));
+    Ok(())
+}
+
 fn perform(keeper: &Keeper, cut: &BranchCut) -> Result<(), Failure> {
     let files: Vec<BranchFile> = cut.moved.iter().filter_map(|name| name.parse().ok()).collect();
     let taken_in = if cut.taken_in { cut.checkpoint.parse::<Name>().ok() } else { None };
@@ -103,8 +132,7 @@ fn to_be_moved(keeper: &Keeper, chosen: &Chosen) -> Result<Vec<BranchFile>, Fail
     let mut moved: Vec<BranchFile> = checkpoints.map(BranchFile::Checkpoint).collect();
     for link in Link::ALL {
         let Ok(named) = store.load_link(link) else { continue };
-        let meta = named.meta();
-        if !stays(Name::new(meta.kind, meta.epoch, meta.step)) {
+        if !stays(named.meta().name()) {
             moved.push(BranchFile::Link(link));
         }
     }

@@ -49,7 +49,7 @@ pub(super) fn find(keeper: &Keeper, which: &Which) -> Result<Found, Failure> {
     let loaded = Checkpoint::load(&**keeper.disk(), &path);
     let checkpoint = loaded.map_err(|error| not_good(keeper, which, &error))?;
     let meta = checkpoint.meta();
-    let name = Name::new(meta.kind, meta.epoch, meta.step);
+    let name = meta.name();
     let is_known = meta.run_id == keeper.run_id() || keeper.history.taken_up_from.contains(&name.to_string());
     if keeper.history.settings.is_some() && !is_known {
         return Err(Failure::new(

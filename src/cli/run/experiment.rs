@@ -37,8 +37,7 @@ pub(in crate::cli) fn find(args: &RunArgs, verb: Verb) -> Result<Place, Failure>
     };
     match &args.taking_up.experiment {
         None => {
-            let there = experiments(root);
-            if has_run(root) || there.is_empty() {
+            if has_run(root) || experiments(root).is_empty() {
                 return Ok(Place::Folder(root.clone()));
             }
             Err(Failure::new(

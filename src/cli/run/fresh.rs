@@ -3,13 +3,14 @@
 //! While that goes on the folder is called `before-TIME.moving`. A process that dies in it leaves that name, and the next one
 //! finishes it before it does anything else: so no run is ever taken up from a part of what there was.
 
-use super::present::{SUPERVISOR, is_set_aside, utc_now};
+use super::present::{is_set_aside, utc_now};
 use crate::cli::exit::Exit;
-use crate::cli::failure::Failure;
+use crate::cli::failure::{Failure, fail};
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use trainer_runtime::disk::{Disk as _, DiskError, Operation, RealDisk};
 use trainer_runtime::keeper::BALLAST_FILE;
 use trainer_runtime::lock;
 
@@ -24,19 +25,22 @@ pub(super) fn move_aside(work_dir: &Path) -> Result<Option<PathBuf>, Failure> {
     if let Some(folder) = finish(work_dir)? {
         return Ok(Some(folder));
     }
-    let failed = failed(work_dir);
-    if entries(work_dir).map_err(&failed)?.is_empty() {
+    begin(work_dir).map_err(failed)
+}
+
+fn begin(work_dir: &Path) -> Result<Option<PathBuf>, DiskError> {
+    if entries(work_dir)?.is_empty() {
         return Ok(None);
     }
-    let taken = names(work_dir).map_err(&failed)?;
+    let taken = names(work_dir)?;
     let stem = format!("before-{}", utc_now());
     let is_free =
         |name: &String| !taken.iter().any(|there| there.to_string_lossy().starts_with(name.as_str()));
     let mut stems = std::iter::once(stem.clone()).chain((2_u64..).map(|count| format!("{stem}_{count}")));
     let stem = stems.find(is_free).unwrap_or(stem);
     let moving = work_dir.join(format!("{stem}{MOVING}"));
-    fs::create_dir(&moving).and_then(|()| sync(work_dir)).map_err(&failed)?;
-    move_into(work_dir, &moving).map(Some).map_err(&failed)
+    RealDisk.create_dir_all(&moving)?;
+    move_into(work_dir, &moving).map(Some)
 }
 
 /// Finishes what a process that died has begun, and says where everything is; `None` if there is nothing of that kind.
@@ -44,57 +48,49 @@ pub(super) fn move_aside(work_dir: &Path) -> Result<Option<PathBuf>, Failure> {
 /// # Errors
 /// As [`move_aside`].
 pub(super) fn finish(work_dir: &Path) -> Result<Option<PathBuf>, Failure> {
-    let failed = failed(work_dir);
-    let begun = names(work_dir).map_err(&failed)?.into_iter().find(|name| {
+    let begun = names(work_dir).map_err(failed)?.into_iter().find(|name| {
         let name = name.to_string_lossy();
         is_set_aside(&name) && name.ends_with(MOVING)
     });
-    begun.map(|name| move_into(work_dir, &work_dir.join(name)).map_err(&failed)).transpose()
+    begun.map(|name| move_into(work_dir, &work_dir.join(name)).map_err(failed)).transpose()
 }
 
 /// Renames what is there into the folder, and then the folder.
-fn move_into(work_dir: &Path, moving: &Path) -> io::Result<PathBuf> {
+fn move_into(work_dir: &Path, moving: &Path) -> Result<PathBuf, DiskError> {
     for name in entries(work_dir)? {
-        fs::rename(work_dir.join(&name), moving.join(&name))?;
+        RealDisk.rename(&work_dir.join(&name), &moving.join(&name))?;
     }
     // First where the names are, then where they were: no loss of power takes both.
-    sync(moving)?;
-    sync(work_dir)?;
+    RealDisk.sync_dir(moving)?;
+    RealDisk.sync_dir(work_dir)?;
     let name = moving.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let folder = work_dir.join(name.trim_end_matches(MOVING));
-    fs::rename(moving, &folder)?;
-    sync(work_dir)?;
+    RealDisk.rename(moving, &folder)?;
+    RealDisk.sync_dir(work_dir)?;
     Ok(folder)
 }
 
 /// What is to be moved: neither the lock, which is held, nor room that is only set aside, nor what is no part of the run.
-fn entries(work_dir: &Path) -> io::Result<Vec<OsString>> {
+fn entries(work_dir: &Path) -> Result<Vec<OsString>, DiskError> {
     let stays = |name: &OsString| {
         let name = name.to_string_lossy();
-        name == lock::FILE_NAME || name == BALLAST_FILE || name == SUPERVISOR || is_set_aside(&name)
+        name == lock::FILE_NAME || name == BALLAST_FILE || is_set_aside(&name)
     };
     Ok(names(work_dir)?.into_iter().filter(|name| !stays(name)).collect())
 }
 
-fn names(work_dir: &Path) -> io::Result<Vec<OsString>> {
-    let mut names: Vec<OsString> =
-        fs::read_dir(work_dir)?.map(|entry| Ok(entry?.file_name())).collect::<io::Result<_>>()?;
+/// Everything in the folder, of any kind and with any name.
+fn names(work_dir: &Path) -> Result<Vec<OsString>, DiskError> {
+    let listed = fs::read_dir(work_dir)
+        .and_then(|entries| entries.map(|entry| Ok(entry?.file_name())).collect::<io::Result<Vec<_>>>());
+    let mut names = listed.map_err(|error| DiskError::new(Operation::List, work_dir, error))?;
     names.sort();
     Ok(names)
 }
 
-fn sync(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
-}
-
-fn failed(work_dir: &Path) -> impl Fn(io::Error) -> Failure {
-    move |error| {
-        let message = format!(
-            "what is in {} could not be moved aside: {error}; nothing is lost, and the next `trainer run` goes on with it",
-            work_dir.display()
-        );
-        Failure::new(Exit::StorageFailed, message)
-    }
+/// What was moved is in the folder, and the next process goes on with it.
+fn failed(error: DiskError) -> Failure {
+    fail(Exit::StorageFailed)(error)
 }
 
 #[cfg(test)]

@@ -1,16 +1,17 @@
 //! What is in a work directory, told from the names of its files alone.
 
-use jiff::Timestamp;
 use std::fs;
 use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
 use trainer_runtime::checkpoint::BranchFile;
+use trainer_runtime::clock::utc;
 use trainer_runtime::keeper::{CHECKPOINTS_DIR, JOURNAL_DIR};
 
 /// How the folders begin in which `--fresh` keeps what was there.
-pub(super) const BEFORE: &str = "before-";
+const BEFORE: &str = "before-";
 
 /// The folder of a supervisor, which has a journal of its own.
-pub(super) const SUPERVISOR: &str = "supervisor";
+const SUPERVISOR: &str = "supervisor";
 
 /// Whether a folder holds a journal or checkpoints.
 pub(in crate::cli) fn has_run(dir: &Path) -> bool {
@@ -29,5 +30,6 @@ pub(super) fn is_set_aside(name: &str) -> bool {
 
 /// The time in UTC as the name of a folder has it: `2026-11-22_07-10-03`.
 pub(super) fn utc_now() -> String {
-    Timestamp::now().strftime("%Y-%m-%d_%H-%M-%S").to_string()
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    utc(since.as_secs()).trim_end_matches(" UTC").replace(' ', "_").replace(':', "-")
 }

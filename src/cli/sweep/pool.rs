@@ -242,6 +242,11 @@ impl<'a> Pool<'a> {
         let dir = self.sweep.trial_dir(trial);
         Ok(match Standing::of(&dir, &self.sweep.definition, epochs).state {
             State::Finished => Some(Tried::Over),
+            State::New | State::Interrupted(_) | State::Failed(_)
+                if self.sweep.elsewhere.contains(&trial.number) =>
+            {
+                Some(Tried::Over)
+            }
             State::Failed(_) if !self.retries_failed => {
                 if matches!(self.reach, Reach::One(_)) {
                     self.ended = Some(Exit::Failure);

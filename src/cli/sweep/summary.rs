@@ -45,7 +45,8 @@ pub(super) struct Row {
     dir: PathBuf,
     /// What varies, and what it is here.
     values: BTreeMap<String, String>,
-    /// `new`, `running`, `finished`, `interrupted`, `failed`, `waiting` for the end of its rung, or `dropped` by one.
+    /// `new`, `running`, `finished`, `interrupted`, `failed`, `waiting` for the end of its rung, `dropped` by one, or
+    /// `elsewhere`: finished on another machine, as an MLflow server says.
     state: &'static str,
     /// Epochs that ended.
     epoch: u64,
@@ -99,6 +100,11 @@ impl Summary {
             let state = match &standing.state {
                 // Whatever became of it since, the decision holds.
                 State::Finished | State::New | State::Interrupted(_) if dropped => "dropped",
+                State::New | State::Interrupted(_) | State::Failed(_)
+                    if sweep.elsewhere.contains(&trial.number) =>
+                {
+                    "elsewhere"
+                }
                 State::Finished if !ladder.current.is_last => "waiting",
                 state => state.word(),
             };

@@ -6,6 +6,7 @@ use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, fail};
 use crate::cli::supervise::program;
 use crate::config::to_toml;
+use crate::report::mlflow::TRIAL_VARIABLE;
 use crate::sweep::plan::Trial;
 use crate::sweep::standing::{self, forget_failure, note_failure};
 use std::fs::{self, File, OpenOptions};
@@ -57,6 +58,7 @@ pub(super) fn start(
     }
     // A signal to the process group reaches a trial twice, and it is to end with the sweep: as under a supervisor.
     command.env(SUPERVISOR_PID, std::process::id().to_string()).env_remove(BEFORE);
+    command.env(TRIAL_VARIABLE, sweep.plan.trial_id(trial));
     // What is said of one run is not meant for each trial.
     command.env_remove("TRAINER_RUN_ID").env_remove("TRAINER_RESUME");
     command.stdin(Stdio::null()).stdout(second).stderr(log);

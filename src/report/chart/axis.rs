@@ -31,6 +31,9 @@ pub(super) enum Ticks {
 /// Part of the range of y that is added at both ends, so that no line runs along the frame.
 const MARGIN: f64 = 0.05;
 
+/// Below this, dividing loses digits.
+const LEAST_LENGTH: f64 = 1e-300;
+
 /// Range of the finite values; `None` without any.
 pub(super) fn range(values: impl Iterator<Item = f64>, scale: Scale) -> Option<(f64, f64)> {
     let has_place = |value: &f64| value.is_finite() && (scale == Scale::Linear || *value > 0.0);
@@ -43,7 +46,7 @@ pub(super) fn range(values: impl Iterator<Item = f64>, scale: Scale) -> Option<(
 impl Axis {
     /// An axis over exactly this range, with up to `most` ticks. A range without length gets some.
     pub(super) fn over((min, max): (f64, f64), ticks: Ticks, most: usize) -> Self {
-        let (min, max) = if max > min { (min, max) } else { widened(min) };
+        let (min, max) = if has_length(min, max) { (min, max) } else { widened(min) };
         let ticks = linear_ticks(min, max, ticks, most);
         Self { scale: Scale::Linear, min, max, ticks }
     }
@@ -52,7 +55,7 @@ impl Axis {
     pub(super) fn around((min, max): (f64, f64), scale: Scale, most: usize) -> Self {
         match scale {
             Scale::Linear => {
-                let (low, high) = if max > min { (min, max) } else { widened(min) };
+                let (low, high) = if has_length(min, max) { (min, max) } else { widened(min) };
                 // Halves, for the difference of two finite numbers may not be one.
                 let margin = (high / 2.0 - low / 2.0) * 2.0 * MARGIN;
                 let below = low - margin;
@@ -83,9 +86,14 @@ impl Axis {
     }
 }
 
+/// Whether two values are far enough apart to divide by their distance.
+fn has_length(min: f64, max: f64) -> bool {
+    max / 2.0 - min / 2.0 > LEAST_LENGTH
+}
+
 /// A range around one value.
 fn widened(value: f64) -> (f64, f64) {
-    let by = if value == 0.0 { 1.0 } else { value.abs() * 0.1 };
+    let by = if value.abs() <= LEAST_LENGTH * 100.0 { 1.0 } else { value.abs() * 0.1 };
     ((value - by).max(f64::MIN), (value + by).min(f64::MAX))
 }
 
@@ -123,7 +131,10 @@ fn log_ticks(low: f64, high: f64, most: usize) -> Vec<Tick> {
         for factor in factors {
             let at = factor * 10_f64.powf(power);
             if (low..=high).contains(&at.log10()) {
-                ticks.push(Tick { at, label: label(at, at / 10.0, at) });
+                // One way of writing for all of them.
+                let is_wide = low < -3.0 || high > 5.0;
+                let largest = if is_wide && power.abs() >= 3.0 { f64::INFINITY } else { at.min(9e4) };
+                ticks.push(Tick { at, label: label(at, at / 10.0, largest) });
             }
         }
     }
@@ -194,6 +205,8 @@ mod tests {
         assert_eq!(labels(&Axis::around((0.81, 0.99), Scale::Linear, 4)), ["0.85", "0.9", "0.95"]);
         assert_eq!(labels(&Axis::around((1e-5, 9e-5), Scale::Linear, 5)), ["2e-5", "4e-5", "6e-5", "8e-5"]);
         assert_eq!(labels(&Axis::around((1.0, 1000.0), Scale::Log, 5)), ["1", "10", "100", "1000"]);
+        assert_eq!(labels(&Axis::around((0.1, 1e7), Scale::Log, 5)), ["1", "100", "1e4", "1e6"]);
+        assert_eq!(labels(&Axis::around((1e-6, 1e-4), Scale::Log, 5)), ["1e-6", "1e-5", "1e-4"]);
     }
 
     #[test]

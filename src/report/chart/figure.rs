@@ -85,7 +85,9 @@ pub struct Mark {
     pub x: f64,
     /// What kind of thing.
     pub kind: MarkKind,
-    /// A word or two, written beside the mark where there is room.
+    /// Of the run that it is of, where there are several.
+    pub colour: Colour,
+    /// A word or two, written beside the mark where there is room; empty for none.
     pub label: String,
     /// Said where a pointer rests on it.
     pub words: String,

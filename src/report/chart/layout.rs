@@ -151,3 +151,122 @@ fn title(scene: &mut Scene, title: &str, measures: &Measures) {
     let at = (PAD * k, (PAD + ROW * 0.68) * k);
     scene.add("title", Shape::Text { at, text, size, colour: Colour::INK, anchor: Anchor::Start });
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Size, draw};
+    use crate::report::chart::figure::{Colour, Figure, Line, Mark, MarkKind, Panel, Ring, Scale, Style};
+    use crate::report::chart::raster::png;
+    use crate::report::chart::scene::Shape;
+
+    fn figure(values: &[f64], panels: usize, scale: Scale) -> Figure {
+        let points: Vec<(f64, f64)> = values.iter().enumerate().map(|(x, y)| (x as f64, *y)).collect();
+        let line = |style| Line {
+            name: "a line".to_owned(),
+            colour: Colour::of_line(1),
+            style,
+            points: points.clone(),
+        };
+        let ring = points.first().map(|at| Ring { at: *at, colour: Colour::INK, words: String::new() });
+        let panel = Panel {
+            title: "a title that goes on and on and on and on and on and on and on".to_owned(),
+            scale,
+            lines: vec![line(Style::Faint), line(Style::Full), line(Style::Dashed)],
+            rings: ring.into_iter().collect(),
+        };
+        let mark = |(x, kind)| {
+            let (colour, label, words) = (Colour::INK, "interrupted by somebody".to_owned(), String::new());
+            Mark { x, kind, colour, label, words }
+        };
+        let kinds = [MarkKind::Interrupted, MarkKind::Resumed, MarkKind::Checkpoint];
+        Figure {
+            title: "name ".repeat(100),
+            panels: vec![panel; panels],
+            x_label: "step".to_owned(),
+            x_is_count: true,
+            runs: (0..4).map(|number| (format!("run {number}").repeat(9), Colour::of_line(number))).collect(),
+            marks: kinds.into_iter().flat_map(|kind| [(0.0, kind), (1.0, kind)]).map(mark).collect(),
+            bands: vec![(0.0, 1.0)],
+        }
+    }
+
+    /// That every shape lies in the picture.
+    #[track_caller]
+    fn check(figure: &Figure, size: Size) {
+        let drawn = draw(figure, size);
+        let (width, height) = (f64::from(drawn.scene.width), f64::from(drawn.scene.height));
+        for item in &drawn.scene.items {
+            let points = match &item.shape {
+                Shape::Path { points, .. } | Shape::Area { points, .. } => points.clone(),
+                Shape::Circle { at, .. } | Shape::Text { at, .. } => vec![*at],
+            };
+            for (x, y) in points {
+                let is_inside = (-1.0..=width + 8.0).contains(&x) && (-1.0..=height + 1.0).contains(&y);
+                assert!(is_inside, "{size:?}: {} at {x}, {y}", item.class);
+            }
+        }
+    }
+
+    #[test]
+    fn whatever_the_values_and_the_size_all_of_it_lies_in_the_picture() {
+        let none: &[f64] = &[];
+        let cases = [
+            none,
+            &[1.0],
+            &[f64::NAN],
+            &[3.0, 3.0, 3.0],
+            &[1.0, f64::NAN, f64::INFINITY, -2.0, f64::NEG_INFINITY],
+            &[f64::MAX, f64::MIN, 0.0, 5e-324],
+        ];
+        for values in cases {
+            for (width, height) in [
+                (200, Some(200)),
+                (400, Some(300)),
+                (960, None),
+                (3840, Some(2160)),
+                (200, Some(2000)),
+                (2000, Some(200)),
+            ] {
+                for (panels, scale) in [(0, Scale::Linear), (1, Scale::Log), (3, Scale::Linear)] {
+                    check(&figure(values, panels, scale), Size { width, height });
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn panels_that_do_not_fit_are_left_out_from_the_end_and_named() {
+        let drawn = draw(&figure(&[1.0, 2.0], 5, Scale::Linear), Size { width: 400, height: Some(300) });
+        assert!((1..5).contains(&drawn.left_out.len()), "{:?}", drawn.left_out);
+        assert!(
+            draw(&figure(&[1.0], 5, Scale::Linear), Size { width: 400, height: None }).left_out.is_empty()
+        );
+    }
+
+    #[test]
+    fn a_gap_is_marked_in_the_picture_and_in_the_legend() {
+        let drawn = draw(&figure(&[1.0, f64::NAN, 2.0], 1, Scale::Linear), Size { width: 960, height: None });
+        // Two strokes for each of the three lines, and for the legend.
+        assert_eq!(drawn.scene.items.iter().filter(|item| item.class == "gap").count(), 8);
+    }
+
+    #[test]
+    fn a_line_is_drawn_in_its_colour_where_its_points_are() {
+        let drawn = draw(&figure(&[1.0, 1.0], 1, Scale::Linear), Size { width: 400, height: Some(300) });
+        let line = drawn.scene.items.iter().find_map(|item| match &item.shape {
+            Shape::Path { points, stroke } if item.class == "line" && stroke.opacity == 1.0 => {
+                points.first().copied()
+            }
+            _ => None,
+        });
+        let (x, y) = line.unwrap();
+        let bytes = png(&drawn.scene).unwrap();
+        let mut reader = png::Decoder::new(std::io::Cursor::new(bytes)).read_info().unwrap();
+        let mut pixels = vec![0; reader.output_buffer_size().unwrap()];
+        let info = reader.next_frame(&mut pixels).unwrap();
+        assert_eq!((info.width, info.height), (400, 300));
+        let at = (y as usize * 400 + x as usize + 20) * 3;
+        let Colour(red, green, blue) = Colour::of_line(1);
+        assert_eq!(pixels[at..at + 3], [red, green, blue]);
+    }
+}

@@ -158,11 +158,11 @@ fn marks(
                 let stroke = Stroke {
                     dash: Some((5.0 * k, 3.0 * k)),
                     opacity: 0.75,
-                    ..Stroke::plain(Colour::INK, 1.2 * k)
+                    ..Stroke::plain(mark.colour, 1.2 * k)
                 };
                 let points = vec![(x, frame.top), (x, frame.bottom())];
                 scene.add_with_words(class, &mark.words, Shape::Path { points, stroke });
-                if neighbours.is_first {
+                if neighbours.is_first && !mark.label.is_empty() {
                     label(scene, &mark.label, x, frame, &mut labelled_to, measures);
                 }
             }
@@ -170,7 +170,7 @@ fn marks(
                 let stroke = Stroke {
                     dash: Some((1.5 * k, 3.0 * k)),
                     opacity: 0.8,
-                    ..Stroke::plain(Colour::GREY, 1.2 * k)
+                    ..Stroke::plain(mark.colour, 1.2 * k)
                 };
                 let points = vec![(x, frame.top), (x, frame.bottom())];
                 scene.add_with_words(class, &mark.words, Shape::Path { points, stroke });

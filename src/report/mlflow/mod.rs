@@ -14,8 +14,9 @@ pub use ledger::FILE_NAME;
 pub use server::{Server, TrackError};
 use teller::Teller;
 
+use super::progress::Printer;
 use crate::config::MlflowPlan;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -42,7 +43,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// How long the end of a process waits for the last message: if the run is finished, and if it was stopped and has to
 /// leave.
 const LAST_WORDS: Duration = Duration::from_secs(30);
-const LAST_WORDS_STOPPED: Duration = Duration::from_secs(3);
+const LAST_WORDS_STOPPED: Duration = Duration::from_secs(5);
 
 /// Where a run is told to: the settings, and below them the environment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,40 +83,62 @@ impl Target {
 pub struct Told {
     end: Option<Sender<Duration>>,
     ended: Receiver<()>,
-    say: fn(&str),
-    work_dir: std::path::PathBuf,
+    voice: Voice,
+    work_dir: PathBuf,
 }
 
-/// Tells the run in `work_dir`, whose lock the caller holds, from now on; `None` if nobody names a server. `say` takes lines for
-/// people, from any thread.
+/// Where lines for people go.
+#[derive(Debug, Clone)]
+pub struct Voice {
+    /// Prints them, from any thread.
+    pub printer: Printer,
+    /// Whether only those are wanted that somebody must read.
+    pub is_quiet: bool,
+}
+
+impl Voice {
+    fn info(&self, line: &str) {
+        if !self.is_quiet {
+            self.printer.line(line);
+        }
+    }
+
+    fn warn(&self, line: &str) {
+        self.printer.line(line);
+    }
+}
+
+/// Tells the run in `work_dir`, whose lock the caller holds, from now on; `None` if nobody names a server. Lines for people
+/// go to `voice`.
 #[must_use]
-pub fn tell(plan: &MlflowPlan, work_dir: &Path, say: fn(&str)) -> Option<Told> {
+pub fn tell(plan: &MlflowPlan, work_dir: &Path, voice: Voice) -> Option<Told> {
     let target = Target::of(plan)?;
     let ((end, at_end), (done, ended)) = (channel(), channel());
     let mut teller = Teller::new(target, work_dir.to_owned());
+    let own = voice.clone();
     let spawned = thread::Builder::new().name("mlflow".to_owned()).spawn(move || {
-        follow(&mut teller, &at_end, say);
+        follow(&mut teller, &at_end, &own);
         // Whoever waited may be gone.
         _ = done.send(());
     });
     if let Err(error) = spawned {
-        say(&format!("MLflow is not told of this run: no thread could be started: {error}"));
+        voice.warn(&format!("MLflow is not told of this run: no thread could be started: {error}"));
         return None;
     }
-    Some(Told { end: Some(end), ended, say, work_dir: work_dir.to_owned() })
+    Some(Told { end: Some(end), ended, voice, work_dir: work_dir.to_owned() })
 }
 
 /// Sends what an earlier process left unsent of the finished run in `work_dir`, if there is anything.
-pub fn catch_up(plan: &MlflowPlan, work_dir: &Path, say: fn(&str)) {
+pub fn catch_up(plan: &MlflowPlan, work_dir: &Path, voice: Voice) {
     let is_open =
         Target::of(plan).is_some_and(|target| Teller::new(target, work_dir.to_owned()).has_unsent());
     if is_open {
-        drop(tell(plan, work_dir, say));
+        drop(tell(plan, work_dir, voice));
     }
 }
 
 /// Sends what there is, again and again, until the end is announced with the time that is left for it.
-fn follow(teller: &mut Teller, at_end: &Receiver<Duration>, say: fn(&str)) {
+fn follow(teller: &mut Teller, at_end: &Receiver<Duration>, voice: &Voice) {
     let mut pause = FIRST_PAUSE;
     let mut is_down = false;
     loop {
@@ -123,16 +146,16 @@ fn follow(teller: &mut Teller, at_end: &Receiver<Duration>, say: fn(&str)) {
         let told = teller.tell();
         let next = match &told {
             Ok(notice) => {
-                notice.iter().for_each(|line| say(line));
+                notice.iter().for_each(|line| voice.info(line));
                 if std::mem::take(&mut is_down) {
-                    say("MLflow answers again; what it missed was sent");
+                    voice.warn("MLflow answers again; what it missed was sent");
                 }
                 pause = FIRST_PAUSE;
                 LOOK.max(since.elapsed() * 20)
             }
             Err(error) => {
                 if !std::mem::replace(&mut is_down, true) {
-                    say(&format!("{error}; training goes on, and what is missed is sent later"));
+                    voice.warn(&format!("{error}; training goes on, and what is missed is sent later"));
                 }
                 pause = (pause * 2).min(LONGEST_PAUSE);
                 pause / 2
@@ -140,7 +163,7 @@ fn follow(teller: &mut Teller, at_end: &Receiver<Duration>, say: fn(&str)) {
         };
         match at_end.recv_timeout(next) {
             Err(RecvTimeoutError::Timeout) => {}
-            Ok(left) => return end(teller, left, say),
+            Ok(left) => return end(teller, left, voice),
             // Dropped without a word: the process is in a hurry.
             Err(RecvTimeoutError::Disconnected) => return,
         }
@@ -148,14 +171,14 @@ fn follow(teller: &mut Teller, at_end: &Receiver<Duration>, say: fn(&str)) {
 }
 
 /// The last message, tried until the time is over.
-fn end(teller: &mut Teller, left: Duration, say: fn(&str)) {
+fn end(teller: &mut Teller, left: Duration, voice: &Voice) {
     let until = Instant::now() + left;
     loop {
         match teller.tell_end() {
-            Ok(notice) => return notice.iter().for_each(|line| say(line)),
+            Ok(notice) => return notice.iter().for_each(|line| voice.info(line)),
             Err(error) if Instant::now() + FIRST_PAUSE >= until => {
                 let remedy = "`trainer run` sends the rest when it is started again";
-                return say(&format!("{error}; {} is not sent yet: {remedy}", teller.unsent_words()));
+                return voice.warn(&format!("{error}; {} is not sent yet: {remedy}", teller.unsent_words()));
             }
             Err(_) => thread::sleep(FIRST_PAUSE / 2),
         }
@@ -170,9 +193,8 @@ impl Drop for Told {
             _ = end.send(left);
         }
         if let Err(RecvTimeoutError::Timeout) = self.ended.recv_timeout(left) {
-            (self.say)(
-                "MLflow did not answer in time; `trainer run` sends the rest when it is started again",
-            );
+            self.voice
+                .warn("MLflow did not answer in time; `trainer run` sends the rest when it is started again");
         }
     }
 }

@@ -21,6 +21,7 @@ pub(super) fn follow_resets(ledger: &mut Ledger, events: &[Event], history: &His
     let discards = events.iter().filter_map(|event| match event {
         Event::Resumed(resumed) if resumed.discards_later => Some((resumed.epoch, resumed.step)),
         Event::MicroBatchChanged(changed) => Some((changed.epoch, changed.step)),
+        Event::BranchCut(cut) => Some((cut.epoch, cut.step)),
         _ => None,
     });
     let mut count = 0;
@@ -101,7 +102,7 @@ fn values_of_epoch(done: &EpochDone) -> Vec<(String, f64)> {
 /// The steps above `after` up to `up_to` whose values are sent.
 fn steps(history: &History, after: u64, up_to: u64, every_steps: u64) -> impl Iterator<Item = &StepDone> {
     let steps = history.steps.range(after.saturating_add(1)..).map(|(_, done)| done);
-    let is_sent = move |step: u64| every_steps > 0 && step % every_steps == 0;
+    let is_sent = move |step: u64| every_steps > 0 && step.is_multiple_of(every_steps);
     steps.take_while(move |done| done.step <= up_to).filter(move |done| is_sent(done.step))
 }
 
@@ -135,5 +136,100 @@ pub(super) fn final_status(history: &History) -> &'static str {
             "KILLED"
         }
         (None, _) => "FAILED",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Ledger, MOST_METRICS, as_key, final_status, follow_resets, metrics, next, params};
+    use crate::train::event::{EpochDone, Event, Finished, SignalReceived, StepDone};
+    use crate::train::history::History;
+    use std::path::Path;
+
+    fn history(epochs: u64, steps_per_epoch: u64) -> History {
+        let mut history = History::default();
+        for step in 1..=epochs * steps_per_epoch {
+            let loss_bits = 1.0_f32.to_bits();
+            let (epoch, batch) = ((step - 1) / steps_per_epoch + 1, (step - 1) % steps_per_epoch);
+            let (lr, gradient_norm, examples, digest) = (0.1, 1.0, 4, None);
+            let done = StepDone { step, epoch, batch, loss_bits, lr, gradient_norm, examples, digest };
+            history.add(Event::StepDone(done));
+        }
+        for epoch in 1..=epochs {
+            history.add(Event::EpochDone(EpochDone {
+                epoch,
+                step: epoch * steps_per_epoch,
+                lr: 0.1,
+                train_loss: f64::NAN,
+                validation: vec![("val_loss".to_owned(), 0.5)],
+                is_best: true,
+                seconds: 1.0,
+                attempt: 1,
+            }));
+        }
+        history
+    }
+
+    #[test]
+    fn messages_are_small_enough_and_have_every_value_once() {
+        let history = history(500, 20);
+        let (mut ledger, mut sent) = (Ledger::default(), Vec::new());
+        while let Some(pending) = next(&ledger, &history, 5, 7) {
+            let message = metrics(&ledger, pending, &history, 5);
+            assert!((1..=MOST_METRICS).contains(&message.len()), "{}", message.len());
+            sent.extend(message.iter().map(|metric| (metric["key"].to_string(), metric["step"].to_string())));
+            (ledger.epoch, ledger.step) = (pending.epoch, pending.step);
+        }
+        assert_eq!(sent.len(), 500 * 4 + 500 * 20 / 5 * 3);
+        sent.sort();
+        sent.dedup();
+        assert_eq!(sent.len(), 500 * 4 + 500 * 20 / 5 * 3);
+    }
+
+    #[test]
+    fn a_message_without_an_answer_is_made_again_as_it_was() {
+        let mut ledger = Ledger::default();
+        let first = next(&ledger, &history(3, 20), 10, 7).unwrap();
+        let before = metrics(&ledger, first, &history(3, 20), 10);
+        ledger.pending = Some(first);
+        let again = next(&ledger, &history(9, 20), 10, 99).unwrap();
+        assert_eq!((again, metrics(&ledger, again, &history(9, 20), 10)), (first, before));
+    }
+
+    #[test]
+    fn numbers_that_json_lacks_are_told_in_words() {
+        let (ledger, history) = (Ledger::default(), history(1, 2));
+        let message = metrics(&ledger, next(&ledger, &history, 0, 7).unwrap(), &history, 0);
+        let value = |key: &str| &message.iter().find(|metric| metric["key"] == key).unwrap()["value"];
+        assert_eq!((value("train_loss"), value("val_loss")), (&"NaN".into(), &0.5.into()));
+        assert_eq!(message.len(), 4);
+    }
+
+    #[test]
+    fn what_was_discarded_is_sent_anew() {
+        let mut ledger = Ledger { epoch: 9, step: 180, ..Ledger::default() };
+        follow_resets(&mut ledger, &[], &history(9, 20));
+        assert_eq!((ledger.epoch, ledger.step), (9, 180));
+        follow_resets(&mut ledger, &[], &history(4, 20));
+        assert_eq!((ledger.epoch, ledger.step), (4, 80));
+    }
+
+    #[test]
+    fn the_end_of_a_process_is_told_as_it_was() {
+        let mut history = history(1, 2);
+        assert_eq!(final_status(&history), "FAILED");
+        history.add(Event::SignalReceived(SignalReceived { signal: "SIGTERM".to_owned(), step: 2 }));
+        assert_eq!(final_status(&history), "KILLED");
+        history.add(Event::Finished(Finished { step: 2, epoch: 1, reason: "done".to_owned() }));
+        assert_eq!(final_status(&history), "FINISHED");
+    }
+
+    #[test]
+    fn parameters_are_the_settings_and_names_are_what_the_server_takes() {
+        let text = "train.epochs = 7\n[mlflow]\nuri = \"http://x\"\n";
+        let params = params(text, Path::new("trainer.toml"));
+        assert!(params.contains(&("train.epochs".to_owned(), "7".to_owned())), "{params:?}");
+        assert!(params.iter().all(|(key, value)| !key.contains("mlflow") && value.len() <= 500));
+        assert_eq!(as_key("data.inputs.\"a:b\""), "data.inputs.:a:b:".replace(':', "_"));
     }
 }

@@ -5,7 +5,8 @@ use crate::train::history::fixtures::{attempt, begun, epoch, sample, step};
 use prost::Message as _;
 use std::fs;
 use std::path::{Path, PathBuf};
-use trainer_runtime::disk::RealDisk;
+use trainer_runtime::disk::simulated::{Fault, SimulatedDisk};
+use trainer_runtime::disk::{Disk as _, RealDisk};
 
 fn events(work_dir: &Path) -> Vec<Event> {
     let bytes = fs::read(path(work_dir)).unwrap();
@@ -115,4 +116,32 @@ fn a_file_that_can_not_be_made_is_an_error_and_leaves_nothing_behind() {
     fs::write(dir.path().join(FOLDER), b"no folder").unwrap();
     assert!(EventFile::open(&RealDisk, dir.path(), &first_attempt()).is_err());
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn on_every_fault_of_the_disk_there_is_an_error_and_the_next_attempt_completes_the_file() {
+    let work_dir = Path::new("/exp");
+    let mut history = first_attempt();
+    ten_steps(&mut history);
+    let mut later = history.clone();
+    later.add(step(11));
+    later.add(sample(12_000, 11));
+    let whole = {
+        let disk = SimulatedDisk::new();
+        disk.create_dir_all(work_dir).unwrap();
+        EventFile::open(&disk, work_dir, &later).unwrap();
+        disk.read(&path(work_dir), 1 << 20).unwrap()
+    };
+    for fault in Fault::ALL {
+        let disk = SimulatedDisk::new();
+        disk.create_dir_all(work_dir).unwrap();
+        let mut file = EventFile::open(&disk, work_dir, &history).unwrap();
+        disk.fail_when(move |attempt| attempt.name().contains("tfevents").then_some(fault));
+        let updated = file.update(&later);
+        assert_eq!(updated.is_ok(), fault == Fault::ShortWrite, "{fault:?}: {updated:?}");
+        assert!(fault == Fault::ShortWrite || EventFile::open(&disk, work_dir, &later).is_err(), "{fault:?}");
+        disk.heal();
+        EventFile::open(&disk, work_dir, &later).unwrap();
+        assert!(disk.read(&path(work_dir), 1 << 20).unwrap() == whole, "{fault:?}");
+    }
 }

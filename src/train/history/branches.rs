@@ -98,3 +98,94 @@ fn is_up_to(name: &str, chosen: &str) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::train::event::{BranchCut, CheckpointDurable, EpochDone, Event, Finished, StepDone};
+    use crate::train::history::History;
+
+    /// An epoch of ten steps with this loss, and its checkpoint.
+    fn learn(history: &mut History, epoch: u64, loss: f64) {
+        for step in epoch * 10 - 9..=epoch * 10 {
+            let (lr, gradient_norm) = (0.1, 1.0);
+            history.add(Event::StepDone(StepDone {
+                step,
+                epoch,
+                batch: (step - 1) % 10,
+                loss_bits: (loss as f32).to_bits(),
+                lr,
+                gradient_norm,
+                examples: 1,
+                digest: None,
+            }));
+        }
+        history.add(Event::EpochDone(EpochDone {
+            epoch,
+            step: epoch * 10,
+            lr: 0.1,
+            train_loss: loss,
+            validation: Vec::new(),
+            is_best: false,
+            seconds: 1.0,
+            attempt: 1,
+        }));
+        let digest = [(loss * 8.0) as u8; 16];
+        let name = name(epoch);
+        history.add(Event::CheckpointDurable(CheckpointDurable {
+            name,
+            step: epoch * 10,
+            len_bytes: 1,
+            digest,
+        }));
+    }
+
+    fn name(epoch: u64) -> String {
+        format!("epoch-{epoch:04}-step-{:08}.safetensors", epoch * 10)
+    }
+
+    /// Goes back to the end of an epoch of a branch.
+    fn cut(history: &mut History, of_branch: u64, epoch: u64) {
+        let moved = history.checkpoints.iter().filter(|there| **there > name(epoch)).cloned().collect();
+        history.add(Event::BranchCut(BranchCut {
+            branch: history.branch(),
+            of_branch,
+            checkpoint: name(epoch),
+            step: epoch * 10,
+            epoch: epoch + 1,
+            batch: 0,
+            taken_in: of_branch != history.branch(),
+            moved,
+            reached_step: history.last_step(),
+            reached_epoch: 0,
+            best: None,
+        }));
+    }
+
+    #[track_caller]
+    fn check(history: &History, losses: &[f64]) {
+        let found: Vec<f64> = history.epochs.values().map(|epoch| epoch.train_loss).collect();
+        assert_eq!(found, losses);
+        assert_eq!(history.last_step(), losses.len() as u64 * 10);
+        assert!(history.published.len() == losses.len() && history.steps.len() == losses.len() * 10);
+    }
+
+    #[test]
+    fn a_branch_begins_with_what_its_checkpoint_had_come_to_and_older_branches_come_back_whole() {
+        let mut history = History::default();
+        [4.0, 3.0, 2.0].into_iter().zip(1..).for_each(|(loss, epoch)| learn(&mut history, epoch, loss));
+        history.add(Event::Finished(Finished { step: 30, epoch: 3, reason: String::new() }));
+        cut(&mut history, 1, 1);
+        check(&history, &[4.0]);
+        assert!(history.finished.is_none() && history.open_cut.is_some() && history.branch() == 2);
+        assert_eq!(history.checkpoints.iter().collect::<Vec<_>>(), [&name(1)]);
+        learn(&mut history, 2, 3.5);
+        check(&history, &[4.0, 3.5]);
+        let digest = |loss: f64| [(loss * 8.0) as u8; 16];
+        assert_eq!(history.branch_with(&name(2), digest(3.0)), Some(1));
+        assert_eq!(history.branch_with(&name(2), digest(3.5)), Some(2));
+        assert_eq!(history.branch_with(&name(2), digest(9.0)), None);
+        cut(&mut history, 1, 2);
+        check(&history, &[4.0, 3.0]);
+        assert_eq!((history.branch(), history.branches.len()), (3, 2));
+    }
+}

@@ -8,6 +8,7 @@ mod outcome;
 mod tracer;
 
 mod campaign;
+mod modes;
 mod obstacles;
 mod short;
 

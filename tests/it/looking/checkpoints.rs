@@ -5,6 +5,11 @@ use crate::work_dir::{Ended, WorkDir, test_data, trainer};
 use serde_json::Value as Json;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use trainer_runtime::RunId;
+use trainer_runtime::checkpoint::{Kind, Request, Snapshot, Store, TensorView};
+use trainer_runtime::disk::RealDisk;
 
 fn inspect(path: impl AsRef<Path>, more: &[&str]) -> Ended {
     Ended::of(trainer(["inspect"]).arg(path.as_ref()).args(more))
@@ -71,6 +76,10 @@ fn of_a_damaged_checkpoint_it_is_told_which_tensors_verify() {
     assert_eq!((damaged.len(), &found["good"]), (1, &false.into()));
     let text = inspect(&path, &[]).check_code(5).stdout;
     assert!(text.contains(&format!("DAMAGED: 1 of {} tensors", tensors.len())), "{text}");
+    let folder = json(inspect(dir.path(), &["--json"]), 5);
+    let good: Vec<&Json> =
+        folder["checkpoints"].as_array().unwrap().iter().map(|found| &found["good"]).collect();
+    assert_eq!(good.iter().filter(|good| **good == false).count(), 1, "{folder}");
 
     change(&path, |bytes| bytes.truncate(bytes.len() / 2));
     let found = json(inspect(&path, &["--json"]), 5);
@@ -98,6 +107,11 @@ fn files_of_others_are_named_as_such_with_2_and_a_newer_format_with_5() {
     inspect(&empty, &[]).check_code(2).check_says(&["neither a journal nor checkpoints"]);
     inspect(&empty, &["--records"]).check_code(2).check_says(&["no journal"]);
     diff(dir.path(), &foreign, &[]).check_code(2).check_says(&["is a folder"]);
+    let pipe = dir.path().join("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    for ended in [inspect(&pipe, &[]), diff(&pipe, &pipe, &[]), Ended::of(trainer(["verify"]).arg(&pipe))] {
+        ended.check_code(2).check_says(&["pipe is no file"]);
+    }
     inspect(dir.path(), &["--nonsense"]).check_code(2).check_says(&["--nonsense"]);
 
     // Another version in the metadata, and the checksum of the header that it then has.
@@ -227,4 +241,47 @@ fn what_differs_between_two_checkpoints_is_measured_by_tensor_and_ends_with_1() 
         .check_code(5)
         .check_says(&["damaged, so it is not compared"]);
     look("diff", &dir, &[]).check_code(2).check_says(&["<B>"]);
+}
+
+/// A tensor that another program saves with this crate.
+struct Weight([f32; 3]);
+
+impl Snapshot for Weight {
+    fn tensors(&self) -> Vec<TensorView<'_>> {
+        vec![TensorView::new("\u{1b}[31mweight", vec![3], &self.0)]
+    }
+}
+
+#[test]
+fn checkpoints_of_other_programs_are_told_and_compared_without_their_state() {
+    let dir = WorkDir::new(&[]);
+    let publish = |name: &str, state: &[u8], weight: [f32; 3]| -> PathBuf {
+        let store = Store::open(RealDisk::shared(), &dir.path().join(name)).unwrap();
+        let request = Request {
+            kind: Kind::Step,
+            run_id: RunId([7; 16]),
+            epoch: 1,
+            step: 5,
+            state: state.to_vec(),
+            snapshot: Arc::new(Weight(weight)),
+        };
+        store.path(store.publish(request).unwrap().name)
+    };
+    let a = publish("a", b"one", [1.0, -2.0, f32::NAN]);
+    let same = publish("same", b"one", [1.0, -2.0, f32::NAN]);
+    let other_state = publish("state", b"two", [1.0, -2.0, f32::NAN]);
+    let other_weight = publish("weight", b"one", [1.0, -2.5, f32::NAN]);
+    let found = json(inspect(&a, &["--json"]), 0);
+    assert!(found["state"].is_null() && found["good"] == true, "{found}");
+    assert_eq!(found["tensors"][0]["statistics"]["non_finite"], 1);
+    let text = inspect(&a, &[]).check_code(0).stdout;
+    assert!(text.contains(r"\u{1b}[31mweight") && !text.contains('\u{1b}'), "{text:?}");
+
+    diff(&a, &same, &[]).check_code(0);
+    let found = json(diff(&a, &other_state, &["--json"]), 1);
+    assert_eq!((&found["state"][0]["field"], &found["summary"]["equal"]), (&"state".into(), &1.into()));
+    let found = json(diff(&a, &other_weight, &["--json"]), 1);
+    let distance = &found["tensors"][0]["distance"];
+    assert_eq!((&distance["differing"], &distance["max_abs"]), (&1.into(), &0.5.into()));
+    assert_eq!(distance["relative_l2"], 0.5 / 5.0_f64.sqrt());
 }

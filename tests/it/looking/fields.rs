@@ -2,10 +2,12 @@
 
 use super::interrupted;
 use crate::work_dir::{Ended, WorkDir, trainer};
+use clap::CommandFactory as _;
 use serde_json::Value as Json;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
+use trainer::cli::args::Command as Trainer;
 
 /// The fields that the table with this title lists in the section of a command.
 fn documented(command: &str, title: &str) -> BTreeSet<String> {
@@ -131,4 +133,18 @@ fn repair_config_and_doctor_print_the_fields_that_are_documented() {
     let folder = WorkDir::new(&[]).make_folder("disk");
     let doctor = trainer(["doctor", "--json", "--work-dir"]).arg(folder.parent().unwrap()).output().unwrap();
     check("doctor", "field", &[serde_json::from_slice(&doctor.stdout).unwrap()]);
+}
+
+#[test]
+fn every_command_that_prints_json_has_its_section_in_the_order_of_the_alphabet() {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("docs/json.md");
+    let text = fs::read_to_string(path).unwrap();
+    let sections: Vec<&str> =
+        text.lines().filter_map(|line| line.strip_prefix("## `trainer ")?.strip_suffix('`')).collect();
+    let command = Trainer::command();
+    let prints = |command: &&clap::Command| command.get_arguments().any(|arg| arg.get_long() == Some("json"));
+    let mut expected: Vec<&str> =
+        command.get_subcommands().filter(prints).map(clap::Command::get_name).collect();
+    expected.sort_unstable();
+    assert_eq!(sections, expected);
 }

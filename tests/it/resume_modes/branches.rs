@@ -1,6 +1,6 @@
 //! Runs that go back to a chosen checkpoint: what came after it is another branch, and is kept.
 
-use super::{Ended, WorkDir, epochs, listing, resume};
+use super::{Ended, WorkDir, epochs, finished, listing, resume};
 use std::fs;
 use std::path::{Path, PathBuf};
 use trainer::train::event::{BranchCut, Event};
@@ -27,16 +27,9 @@ fn epoch_file(epoch: u64) -> String {
     format!("epoch-{epoch:04}-step-{:08}.safetensors", epoch * 23)
 }
 
-/// Four epochs to their end.
-fn finished() -> WorkDir {
-    let dir = epochs(4, &[]);
-    dir.finish(&[]);
-    dir
-}
-
 #[test]
 fn a_finished_run_that_goes_back_an_epoch_ends_with_the_same_tensors() {
-    let dir = finished();
+    let dir = finished(4, &[]);
     let (end, table) =
         (tensors(&dir.store().link_path(Link::Final)), dir.read("history.jsonl").lines().count());
     let ended = dir.run(&["--resume", "epoch:2"]).check_code(0);
@@ -63,7 +56,7 @@ fn a_finished_run_that_goes_back_an_epoch_ends_with_the_same_tensors() {
 
 #[test]
 fn the_history_shows_branches_and_lists_them_for_programs() {
-    let dir = finished();
+    let dir = finished(4, &[]);
     resume(&dir, &["--resume", "step:46"]).check_code(0);
     let history =
         |more: &[&str]| Ended::of(crate::work_dir::trainer(["history"]).arg(dir.path()).args(more)).stdout;
@@ -79,7 +72,7 @@ fn the_history_shows_branches_and_lists_them_for_programs() {
 
 #[test]
 fn checkpoints_of_the_old_branch_are_never_taken_by_a_later_resume() {
-    let dir = finished();
+    let dir = finished(4, &[]);
     // Killed before the new branch has a checkpoint of its own.
     dir.run(&["--resume", "epoch:2", "--max-steps", "46", "train.epochs=40"]).check_code(0);
     let newest = dir.checkpoints().pop().unwrap();
@@ -91,7 +84,7 @@ fn checkpoints_of_the_old_branch_are_never_taken_by_a_later_resume() {
 
 #[test]
 fn the_newest_checkpoint_is_no_branch_and_what_is_not_there_is_refused_with_what_is() {
-    let dir = finished();
+    let dir = finished(4, &[]);
     let ended = dir.run(&["--resume", "epoch:4"]).check_code(0);
     assert!(ended.stdout.starts_with("nothing to do") && branches(&dir).is_empty(), "{ended:?}");
     for (which, code, words) in [
@@ -107,8 +100,7 @@ fn the_newest_checkpoint_is_no_branch_and_what_is_not_there_is_refused_with_what
 #[test]
 fn the_best_is_gone_back_to_and_never_replaced_where_it_is_missing_or_damaged() {
     // At this rate nothing changes, so the first epoch stays the best.
-    let dir = epochs(4, &["--lr", "1e-30", "schedule.kind=constant"]);
-    dir.finish(&[]);
+    let dir = finished(4, &["--lr", "1e-30", "schedule.kind=constant"]);
     let best = dir.store().load_link(Link::Best).unwrap().meta().step;
     assert_eq!(best, 23);
     let link = dir.store().link_path(Link::Best);
@@ -133,7 +125,7 @@ fn the_best_is_gone_back_to_and_never_replaced_where_it_is_missing_or_damaged() 
 
 #[test]
 fn a_checkpoint_of_an_old_branch_brings_the_history_of_that_branch_back() {
-    let dir = finished();
+    let dir = finished(4, &[]);
     let end = tensors(&dir.store().link_path(Link::Final));
     let table = dir.folded().epochs;
     // The second branch learns otherwise.
@@ -151,20 +143,20 @@ fn a_checkpoint_of_an_old_branch_brings_the_history_of_that_branch_back() {
     let new = tensors(&dir.store().link_path(Link::Final));
     assert!(new.iter().filter(same).eq(end.iter().filter(same)), "branch 3 ends otherwise than branch 1");
     let kept = listing(&checkpoints(&dir).join("branch-2"));
-    assert!(kept.contains(&epoch_file(2)) && kept.contains(&epoch_file(4)), "{kept:?}");
+    assert!(kept.contains(&epoch_file(4)), "{kept:?}");
     assert!(!kept.contains(&epoch_file(1)), "the first epoch is of all branches: {kept:?}");
 }
 
 #[test]
 fn a_copy_from_elsewhere_is_taken_in_and_one_of_another_run_is_not() {
-    let dir = finished();
+    let dir = finished(4, &[]);
     let copy = dir.write("copy.safetensors", fs::read(checkpoints(&dir).join(epoch_file(2))).unwrap());
     fs::remove_file(checkpoints(&dir).join(epoch_file(2))).unwrap();
     dir.run(&["--resume", &copy]).check_code(0).check_says(&["step 46 (batch 0 of 23)"]);
     assert_eq!(branches(&dir)[0].step, 46);
     assert!(dir.checkpoints().iter().any(|name| name.to_string() == epoch_file(2)));
 
-    let other = finished();
+    let other = finished(4, &[]);
     let records = other.events().len();
     other.run(&["--resume", &copy]).check_code(4).check_says(&["is of run ", "give an empty --work-dir"]);
     assert_eq!((other.events().len(), branches(&other).len()), (records, 0));
@@ -175,6 +167,38 @@ fn a_copy_from_elsewhere_is_taken_in_and_one_of_another_run_is_not() {
     assert!(empty.run(&[]).check_code(0).stdout.starts_with("nothing to do"));
     let otherwise = epochs(4, &["--lr", "0.1"]);
     otherwise.run(&["--resume", &copy]).check_code(4).check_says(&["--allow-changed settings"]);
+}
+
+#[test]
+fn the_best_of_an_old_branch_comes_along_and_one_that_is_gone_is_said() {
+    // At this rate nothing changes, so the first epoch of a branch stays the best.
+    let dir = finished(3, &["--lr", "1e-30", "schedule.kind=constant"]);
+    dir.run(&["--resume", "epoch:1"]).check_code(0);
+    let folder = checkpoints(&dir).join("branch-1");
+    fs::rename(checkpoints(&dir).join(epoch_file(1)), folder.join(epoch_file(1))).unwrap();
+    fs::remove_file(dir.store().link_path(Link::Best)).unwrap();
+    let third = folder.join(epoch_file(3));
+    dir.run(&["--resume", third.to_str().unwrap(), "--epochs", "4"]).check_code(0);
+    assert_eq!(dir.store().load_link(Link::Best).unwrap().meta().step, 23);
+    fs::remove_file(checkpoints(&dir).join(epoch_file(1))).unwrap();
+    fs::remove_file(folder.join(epoch_file(1))).unwrap();
+    fs::remove_file(dir.store().link_path(Link::Best)).unwrap();
+    let gone = format!("the best checkpoint so far, {}, is not there any more", epoch_file(1));
+    dir.run(&["--epochs", "5"]).check_code(0).check_says(&[&gone]);
+    assert!(dir.store().load_link(Link::Best).is_err(), "another took its place");
+    dir.run(&["--resume", "best"]).check_code(5).check_says(&["there is no best checkpoint"]);
+}
+
+#[test]
+fn without_a_journal_an_older_checkpoint_can_be_chosen_and_the_newer_ones_are_moved_as_well() {
+    let dir = finished(3, &[]);
+    let end = tensors(&dir.store().link_path(Link::Final));
+    fs::remove_dir_all(dir.path().join("journal")).unwrap();
+    dir.run(&["--resume", "epoch:1"]).check_code(0).check_says(&["the journal is gone", &epoch_file(1)]);
+    assert!(tensors(&dir.store().link_path(Link::Final)) == end);
+    let kept = listing(&checkpoints(&dir).join("branch-1"));
+    assert!(kept.contains(&epoch_file(2)) && kept.contains(&epoch_file(3)), "{kept:?}");
+    assert!(dir.run(&[]).check_code(0).stdout.starts_with("nothing to do"));
 }
 
 /// Appends a record as the process that was killed behind it did.
@@ -189,13 +213,13 @@ fn append(dir: &WorkDir, event: Event) {
 
 #[test]
 fn wherever_a_process_dies_in_a_cut_the_next_one_finishes_it() {
-    let undisturbed = finished();
+    let undisturbed = finished(4, &[]);
     let end = tensors(&undisturbed.store().link_path(Link::Final));
     undisturbed.run(&["--resume", "epoch:2"]).check_code(0);
     let moved = branches(&undisturbed)[0].moved.clone();
     assert!(moved.len() >= 4, "{moved:?}");
     for done in [0, 1, moved.len() / 2, moved.len()] {
-        let dir = finished();
+        let dir = finished(4, &[]);
         append(&dir, Event::BranchCut(branches(&undisturbed)[0].clone()));
         let folder = checkpoints(&dir).join("branch-1");
         if done > 0 {

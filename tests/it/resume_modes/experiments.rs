@@ -44,6 +44,7 @@ fn what_does_not_fit_to_what_is_there_is_an_error_that_lists_what_is() {
     dir.finish(&["--experiment", "first"]);
     let refused = dir.run(&[]).check_code(2);
     refused.check_says(&["holds runs and is not one itself: it has first", "`--experiment NAME`"]);
+    dir.run(&["--experiment", "new", "--resume", "must"]).check_code(2).check_says(&["nothing to resume"]);
     let refused = dir.run(&["--experiment", "latest"]).check_code(2);
     refused.check_says(&["no run that is named by time and version; it has first"]);
     resume(&dir, &["--experiment", "second"]).check_code(2).check_says(&["no run `second`; it has first"]);

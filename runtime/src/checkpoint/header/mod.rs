@@ -11,7 +11,7 @@ use safetensors::Dtype;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::error::bytes_text;
-use super::names::Kind;
+use super::names::{Kind, Name};
 use super::tensor::{Snapshot, TensorView};
 use crate::RunId;
 
@@ -52,6 +52,13 @@ pub struct Meta {
     pub step: u64,
     /// Why it was written.
     pub kind: Kind,
+}
+
+impl Meta {
+    /// The name that a file with it has.
+    pub fn name(&self) -> Name {
+        Name::new(self.kind, self.epoch, self.step)
+    }
 }
 
 /// A tensor's place in a file.

@@ -48,6 +48,8 @@ fn dispatch(command: &Command) -> Result<Exit, Failure> {
         Action::Check(args) => cli::check::run(args, global, &mut io::stdout()),
         Action::Setup(args) => set_up(args.cuda, global),
         Action::Doctor(args) => examine(args.work_dir.clone(), args.json, global),
+        Action::Plot(args) => cli::plot::run(args, &mut io::stdout()),
+        Action::Report(args) => cli::report::run(args, &mut io::stdout()),
         Action::Repair(args) => cli::repair::run(args, &mut io::stdout()),
         Action::Verify(args) => cli::verify::run(args, global, &mut io::stdout()),
         Action::History(args) => cli::history::run(args, &mut io::stdout()),
@@ -56,6 +58,7 @@ fn dispatch(command: &Command) -> Result<Exit, Failure> {
         Action::Ls(args) => cli::ls::run(args, &mut io::stdout()),
         Action::Completions(args) => cli::completions::run(args, &mut io::stdout()),
         Action::Eval(args) => cli::eval::run(args, global, &mut io::stdout()),
+        Action::Predict(args) => cli::predict::run(args, global, &mut io::stdout()),
         Action::Sweep(args) => cli::sweep::run(args, global, &mut io::stdout()),
     }
 }

@@ -9,7 +9,10 @@ use super::eval::EvalArgs;
 use super::history::HistoryArgs;
 use super::inspect::InspectArgs;
 use super::ls::LsArgs;
+use super::plot::PlotArgs;
+use super::predict::PredictArgs;
 use super::repair::RepairArgs;
+use super::report::ReportArgs;
 use super::resume::ResumeArgs;
 use super::run::args::RunArgs;
 use super::setup::SetupArgs;
@@ -96,6 +99,14 @@ pub enum Action {
     Verify(VerifyArgs),
     /// Show the epochs or steps of a run, with what interrupted it; also while it goes on
     History(HistoryArgs),
+    /// Measure a saved state: loss and metrics on the validation data of its run, or on other data
+    Eval(EvalArgs),
+    /// Write the answers of a trained model to examples: outputs, classes or probabilities
+    Predict(PredictArgs),
+    /// Draw the curves of runs, as a picture or on the terminal; also while they go on
+    Plot(PlotArgs),
+    /// Write a run as one HTML page, or as an event file of TensorBoard; also while it goes on
+    Report(ReportArgs),
     /// Run many trials over a space of settings, each in a work directory of its own; run again, go on
     Sweep(SweepArgs),
     /// Show what a checkpoint, a journal or the folder of a run holds
@@ -106,8 +117,6 @@ pub enum Action {
     Ls(LsArgs),
     /// Print what a shell needs to complete commands, or the manual pages
     Completions(CompletionsArgs),
-    /// Measure a saved state: loss and metrics on the validation data of its run, or on other data
-    Eval(EvalArgs),
 }
 
 #[cfg(test)]

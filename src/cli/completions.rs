@@ -65,10 +65,12 @@ impl What {
 pub fn run(args: &CompletionsArgs, out: &mut dyn Write) -> Result<Exit, Failure> {
     let mut command = Command::command();
     let name = command.get_name().to_owned();
+    // Of `trainer help` there is no page.
+    let of_manual = command.clone().disable_help_subcommand(true);
     match (&args.out, args.what.shell()) {
         (None, None) => {
             let mut page = Vec::new();
-            Man::new(command).render(&mut page).map_err(unwritten(Path::new("the manual page")))?;
+            Man::new(of_manual).render(&mut page).map_err(unwritten(Path::new("the manual page")))?;
             super::output::print_text(&String::from_utf8_lossy(&page), out);
         }
         (None, Some(shell)) => {
@@ -79,7 +81,7 @@ pub fn run(args: &CompletionsArgs, out: &mut dyn Write) -> Result<Exit, Failure>
         (Some(dir), what) => {
             fs::create_dir_all(dir).map_err(unwritten(dir))?;
             match what {
-                None => clap_mangen::generate_to(command, dir).map_err(unwritten(dir))?,
+                None => clap_mangen::generate_to(of_manual, dir).map_err(unwritten(dir))?,
                 Some(shell) => {
                     let written = clap_complete::generate_to(shell, &mut command, name, dir);
                     log::info!("wrote {}", written.map_err(unwritten(dir))?.display());

@@ -7,6 +7,7 @@ use crate::train::keeper::KeepError;
 use crate::train::outcome::RunError;
 use crate::train::prepare::PrepareError;
 use std::path::Path;
+use trainer_runtime::journal::OpenError;
 use trainer_runtime::keeper;
 
 /// A failure of the command: printed once, as a chain of causes, then the process ends with `exit`.
@@ -62,6 +63,8 @@ impl Failure {
     pub fn unread(work_dir: &Path, error: ReadError) -> Self {
         match error {
             ReadError::NoRun { .. } => Self::not_a_run(work_dir, "no journal", ""),
+            // A newer program's, which a repair refuses as well.
+            ReadError::Journal(error @ OpenError::Version { .. }) => fail(Exit::Damaged)(error),
             ReadError::Journal(error) => {
                 let exit = if error.is_damage() { Exit::Damaged } else { Exit::StorageFailed };
                 let remedy = super::repair::command(work_dir);

@@ -13,6 +13,7 @@ use crate::train::control::Control;
 use crate::train::event::{Event, Stopped};
 use crate::train::export;
 use crate::train::keeper::{KeepError, Keeper, OpenedKeeper, SETTINGS};
+use crate::train::observe::Observer as _;
 use crate::train::outcome::RunError;
 use crate::train::resume::changed_settings;
 use crate::train::run::{Context, run as train};
@@ -33,6 +34,7 @@ mod branch;
 mod changes;
 pub mod choice;
 mod chosen;
+mod audience;
 mod confusion;
 pub(super) mod experiment;
 mod finish;
@@ -47,6 +49,7 @@ mod said;
 
 use args::{Change, RunArgs, Verb};
 use attempt::{Attempt, Known, start};
+use audience::Audience;
 use changes::Allowed;
 use choice::Choice;
 use chosen::Found;
@@ -141,6 +144,7 @@ pub fn run(args: &RunArgs, verb: Verb, global: &GlobalArgs, signals: &Signals) -
         progress.line(&warning);
     }
     answer_signals(&control, &prepared.plan.stop, prepared.engine.cancel(), &progress);
+    let mut audience = Audience::new(&mut progress, &keeper, prepared.plan.report.tensorboard);
     let context = Context {
         attempt: keeper.history.attempts,
         recorded,
@@ -149,11 +153,13 @@ pub fn run(args: &RunArgs, verb: Verb, global: &GlobalArgs, signals: &Signals) -
         warned_of_statistics: false,
         keeper: &mut keeper,
         control: &control,
-        observer: &mut progress,
+        observer: &mut audience,
     };
     let ended = train(&mut prepared, saved, context);
+    let ended = ended.map_err(|error| record_error(&mut keeper, error));
+    audience.sampled(&keeper.history);
     progress.clear();
-    let ending = ended.map_err(|error| record_error(&mut keeper, error))?;
+    let ending = ended?;
     if let Some(SaveTime::Measured(save_s)) = control.status().save_time()
         && save_s > prepared.plan.stop.grace_s
     {

@@ -1,5 +1,7 @@
 //! Tables in plain text: columns as wide as their widest cell, two spaces between them.
 
+use std::borrow::Cow;
+
 /// On which side of its column a cell stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Align {
@@ -34,7 +36,7 @@ impl Table {
     /// Makes room for a row.
     pub fn widen(&mut self, row: &[String]) {
         for ((_, _, widest), cell) in self.columns.iter_mut().zip(row) {
-            *widest = (*widest).max(width(cell));
+            *widest = (*widest).max(width(&printable(cell)));
         }
     }
 
@@ -50,7 +52,8 @@ impl Table {
     pub fn line(&self, row: &[String]) -> String {
         let mut line = String::new();
         for ((_, align, widest), cell) in self.columns.iter().zip(row) {
-            let space = " ".repeat(widest.saturating_sub(width(cell)));
+            let cell = printable(cell);
+            let space = " ".repeat(widest.saturating_sub(width(&cell)));
             match align {
                 Align::Left => line += &format!("{cell}{space}  "),
                 Align::Right => line += &format!("{space}{cell}  "),
@@ -67,6 +70,18 @@ impl Table {
         rows.iter().for_each(|row| self.widen(row));
         rows.iter().fold(self.header(), |lines, row| lines + &self.line(row))
     }
+}
+
+/// A text without characters that steer a terminal, which a file of unknown origin may hold: they are shown as escapes.
+#[must_use]
+pub fn printable(text: &str) -> Cow<'_, str> {
+    if !text.contains(char::is_control) {
+        return Cow::Borrowed(text);
+    }
+    let shown = |letter: char| {
+        if letter.is_control() { letter.escape_default().to_string() } else { letter.to_string() }
+    };
+    Cow::Owned(text.chars().map(shown).collect())
 }
 
 fn width(text: &str) -> usize {
@@ -124,6 +139,13 @@ mod tests {
         let row = |cells: [&str; 3]| cells.map(str::to_owned).to_vec();
         let text = table.render(&[row(["é", "100", ""]), row(["longer", "1", "best"])]);
         assert_eq!(text, "name      n\né       100\nlonger    1  best\n");
+    }
+
+    #[test]
+    fn a_cell_can_not_steer_a_terminal() {
+        let table = Table::new([("name", Align::Left), ("n", Align::Left)]);
+        let text = table.render(&[vec!["a\u{1b}[2J\n".to_owned(), "1".to_owned()]]);
+        assert_eq!(text, "name           n\na\\u{1b}[2J\\n  1\n");
     }
 
     #[test]

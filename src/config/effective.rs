@@ -6,7 +6,7 @@ use std::path::Path;
 use super::interruption::{MemoryPlan, MicroBatch, OnOom, StopPlan, Usr1};
 use super::plan::{
     ArrayMap, Builtin, CheckpointPlan, DataPlan, DataSource, Durability, Init, LossScalePlan, MlflowPlan,
-    ModelPlan, ModelSource, Plan, Precision, ScheduleKind, SchedulePlan, ScheduleUnit, TrainPlan,
+    ModelPlan, ModelSource, Plan, Precision, ReportPlan, ScheduleKind, SchedulePlan, ScheduleUnit, TrainPlan,
     WeightsPlan,
 };
 use super::value::{KeyPath, Value};
@@ -34,6 +34,7 @@ pub(super) fn effective(plan: &Plan) -> BTreeMap<KeyPath, Value> {
         checkpoint,
         stop,
         memory,
+        report,
         mlflow,
     } = plan;
     let mut out = Writer::default();
@@ -50,6 +51,8 @@ pub(super) fn effective(plan: &Plan) -> BTreeMap<KeyPath, Value> {
     write_train(&mut out, train);
     write_checkpoint(&mut out, checkpoint);
     write_interruption(&mut out, stop, memory);
+    let ReportPlan { tensorboard } = report;
+    out.put("report.tensorboard", Value::Bool(*tensorboard));
     write_mlflow(&mut out, mlflow);
     out.values
 }

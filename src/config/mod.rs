@@ -38,7 +38,8 @@ pub use plan::{
     AdjustLr, ArrayMap, Average, Builtin, CheckpointPlan, Crop, DataPlan, DataSource, Device, Durability,
     EarlyStopping, EmaPlan, ImagesPlan, Init, LossKind, LossPlan, LossScalePlan, Metric, MlflowPlan,
     ModelPlan, ModelSource, OptimizerKind, OptimizerPlan, ParameterGroup, Plan, Precision, Reduction, Rename,
-    ScheduleKind, SchedulePlan, ScheduleUnit, TargetUse, TokenType, TokensPlan, TrainPlan, WeightsPlan,
+    ReportPlan, ScheduleKind, SchedulePlan, ScheduleUnit, TargetUse, TokenType, TokensPlan, TrainPlan,
+    WeightsPlan,
 };
 pub use render::{to_json, to_toml, to_toml_with_origins};
 pub use table::keys;

@@ -91,6 +91,32 @@ impl HostArray {
         Self { shape, values }
     }
 
+    /// The array with its last example repeated until there are so many.
+    #[must_use]
+    pub fn padded(&self, examples: usize) -> Self {
+        let rows = self.shape.first().copied().unwrap_or(0);
+        let missing = examples.saturating_sub(rows);
+        let last = self.part(&(rows.saturating_sub(1)..rows));
+        fn extended<T: Copy>(values: &[T], last: &[T], times: usize) -> Vec<T> {
+            values.iter().copied().chain(last.iter().copied().cycle().take(last.len() * times)).collect()
+        }
+        let values = match (&self.values, &last.values) {
+            (Values::F32(values), Values::F32(last)) => Values::F32(extended(values, last, missing)),
+            (Values::F64(values), Values::F64(last)) => Values::F64(extended(values, last, missing)),
+            (Values::I32(values), Values::I32(last)) => Values::I32(extended(values, last, missing)),
+            (Values::I64(values), Values::I64(last)) => Values::I64(extended(values, last, missing)),
+            (Values::U8(values), Values::U8(last)) => Values::U8(extended(values, last, missing)),
+            (Values::Bool(values), Values::Bool(last)) => Values::Bool(extended(values, last, missing)),
+            // A part has the type of the whole.
+            (values, _) => values.clone(),
+        };
+        let mut shape = self.shape.clone();
+        if let Some(first) = shape.first_mut() {
+            *first = rows + missing;
+        }
+        Self { shape, values }
+    }
+
     /// Gives the array this type and shape, keeping its memory where it can. The content is unspecified.
     pub(crate) fn reset(&mut self, dtype: Dtype, examples: usize, example_shape: &[usize]) {
         if self.values.dtype() != dtype {

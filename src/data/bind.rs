@@ -178,7 +178,7 @@ fn bind_feed(split: &Split, feed: &Feed) -> Result<Column, BindError> {
         return Err(BindError::Missing { role: feed.role, name: feed.name.clone(), available });
     };
     check_dtype(content, feed)?;
-    let shape = bind_shape(content, feed)?;
+    let shape = bind_shape(&content.place(), content.example_shape(), feed)?;
     let is_scaled = map.scale != 1.0 || !map.mean.is_empty() || !map.std.is_empty();
     if is_scaled && !feed.dtype.is_float() {
         return Err(BindError::ScaledIntegers {
@@ -210,8 +210,7 @@ fn check_dtype(content: &Content, feed: &Feed) -> Result<(), BindError> {
 }
 
 /// The shape in which examples are handed over: the stored one if it fits, or the wanted one with as many elements.
-fn bind_shape(content: &Content, feed: &Feed) -> Result<Vec<usize>, BindError> {
-    let stored = content.example_shape();
+pub(super) fn bind_shape(place: &Place, stored: &[usize], feed: &Feed) -> Result<Vec<usize>, BindError> {
     let Some(wanted) = &feed.shape else {
         return Ok(stored.to_vec());
     };
@@ -219,12 +218,12 @@ fn bind_shape(content: &Content, feed: &Feed) -> Result<Vec<usize>, BindError> {
     if stored.len() == wanted.len() && stored.iter().zip(wanted).all(fits) {
         return Ok(stored.to_vec());
     }
-    let (place, role, name) = (content.place(), feed.role, feed.name.clone());
+    let (place, role, name) = (place.clone(), feed.role, feed.name.clone());
     let expected = show_wanted(wanted);
     let found = show_shape(stored);
     // A free axis could take many lengths: guessing one would train on garbage.
     let known: Option<Vec<usize>> = wanted.iter().copied().collect();
-    let Some(known) = known.filter(|known| elements(known) == Some(content.example_len())) else {
+    let Some(known) = known.filter(|known| elements(known) == elements(stored)) else {
         return Err(BindError::Shape { place, role, name, found, expected });
     };
     let (stored_axes, known_axes) = (long_axes(stored), long_axes(&known));

@@ -354,7 +354,7 @@ fn open_digits(plan: &DataPlan, lock: &mut DataLock) -> Result<(Split, Option<Sp
 }
 
 /// A split of all rows, which must be equally many in every array.
-fn whole_split(name: SplitName, arrays: Vec<SplitArray>) -> Result<Split, OpenError> {
+pub(super) fn whole_split(name: SplitName, arrays: Vec<SplitArray>) -> Result<Split, OpenError> {
     let Some(first) = arrays.first().map(|first| &first.content) else {
         return Err(OpenError::NoInputs);
     };

@@ -30,6 +30,7 @@ mod map;
 mod order;
 mod prefetch;
 mod read;
+mod unlabelled;
 
 pub use array::{Dtype, Place};
 pub use batch::{Batch, BatchPlan, BatchPlanError, HostArray, Values};
@@ -42,3 +43,4 @@ pub use loader::{LoadError, Loader};
 pub use order::Order;
 pub use prefetch::{Batches, Cursor, Prefetch, Sampler};
 pub use read::ReadError;
+pub use unlabelled::{Unlabelled, UnlabelledError};

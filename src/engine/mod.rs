@@ -13,6 +13,7 @@ pub mod oracle;
 pub mod state;
 pub mod optimizer;
 pub mod step;
+pub mod inference;
 mod outcome;
 mod compiled;
 mod host_update;

@@ -213,7 +213,7 @@ fn data_feeds(built: &StepGraph) -> Vec<Feed> {
 }
 
 /// The element type in which data are handed over for an input of this type.
-fn stored_dtype(dtype: Dtype) -> crate::data::Dtype {
+pub(super) fn stored_dtype(dtype: Dtype) -> crate::data::Dtype {
     match dtype {
         Dtype::F64 => crate::data::Dtype::F64,
         Dtype::I32 => crate::data::Dtype::I32,

@@ -210,6 +210,19 @@ impl History {
         self.step_attempts.range(..=step).next_back().map(|(_, attempt)| *attempt)
     }
 
+    /// The last update that an attempt recorded; `None` if it recorded none that still holds.
+    #[must_use]
+    pub fn last_step_of(&self, attempt: u64) -> Option<u64> {
+        let mut last = self.last_step();
+        for (first, by) in self.step_attempts.iter().rev() {
+            if *by == attempt {
+                return Some(last);
+            }
+            last = first.saturating_sub(1);
+        }
+        None
+    }
+
     /// Seconds that a step takes, from the epochs that ended; `None` before the first.
     #[must_use]
     pub fn seconds_per_step(&self) -> Option<f64> {
@@ -281,54 +294,12 @@ enum Overwrite {
 }
 
 #[cfg(test)]
+pub(crate) mod fixtures;
+
+#[cfg(test)]
 mod tests {
     use super::History;
-    use crate::train::event::{Environment, EpochDone, Event, Resumed, StepDone};
-
-    fn epoch(number: u64, loss: f64) -> Event {
-        Event::EpochDone(EpochDone {
-            epoch: number,
-            step: number * 10,
-            lr: 0.001,
-            train_loss: loss,
-            validation: vec![("val_loss".to_owned(), loss / 2.0)],
-            is_best: true,
-            seconds: 1.25,
-            attempt: 1,
-        })
-    }
-
-    fn step(number: u64) -> Event {
-        let (lr, gradient_norm) = (0.1, 1.0);
-        Event::StepDone(StepDone {
-            step: number,
-            epoch: 1,
-            batch: number - 1,
-            loss_bits: 0,
-            lr,
-            gradient_norm,
-            examples: 4,
-            digest: None,
-        })
-    }
-
-    fn resumed(step: u64, discards_later: bool) -> Event {
-        let environment = Environment {
-            program: String::new(),
-            onnxruntime: String::new(),
-            device: "cpu".to_owned(),
-            threads: 1,
-        };
-        Event::Resumed(Resumed {
-            attempt: 2,
-            step,
-            epoch: 2,
-            batch: 0,
-            checkpoint: None,
-            environment,
-            discards_later,
-        })
-    }
+    use super::fixtures::{attempt, epoch, step};
 
     #[test]
     fn the_table_has_a_row_per_epoch_and_numbers_that_read_back_equal() {
@@ -359,13 +330,14 @@ mod tests {
     fn each_step_is_of_the_attempt_that_computed_it_first() {
         let mut history = History { attempts: 1, ..History::default() };
         (1..=10).for_each(|number| history.add(step(number)));
-        history.add(resumed(5, false));
+        history.add(attempt(2, 5, false));
         (11..=20).for_each(|number| history.add(step(number)));
         let attempts = [1, 10, 11, 20].map(|step| history.attempt_of_step(step));
         assert_eq!(attempts, [Some(1), Some(1), Some(2), Some(2)]);
-        history.add(resumed(8, true));
+        history.add(attempt(2, 8, true));
         history.add(step(9));
         assert_eq!([8, 9].map(|step| history.attempt_of_step(step)), [Some(1), Some(2)]);
+        assert_eq!([1, 2, 3].map(|attempt| history.last_step_of(attempt)), [Some(8), Some(9), None]);
     }
 
     #[test]
@@ -375,7 +347,7 @@ mod tests {
             (1..=25).for_each(|number| history.add(step(number)));
             history.add(epoch(1, 0.5));
             history.add(epoch(2, 0.4));
-            history.add(resumed(10, discards));
+            history.add(attempt(2, 10, discards));
             assert_eq!(history.last_step(), expected);
             assert_eq!(history.epochs.len(), if discards { 1 } else { 2 });
         }

@@ -127,7 +127,8 @@ pub enum PrepareError {
 
 impl PrepareError {
     /// The error with the name of the model's file, where it is about the model.
-    pub(super) fn of_model(self, source: &ModelSource) -> Self {
+    #[must_use]
+    pub fn of_model(self, source: &ModelSource) -> Self {
         match (self, source) {
             (Self::Step(error), ModelSource::Onnx(path)) => Self::Model { path: path.clone(), error },
             (other, _) => other,

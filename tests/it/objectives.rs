@@ -13,7 +13,7 @@ const ROWS: [[f32; 5]; 6] = [
     [1.0, 1.0, 2.0, -2.0, 4.0],
 ];
 
-fn on_two_heads(settings: &[&str]) -> WorkDir {
+pub fn on_two_heads(settings: &[&str]) -> WorkDir {
     let mut dir = WorkDir::new(&["optimizer.kind=sgd", "data.shuffle=false", "--batch-size", "6"]);
     let model = dir.write("heads.onnx", two_heads());
     let lines = ROWS.iter().map(|row| row.map(|value| value.to_string()).join(",") + "\n");

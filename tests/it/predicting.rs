@@ -1,182 +1,319 @@
-//! A trained model in use: `trainer eval`.
+//! A trained model in use: `trainer predict`.
 
-use crate::data_files::{npy_f32, npy_i64, npz};
+use crate::data_files::{npy_f32, npz};
+use crate::evaluating::{damage, digits_file, trained};
 use crate::main_job::validation_digits;
+use crate::networks::linear;
+use crate::objectives::on_two_heads;
+use crate::runtime_library::run;
+use crate::tokens_and_images::{on_images, on_tokens};
 use crate::work_dir::{Ended, WorkDir, trainer};
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use trainer::graph::model::Dim;
+use trainer::graph::read::{read_bytes, read_file};
+use trainer::graph::tensor::Tensor;
+use trainer::graph::write::to_bytes;
 use trainer_runtime::checkpoint::Link;
 
-/// Three epochs of the builtin mlp on the digits.
-fn trained(more: &[&str]) -> WorkDir {
-    let mut dir = WorkDir::new(&["model.builtin=mlp", "--epochs", "3", "schedule.kind=constant"]);
-    dir.add(more);
-    dir.finish(&[]);
-    dir
+/// A file beside the work directory.
+fn beside(dir: &WorkDir, name: &str) -> PathBuf {
+    dir.path().parent().unwrap().join(name)
 }
 
-fn eval(dir: &WorkDir, more: &[&str]) -> Ended {
-    Ended::of(trainer(["eval"]).arg(dir.path()).args(more))
+fn predict(dir: &WorkDir, input: &str, output: &str, more: &[&str]) -> Ended {
+    predict_with(&dir.path(), &beside(dir, input), &beside(dir, output), more)
 }
 
+fn predict_with(source: &Path, input: &Path, output: &Path, more: &[&str]) -> Ended {
+    let mut command = trainer(["predict"]);
+    command.arg(source).arg("--input").arg(input).arg("--output").arg(output).args(more);
+    Ended::of(&mut command)
+}
+
+/// The arrays of an `.npz` file: the text of the header and the bytes of the elements.
 #[track_caller]
-fn evaluated(dir: &WorkDir, more: &[&str]) -> Json {
-    let text = eval(dir, &[more, &["--json"]].concat()).check_code(0).stdout;
-    serde_json::from_str(&text).unwrap()
-}
-
-/// The digits of the validation part as a file of arrays, with those of `labels`.
-fn digits_file(dir: &WorkDir, name: &str) -> String {
-    let (images, labels) = validation_digits();
-    let images = npy_f32(&[labels.len(), 1, 8, 8], &images);
-    dir.write(name, npz(&[("images", images), ("labels", npy_i64(&labels))]))
-}
-
-/// Every file of a folder, with its bytes and the time it was last changed.
-fn contents(folder: &Path) -> BTreeMap<String, (Vec<u8>, std::time::SystemTime)> {
+fn arrays(path: &Path) -> BTreeMap<String, (String, Vec<u8>)> {
+    let mut archive = zip::ZipArchive::new(fs::File::open(path).unwrap()).unwrap();
     let mut found = BTreeMap::new();
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            found.extend(contents(&path));
-        } else {
-            let changed = fs::metadata(&path).unwrap().modified().unwrap();
-            found.insert(path.to_str().unwrap().to_owned(), (fs::read(&path).unwrap(), changed));
-        }
+    for index in 0..archive.len() {
+        let mut member = archive.by_index(index).unwrap();
+        let mut bytes = Vec::new();
+        member.read_to_end(&mut bytes).unwrap();
+        let len = usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
+        let header = String::from_utf8(bytes[10..10 + len].to_vec()).unwrap();
+        assert_eq!((10 + len) % 64, 0, "{header}");
+        let name = member.name().unwrap().strip_suffix(".npy").unwrap().to_owned();
+        found.insert(name, (header.trim_end().to_owned(), bytes[10 + len..].to_vec()));
     }
     found
 }
 
-/// That each epoch's checkpoint gives the numbers that the run recorded for it, to the bit.
 #[track_caller]
-fn check_as_recorded(more: &[&str]) {
-    let dir = trained(more);
-    let before = contents(&dir.path());
-    for epoch in 1..=3 {
-        let said = eval(&dir, &["--json", "--checkpoint", &format!("epoch:{epoch}")]).check_code(0).stdout;
-        for (name, recorded) in &dir.epochs()[epoch - 1].validation {
-            let name = name.trim_start_matches("val_");
-            let line =
-                said.lines().find(|line| line.trim_start().starts_with(&format!("\"{name}\":"))).unwrap();
-            let number = line.split_once(": ").unwrap().1.trim_end_matches(',');
-            // Not by `serde_json`, whose numbers may be off by the last bit.
-            let found: f64 = number.parse().unwrap();
-            assert_eq!(
-                found.to_bits(),
-                recorded.to_bits(),
-                "{name} of epoch {epoch}: {found} and {recorded}"
-            );
-        }
+fn floats(path: &Path, array: &str) -> Vec<f32> {
+    let (_, bytes) = &arrays(path)[array];
+    bytes.as_chunks().0.iter().map(|chunk| f32::from_le_bytes(*chunk)).collect()
+}
+
+/// Header and rows of a table.
+#[track_caller]
+fn table(path: &Path) -> (String, Vec<Vec<f32>>) {
+    let text = fs::read_to_string(path).unwrap();
+    let (header, rows) = text.split_once('\n').unwrap();
+    let row = |line: &str| line.split(',').map(|field| field.parse().unwrap()).collect();
+    (header.to_owned(), rows.lines().map(row).collect())
+}
+
+#[track_caller]
+fn check_near(found: &[f32], expected: &[f32], tolerance: f32) {
+    assert_eq!(found.len(), expected.len());
+    for (found, expected) in found.iter().zip(expected) {
+        assert!((found - expected).abs() <= tolerance, "{found} and {expected}");
     }
-    let said = eval(&dir, &["--checkpoint", "final"]).check_code(0).stdout;
-    assert!(said.contains("as the run recorded them, to the bit"), "{said}");
-    assert!(contents(&dir.path()) == before, "evaluating changed the work directory");
+}
+
+/// The digits of the validation part in each format that holds them.
+fn digits_in_all_formats(dir: &WorkDir) -> [&'static str; 3] {
+    let (images, labels) = validation_digits();
+    digits_file(dir, "new.npz");
+    dir.write("new.npy", npy_f32(&[labels.len(), 8, 8], &images));
+    let mut text = (0..64).map(|pixel| format!("p{pixel}")).collect::<Vec<_>>().join(",");
+    for image in images.chunks(64) {
+        text += "\n";
+        text += &image.iter().map(f32::to_string).collect::<Vec<_>>().join(",");
+    }
+    dir.write("new.csv", text);
+    ["new.npz", "new.npy", "new.csv"]
 }
 
 #[test]
-fn evaluating_a_checkpoint_gives_the_bits_that_the_run_recorded() {
-    check_as_recorded(&["metrics=[\"accuracy\", \"f1\", \"perplexity\"]"]);
-}
-
-#[test]
-fn evaluating_takes_running_statistics_and_moving_averages_as_validation_did() {
-    check_as_recorded(&["model.builtin=cnn", "ema.decay=0.9", "train.eval_batch_size=100"]);
-}
-
-#[test]
-fn the_best_is_evaluated_unless_another_is_asked_for() {
-    let dir = trained(&["--lr", "0.5", "optimizer.kind=sgd", "train.early_stopping.patience=50"]);
-    let best = dir.store().load_link(Link::Best).unwrap().meta().step;
-    assert_eq!(evaluated(&dir, &[])["checkpoint"]["step"], best);
-    assert_eq!(evaluated(&dir, &["--checkpoint", "last"])["checkpoint"]["step"], 69);
-    assert_eq!(evaluated(&dir, &["--checkpoint", "step:23"])["checkpoint"]["epoch"], 1);
-    let file = "epoch-0002-step-00000046.safetensors";
-    assert_eq!(evaluated(&dir, &["--checkpoint", file])["checkpoint"]["step"], 46);
-    let path = dir.path().join("checkpoints").join(file);
-    assert_eq!(evaluated(&dir, &["--checkpoint", path.to_str().unwrap()])["checkpoint"]["step"], 46);
-}
-
-#[test]
-fn the_same_examples_in_another_file_give_the_same_numbers() {
+fn every_format_gives_the_answers_that_the_exported_model_gives() {
     let dir = trained(&[]);
-    let file = digits_file(&dir, "digits.npz");
-    let (own, other) = (evaluated(&dir, &[]), evaluated(&dir, &["--data", &file]));
-    for field in ["loss", "metrics", "confusion", "examples"] {
-        assert_eq!(own[field], other[field], "{field}");
+    let (images, labels) = validation_digits();
+    let model = read_file(&dir.path().join("model.onnx")).unwrap();
+    let whole = Tensor::from_f32([labels.len(), 1, 8, 8], &images);
+    let expected = run(&model, &[("images".to_owned(), whole)])[0].to_f32().unwrap();
+    let mut tables = Vec::new();
+    for input in digits_in_all_formats(&dir) {
+        let output = format!("{input}.answers.npz");
+        predict(&dir, input, &output, &["--checkpoint", "final", "--batch-size", "50"]).check_code(0);
+        let found = arrays(&beside(&dir, &output));
+        assert_eq!(found["logits"].0, "{'descr': '<f4', 'fortran_order': False, 'shape': (359, 10), }");
+        check_near(&floats(&beside(&dir, &output), "logits"), &expected, 1e-5);
+        tables.push(found);
+        let output = format!("{input}.answers.csv");
+        predict(&dir, input, &output, &["--checkpoint", "final", "--batch-size", "50"]).check_code(0);
+        let (header, rows) = table(&beside(&dir, &output));
+        assert!(header.starts_with("logits_0,logits_1,") && header.ends_with("logits_9"), "{header}");
+        assert_eq!(rows.concat(), floats(&beside(&dir, &format!("{input}.answers.npz")), "logits"));
     }
-    assert_eq!((other["split"].as_str(), other["recorded"].is_null()), (None, true));
-    let on_training = evaluated(&dir, &["--split", "train"]);
+    assert!(tables.iter().all(|found| *found == tables[0]), "formats differ");
+    // The exported model alone, in batches of another size.
+    let (model, output) = (dir.path().join("model.onnx"), beside(&dir, "alone.npz"));
+    let flags = ["--threads", "1", "--batch-size", "359"];
+    predict_with(&model, &beside(&dir, "new.npz"), &output, &flags).check_code(0);
+    check_near(&floats(&output, "logits"), &expected, 1e-5);
+}
+
+#[test]
+fn the_classes_are_right_as_often_as_the_run_measured() {
+    let dir = trained(&[]);
+    digits_file(&dir, "new.npz");
+    let said = predict(&dir, "new.npz", "classes.csv", &["--argmax", "--json", "--checkpoint", "epoch:2"]);
+    let said: Json = serde_json::from_str(&said.check_code(0).stdout).unwrap();
     assert_eq!(
-        (on_training["examples"].as_u64(), on_training["split"].as_str()),
-        (Some(1438), Some("train"))
+        (&said["rows"], &said["answers"][0], &said["checkpoint"]["epoch"]),
+        (&359.into(), &"prediction".into(), &2.into())
     );
-    let counts = |json: &Json| -> u64 {
-        let rows = json["confusion"].as_array().unwrap().iter();
-        rows.flat_map(|row| row.as_array().unwrap()).map(|count| count.as_u64().unwrap()).sum()
-    };
-    assert_eq!((counts(&own), counts(&on_training)), (359, 1438));
+    let (header, rows) = table(&beside(&dir, "classes.csv"));
+    let (_, labels) = validation_digits();
+    let right = rows.iter().zip(&labels).filter(|(row, label)| row[0] == **label as f32).count();
+    assert_eq!(header, "prediction");
+    assert_eq!(right as f64 / labels.len() as f64, dir.measured("val_accuracy", 2));
+    predict(&dir, "new.npz", "chances.npz", &["--probabilities"]).check_code(0);
+    for chances in floats(&beside(&dir, "chances.npz"), "probability").chunks(10) {
+        assert!((chances.iter().sum::<f32>() - 1.0).abs() < 1e-5, "{chances:?}");
+    }
+    predict(&dir, "new.npz", "classes.npz", &["--argmax", "--checkpoint", "epoch:2"]).check_code(0);
+    let (header, bytes) = &arrays(&beside(&dir, "classes.npz"))["prediction"];
+    assert!(header.contains("'<i8'") && header.contains("(359,)"), "{header}");
+    let classes = bytes.as_chunks().0.iter().map(|chunk| i64::from_le_bytes(*chunk) as f32);
+    assert!(rows.concat().into_iter().eq(classes));
 }
 
 #[test]
-fn a_run_is_evaluated_while_it_goes_on() {
-    let dir = WorkDir::new(&["model.builtin=mlp", "--epochs", "4000", "schedule.kind=constant"]);
-    let mut child = dir.start_until_step(60, &[]);
-    let found = evaluated(&dir, &["--checkpoint", "last"]);
-    assert!(child.try_wait().unwrap().is_none(), "the run ended");
-    child.kill().unwrap();
-    child.wait().unwrap();
-    assert!(found["checkpoint"]["step"].as_u64().unwrap() >= 23, "{found}");
-}
-
-/// Changes a byte in the middle of what a link names.
-fn damage(dir: &WorkDir, link: Link) {
-    let path = dir.store().link_path(link);
-    let mut bytes = fs::read(&path).unwrap();
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 1;
-    fs::write(&path, bytes).unwrap();
-}
-
-#[test]
-fn a_damaged_checkpoint_is_refused_and_others_that_verify_are_named() {
+fn no_examples_give_answers_without_rows() {
     let dir = trained(&[]);
-    damage(&dir, Link::Final);
-    let other = "epoch-0002-step-00000046.safetensors";
-    eval(&dir, &["--checkpoint", "final"])
-        .check_code(5)
-        .check_says(&["failed its checksum", &format!("others that verify: `--checkpoint {other}`")]);
-    // The best is the same file here, and is not silently replaced by another.
-    eval(&dir, &[]).check_code(5).check_says(&["best.safetensors", other]);
-    assert_eq!(evaluated(&dir, &["--checkpoint", other])["checkpoint"]["step"], 46);
+    dir.write("none.npz", npz(&[("images", npy_f32(&[0, 1, 8, 8], &[]))]));
+    dir.write("none.csv", (0..64).map(|pixel| format!("p{pixel}")).collect::<Vec<_>>().join(","));
+    for input in ["none.npz", "none.csv"] {
+        predict(&dir, input, "out.npz", &["--force"]).check_code(0);
+        let found = arrays(&beside(&dir, "out.npz"));
+        assert_eq!(
+            found["logits"],
+            ("{'descr': '<f4', 'fortran_order': False, 'shape': (0, 10), }".to_owned(), vec![])
+        );
+        predict(&dir, input, "out.csv", &["--force", "--argmax"]).check_code(0);
+        assert_eq!(fs::read_to_string(beside(&dir, "out.csv")).unwrap(), "prediction\n");
+    }
 }
 
 #[test]
-fn what_is_no_run_or_has_no_such_checkpoint_is_named() {
-    let dir = WorkDir::new(&["model.builtin=mlp"]);
-    eval(&dir, &[]).check_code(2).check_says(&["is not the folder of a run: it has no trainer.toml"]);
-    let dir = trained(&[]);
-    eval(&dir, &["--checkpoint", "epoch:9"])
+fn inputs_are_scaled_as_in_training() {
+    let scaled = "data.inputs.images={array=\"images\",scale=0.5,mean=0.25,std=2.0}";
+    let dir = trained(&[scaled]);
+    let (images, labels) = validation_digits();
+    digits_file(&dir, "raw.npz");
+    let by_hand: Vec<f32> = images.iter().map(|pixel| (pixel * 0.5 - 0.25) / 2.0).collect();
+    dir.write("scaled.npz", npz(&[("images", npy_f32(&[labels.len(), 1, 8, 8], &by_hand))]));
+    predict(&dir, "raw.npz", "raw-out.npz", &["--checkpoint", "final"]).check_code(0);
+    let (model, output) = (dir.path().join("model.onnx"), beside(&dir, "scaled-out.npz"));
+    predict_with(&model, &beside(&dir, "scaled.npz"), &output, &["--threads", "1"]).check_code(0);
+    check_near(&floats(&beside(&dir, "raw-out.npz"), "logits"), &floats(&output, "logits"), 1e-4);
+}
+
+#[test]
+fn outputs_are_chosen_by_name() {
+    let dir = on_two_heads(&[]);
+    dir.finish(&[]);
+    dir.write("new.npz", npz(&[("x", npy_f32(&[3, 2], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]))]));
+    predict(&dir, "new.npz", "both.csv", &[]).check_code(0);
+    predict(&dir, "new.npz", "one.csv", &["--output-names", "q"]).check_code(0);
+    predict(&dir, "new.npz", "turned.csv", &["--output-names", "q,p"]).check_code(0);
+    let [both, one, turned] = ["both.csv", "one.csv", "turned.csv"].map(|name| table(&beside(&dir, name)));
+    assert_eq!([&both.0, &one.0, &turned.0], ["p_0,q_0", "q_0", "q_0,p_0"]);
+    for ((both, one), turned) in both.1.iter().zip(&one.1).zip(&turned.1) {
+        assert_eq!((both[1], [both[1], both[0]].as_slice()), (one[0], turned.as_slice()));
+    }
+    predict(&dir, "new.npz", "none.csv", &["--output-names", "r"])
         .check_code(2)
-        .check_says(&["no checkpoint epoch:9", "best, last, final, epoch-0001-step-00000023"]);
-    eval(&dir, &["--checkpoint", "epoch:x"]).check_code(2).check_says(&["best, last, final, epoch:N"]);
-    eval(&dir, &["--data", "nothing.npz"]).check_code(2).check_says(&["nothing.npz"]);
-    fs::remove_dir_all(dir.path().join("checkpoints")).unwrap();
-    eval(&dir, &[]).check_code(2).check_says(&["has no checkpoint yet"]);
+        .check_says(&["no output `r`; it has `p`, `q`"]);
 }
 
 #[test]
-fn a_model_that_is_not_the_one_of_the_run_is_refused() {
-    let mut dir = WorkDir::new(&["--epochs", "2", "schedule.kind=constant", "data.builtin=digits"]);
-    let model = dir.write("model.onnx", crate::networks::cnn_with_dropout());
-    dir.add(&[&format!("model.onnx={model}"), "data.inputs.images={array=\"images\"}"]);
-    dir.finish(&["model.freeze=[\"head.*\"]"]);
-    assert_eq!(evaluated(&dir, &[])["recorded"]["loss"], evaluated(&dir, &[])["loss"]);
-    // The same network with another frozen layer: the checkpoint does not hold it, and would fit.
-    let mut graph = trainer::graph::read::read_file(Path::new(&model)).unwrap();
-    let head = graph.initializers.iter_mut().find(|(name, _)| name == "head.bias").unwrap();
-    head.1 = trainer::graph::tensor::Tensor::from_f32([10], &[1.0; 10]);
-    fs::write(&model, trainer::graph::write::to_bytes(&graph)).unwrap();
-    eval(&dir, &[]).check_code(4).check_says(&["the model: CRC32 was", "restore the file"]);
+fn a_model_that_takes_one_size_of_batch_answers_any_number_of_examples() {
+    let dir = WorkDir::new(&[]);
+    let mut graph = read_bytes(Path::new("linear.onnx"), linear(2, &[0.0, 1.0]).into()).unwrap();
+    for port in graph.inputs.iter_mut().chain(&mut graph.outputs) {
+        port.dims.as_mut().unwrap()[0] = Dim::Fixed(4);
+    }
+    let model = dir.write("fixed.onnx", to_bytes(&graph));
+    let values: Vec<f32> = (0..14_u8).map(f32::from).collect();
+    dir.write("new.npz", npz(&[("x", npy_f32(&[7, 2], &values))]));
+    let (input, output) = (beside(&dir, "new.npz"), beside(&dir, "out.npz"));
+    predict_with(Path::new(&model), &input, &output, &["--batch-size", "5"])
+        .check_code(0)
+        .check_says(&["takes batches of 4 examples"]);
+    let expected: Vec<f32> =
+        values.chunks(2).flat_map(|x| [0.1 * (x[0] + x[1]), 0.1 * (x[0] + x[1]) + 1.0]).collect();
+    check_near(&floats(&output, "y"), &expected, 1e-5);
+}
+
+#[test]
+fn images_are_answered_by_file() {
+    let dir = on_images(&[]);
+    dir.finish(&[]);
+    predict(&dir, "pictures", "classes.csv", &["--argmax"]).check_code(0);
+    let text = fs::read_to_string(beside(&dir, "classes.csv")).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!((lines.len(), lines[0]), (41, "file,prediction"));
+    for line in &lines[1..] {
+        assert!(
+            line.starts_with("left/") && line.ends_with(",0")
+                || line.starts_with("right/") && line.ends_with(",1"),
+            "{line}"
+        );
+    }
+    predict(&dir, "pictures/left", "left.npz", &["--argmax"]).check_code(0);
+    let found = arrays(&beside(&dir, "left.npz"));
+    assert!(found["file"].0.contains("'<U6'") && found["prediction"].0.contains("(20,)"), "{found:?}");
+    assert!(found["file"].1.starts_with(b"0\0\0\x000\0\0\0.\0\0\0p\0\0\0n\0\0\0g\0\0\x000"));
+    let run = trained(&[]);
+    predict_with(&run.path(), &beside(&dir, "pictures"), &beside(&run, "out.csv"), &[])
+        .check_code(2)
+        .check_says(&["is a folder"]);
+}
+
+#[test]
+fn tokens_are_answered_at_each_position() {
+    let dir = on_tokens(&[]);
+    dir.finish(&[]);
+    dir.write("new.csv", "first,second,third\n3,4,5\n9,10,11\n");
+    predict(&dir, "new.csv", "next.csv", &["--argmax"]).check_code(0);
+    let (header, rows) = table(&beside(&dir, "next.csv"));
+    assert_eq!(header, "prediction_0,prediction_1,prediction_2");
+    assert_eq!(rows, [[4.0, 5.0, 6.0], [10.0, 11.0, 12.0]]);
+}
+
+/// That predicting ends so, and says this, and leaves no file behind.
+#[track_caller]
+fn check_refused(dir: &WorkDir, input: &str, output: &str, more: &[&str], code: i32, says: &[&str]) {
+    predict(dir, input, output, more).check_code(code).check_says(says);
+    let path = beside(dir, output);
+    let temporary = path.with_extension(format!("{}.tmp", path.extension().unwrap().to_str().unwrap()));
+    assert!(!path.exists() && !temporary.exists(), "it left a file behind");
+}
+
+#[test]
+fn examples_that_do_not_fit_are_refused_by_name() {
+    let dir = trained(&[]);
+    digits_file(&dir, "good.npz");
+    dir.write("other.npz", npz(&[("pictures", npy_f32(&[1, 1, 8, 8], &[0.0; 64]))]));
+    dir.write("wide.npz", npz(&[("images", npy_f32(&[1, 1, 8, 9], &[0.0; 72]))]));
+    dir.write("none.npz", npz(&[("images", npy_f32(&[0, 1, 8, 9], &[]))]));
+    dir.write("narrow.csv", "a,b\n1,2\n");
+    dir.write("text.csv", "a,b\n1,two\n");
+    dir.write("odd.txt", "1 2 3");
+    let mut broken = npz(&[("images", npy_f32(&[2, 1, 8, 8], &[0.5; 128]))]);
+    let middle = broken.len() / 2;
+    broken[middle] ^= 1;
+    dir.write("broken.npz", broken);
+    check_refused(&dir, "absent.npz", "out.npz", &[], 2, &["absent.npz", "check the path"]);
+    check_refused(&dir, "other.npz", "out.npz", &[], 2, &["no array or column `images`", "`pictures`"]);
+    check_refused(&dir, "wide.npz", "out.npz", &[], 2, &["examples of shape (1, 8, 8), found (1, 8, 9)"]);
+    check_refused(&dir, "none.npz", "out.npz", &[], 2, &["examples of shape (1, 8, 8), found (1, 8, 9)"]);
+    check_refused(&dir, "narrow.csv", "out.npz", &[], 2, &["found (2,)"]);
+    check_refused(&dir, "odd.txt", "out.npz", &[], 2, &["none of the known data formats"]);
+    check_refused(&dir, "broken.npz", "out.npz", &[], 2, &["array `images`", "damaged"]);
+    check_refused(&dir, "good.npz", "out.txt", &[], 2, &["neither with .npz nor with .csv"]);
+    check_refused(&dir, "good.npz", "no/out.npz", &[], 74, &["no/out.npz"]);
+    check_refused(&dir, "text.csv", "out.npz", &[], 2, &["line 2, column `b`: found \"two\""]);
+}
+
+#[test]
+fn fractions_are_no_tokens() {
+    let dir = on_tokens(&[]);
+    dir.finish(&["--max-steps", "3"]);
+    dir.write("new.npy", npy_f32(&[1, 2], &[1.0, 2.0]));
+    dir.write("new.csv", "a,b\n1,2\n3,4.5\n");
+    check_refused(&dir, "new.npy", "out.csv", &[], 2, &["must be int64, found float32"]);
+    // The second batch: what was written of the first is gone.
+    check_refused(
+        &dir,
+        "new.csv",
+        "out.csv",
+        &["--batch-size", "1", "--argmax"],
+        2,
+        &["must be int64, found float64"],
+    );
+}
+
+#[test]
+fn answers_replace_a_file_only_by_force_and_the_checkpoint_must_verify() {
+    let dir = trained(&[]);
+    digits_file(&dir, "new.npz");
+    let output = beside(&dir, "out.csv");
+    fs::write(&output, "mine").unwrap();
+    predict(&dir, "new.npz", "out.csv", &[]).check_code(2).check_says(&["is there already", "--force"]);
+    assert_eq!(fs::read_to_string(&output).unwrap(), "mine");
+    predict(&dir, "new.npz", "out.csv", &["--force"]).check_code(0);
+    assert_eq!(table(&output).1.len(), 359);
+    fs::remove_file(&output).unwrap();
+    damage(&dir, Link::Final);
+    check_refused(&dir, "new.npz", "out.csv", &["--checkpoint", "final"], 5, &["failed its checksum"]);
+    let empty = WorkDir::new(&[]);
+    check_refused(&empty, "new.npz", "out.csv", &[], 2, &["is not the folder of a run"]);
 }

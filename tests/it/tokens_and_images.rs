@@ -32,7 +32,7 @@ fn bigrams() -> Vec<u8> {
     })
 }
 
-fn on_tokens(more: &[&str]) -> WorkDir {
+pub fn on_tokens(more: &[&str]) -> WorkDir {
     let mut dir =
         WorkDir::new(&["--batch-size", "8", "--epochs", "6", "optimizer.kind=adam", "--lr", "0.05"]);
     let model = dir.write("bigrams.onnx", bigrams());
@@ -89,7 +89,7 @@ fn png(bright_left: bool, salt: usize) -> Vec<u8> {
     bytes
 }
 
-fn on_images(more: &[&str]) -> WorkDir {
+pub fn on_images(more: &[&str]) -> WorkDir {
     let mut dir = WorkDir::new(&["model.builtin=mlp", "--batch-size", "8", "--epochs", "8", "--lr", "0.01"]);
     let root = dir.make_folder("pictures");
     for (class, bright_left) in [("left", true), ("right", false)] {

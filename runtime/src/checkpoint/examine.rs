@@ -70,9 +70,12 @@ impl Examined {
     /// # Errors
     /// If the file can not be read, or its header does not verify: then nothing of it can be told.
     pub fn open(disk: &dyn Disk, path: &Path) -> Result<Examined, LoadError> {
-        let bytes = disk.map(path)?;
-        let header = parse_alone(&bytes).map_err(|fault| LoadError::of(path, fault))?;
-        Ok(Examined { header, bytes })
+        Examined::of(disk.map(path)?).map_err(|fault| LoadError::of(path, fault))
+    }
+
+    /// The checkpoint in the bytes of a file.
+    pub(super) fn of(bytes: Bytes) -> Result<Examined, LoadFault> {
+        Ok(Examined { header: parse_alone(&bytes)?, bytes })
     }
 
     /// What it says of itself.

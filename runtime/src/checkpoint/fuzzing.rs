@@ -4,7 +4,7 @@ use safetensors::SafeTensors;
 
 use super::error::LoadFault;
 use super::header::{CRC_KEY_PREFIX, LENGTH_BYTES, MAX_HEADER_BYTES, PREFIX, ZEROED_CRC};
-use super::{Checkpoint, MAX_RANK, STATE_TENSOR};
+use super::{Checkpoint, Examined, MAX_RANK, STATE_TENSOR, TensorCheck};
 use crate::disk::Bytes;
 
 /// Where the checksum of the header stands.
@@ -12,8 +12,17 @@ const CRC_AT: usize = LENGTH_BYTES + PREFIX.len();
 
 /// Loads the bytes as a checkpoint. What is accepted, any safetensors reader accepts, with the same tensors, and each
 /// has the checksum that stands in the metadata.
+///
+/// What is only looked at is good exactly where loading accepts it, and its tensors lie within the bytes.
 pub fn checkpoint_load(bytes: &[u8]) {
-    let Ok(checkpoint) = Checkpoint::verify(Bytes::from(bytes.to_vec())) else { return };
+    let loaded = Checkpoint::verify(Bytes::from(bytes.to_vec()));
+    let is_good = Examined::of(Bytes::from(bytes.to_vec())).is_ok_and(|examined| {
+        let present_bytes: usize = examined.tensors().map(|tensor| tensor.bytes.len()).sum();
+        assert!(present_bytes <= bytes.len());
+        examined.fault().is_none() && examined.tensors().all(|tensor| tensor.check() == TensorCheck::Good)
+    });
+    assert_eq!(loaded.is_ok(), is_good, "looking and loading disagree");
+    let Ok(checkpoint) = loaded else { return };
     let other = SafeTensors::deserialize(bytes).expect("another reader accepts what is accepted here");
     let (_, header) = SafeTensors::read_metadata(bytes).expect("another reader accepts the header");
     let metadata = header.metadata().as_ref().expect("a checkpoint has metadata");

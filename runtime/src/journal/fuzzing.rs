@@ -27,11 +27,13 @@ pub fn journal_scan(bytes: &[u8]) {
         }
         disk.put(&Path::new(DIR).join(segment::file_name(number)), piece);
     }
+    let alone = one_by_one(&disk);
     let Ok(contents) = read(&disk, Path::new(DIR)) else {
         assert!(open(&disk).is_err(), "a journal that can not be read was opened");
         return;
     };
     let (records, is_torn) = (plain(&contents.records), contents.tail != Tail::Clean);
+    assert_eq!(alone, Some(records.clone()), "looking at segments one by one finds others");
     let mut opened = open(&disk).expect("a journal that was read can be opened");
     assert_eq!((plain(&opened.records), opened.set_aside.is_some()), (records.clone(), is_torn));
     opened.journal.append(7, b"appended").expect("a disk in memory takes what is written");
@@ -41,6 +43,17 @@ pub fn journal_scan(bytes: &[u8]) {
     let mut expected = records;
     expected.push((expected.len() as u64 + 1, 7, b"appended".to_vec()));
     assert_eq!(plain(&again.records), expected);
+}
+
+/// The records of the segments, looked at one by one; `None` if one of them is damaged.
+fn one_by_one(disk: &SimulatedDisk) -> Option<Vec<(u64, u16, Vec<u8>)>> {
+    let listed = super::segments(disk, Path::new(DIR)).expect("a disk in memory can be listed");
+    let mut records = Vec::new();
+    for (path, _) in listed {
+        let segment = super::read_segment(disk, &path).ok().filter(|segment| segment.damage.is_none())?;
+        records.extend(plain(&segment.records));
+    }
+    Some(records)
 }
 
 /// Reads the bytes as one segment in which every checksum is taken for right, so that what lies behind them is

@@ -89,9 +89,9 @@ impl Notes {
             Event::Finished(finished) => (finished.step, "finished", finished.reason.clone()),
             Event::RunStarted(_)
             | Event::EpochDone(_)
+            | Event::Sampled(_)
             | Event::CheckpointDurable(_)
-            | Event::CheckpointDropped(_)
-            | Event::Sampled(_) => return None,
+            | Event::CheckpointDropped(_) => return None,
         };
         self.step = at;
         let details = if let Event::BranchCut(cut) = event { Some(branch_json(cut)) } else { None };

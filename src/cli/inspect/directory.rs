@@ -42,6 +42,8 @@ struct JournalReport {
     segments: Vec<SegmentLine>,
     /// Bytes at the end that are no whole record.
     torn_bytes: u64,
+    /// What the clock said when it began, in seconds since 1970; nothing if it has no reading of the clock.
+    began_unix_s: Option<u64>,
     /// When something was last written, in seconds since 1970.
     last_written_unix_s: Option<u64>,
     damage: Option<String>,
@@ -107,10 +109,12 @@ fn of_journal(dir: &Path) -> Result<(Option<JournalReport>, Option<String>), Fai
         attempts: 0,
         segments: Vec::new(),
         torn_bytes,
+        began_unix_s: None,
         last_written_unix_s: None,
         damage,
     };
     let mut run_id = None;
+    let mut names = records::KindNames::default();
     for (path, len_bytes) in journal::segments(&RealDisk, dir).map_err(fail(Exit::StorageFailed))? {
         let written = fs::metadata(&path).ok().and_then(|found| u64::try_from(found.mtime()).ok());
         report.last_written_unix_s = report.last_written_unix_s.max(written);
@@ -119,8 +123,8 @@ fn of_journal(dir: &Path) -> Result<(Option<JournalReport>, Option<String>), Fai
             count = segment.records.len() as u64;
             run_id = run_id.or(Some(segment.run_id.to_string()));
             for record in &segment.records {
-                *report.by_kind.entry(records::kind_name(record.kind)).or_default() += 1;
-                report.attempts = attempt(record, report.attempts);
+                *report.by_kind.entry(names.of(record).to_owned()).or_default() += 1;
+                report.note(record);
             }
         }
         report.records += count;
@@ -129,12 +133,17 @@ fn of_journal(dir: &Path) -> Result<(Option<JournalReport>, Option<String>), Fai
     Ok((Some(report), run_id))
 }
 
-/// The number of processes that have worked on a run, after this record.
-fn attempt(record: &journal::Record, before: u64) -> u64 {
-    match Event::decode(record.sequence, record.kind, &record.payload) {
-        Ok(Event::RunStarted(_)) => before.max(1),
-        Ok(Event::Resumed(resumed)) => resumed.attempt,
-        _ => before,
+impl JournalReport {
+    /// Takes from a record who worked on the run, and when.
+    fn note(&mut self, record: &journal::Record) {
+        match Event::decode(record.sequence, record.kind, &record.payload) {
+            Ok(Event::RunStarted(_)) => self.attempts = self.attempts.max(1),
+            Ok(Event::Resumed(resumed)) => self.attempts = resumed.attempt,
+            Ok(Event::Sampled(sampled)) => {
+                self.began_unix_s = self.began_unix_s.or(Some(sampled.unix_ms / 1000));
+            }
+            _ => {}
+        }
     }
 }
 
@@ -224,6 +233,9 @@ impl fmt::Display for DirectoryReport {
             let text = format!("{} records, {} in {segments} segment{plural}", journal.records, size(bytes));
             row("journal", &text)?;
             row("attempts", &journal.attempts.to_string())?;
+            if let Some(began) = journal.began_unix_s {
+                row("began", &utc(began))?;
+            }
             if let Some(written) = journal.last_written_unix_s {
                 row("last written", &utc(written))?;
             }

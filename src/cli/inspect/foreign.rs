@@ -22,7 +22,7 @@ pub(super) fn refuse(path: &Path, error: LoadError) -> Failure {
                          (`model.weights`)"
                 )
             } else {
-                format!("{shown} is neither a checkpoint nor a segment of a journal: {fault}")
+                format!("{shown} is neither a checkpoint nor a segment of a journal, by its first bytes")
             };
             Failure::new(
                 Exit::Usage,

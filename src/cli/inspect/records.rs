@@ -4,9 +4,11 @@ use super::InspectArgs;
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, fail};
 use crate::cli::output::print_text;
+use crate::cli::table::printable;
 use crate::train::event::Event;
-use serde_json::{Map, Value, json};
-use std::collections::BTreeSet;
+use serde::Serialize;
+use serde_json::{Map, Value};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io::Write;
 use std::path::Path;
@@ -16,69 +18,14 @@ use trainer_runtime::journal::{self, OpenError, Record, Segment, Tail};
 /// The longest text in a line for people; settings and fingerprints are longer, and `--json` has them whole.
 const MOST_CHARACTERS: usize = 60;
 
-/// Every kind of record of a run by its numbers.
-const KINDS: [(u16, &str); 23] = [
-    (1, "RunStarted"),
-    (2, "Resumed"),
-    (3, "PlanChanged"),
-    (4, "StepDone"),
-    (5, "StepRefused"),
-    (6, "EpochDone"),
-    (7, "CheckpointDurable"),
-    (8, "CheckpointDropped"),
-    (9, "SignalReceived"),
-    (10, "EarlyStopped"),
-    (11, "Finished"),
-    (12, "InputsChanged"),
-    (13, "Stopped"),
-    (14, "OutOfMemory"),
-    (15, "MicroBatchChanged"),
-    (16, "WorkerDied"),
-    (17, "MemoryPressure"),
-    (18, "StepDone"),
-    (19, "HistoryLost"),
-    (20, "LossScaleChanged"),
-    (21, "Sampled"),
-    (22, "BranchCut"),
-    (23, "RunNamed"),
-];
-
-/// The name of a kind; its number, if this version does not know it.
-pub(super) fn kind_name(kind: u16) -> String {
-    let known = KINDS.iter().find(|(number, _)| *number == kind);
-    known.map_or_else(|| format!("kind {kind}"), |(_, name)| (*name).to_owned())
-}
-
-/// The numbers of the kinds that are asked for; nothing if all are.
-fn wanted(kinds: &[String]) -> Result<Option<BTreeSet<u16>>, Failure> {
-    if kinds.is_empty() {
-        return Ok(None);
-    }
-    let plain = |name: &str| name.replace(['_', '-'], "").to_lowercase();
-    let mut wanted = BTreeSet::new();
-    for kind in kinds {
-        let number = kind.parse::<u16>().ok();
-        let named: Vec<u16> =
-            KINDS.iter().filter(|(_, name)| plain(name) == plain(kind)).map(|(number, _)| *number).collect();
-        if named.is_empty() && number.is_none() {
-            let names: BTreeSet<&str> = KINDS.iter().map(|(_, name)| *name).collect();
-            let names = names.into_iter().collect::<Vec<_>>().join(", ");
-            let message = format!("--kind: there is no kind of record called {kind:?}; there are {names}");
-            return Err(Failure::new(Exit::Usage, message));
-        }
-        wanted.extend(named.into_iter().chain(number));
-    }
-    Ok(Some(wanted))
-}
-
-/// A record's fields by their names; nothing if this version does not know the record.
-fn fields(record: &Record) -> Option<Map<String, Value>> {
+/// A record's kind by name, and its fields; nothing if this version does not know the record.
+fn decoded(record: &Record) -> Option<(String, Map<String, Value>)> {
     let event = Event::decode(record.sequence, record.kind, &record.payload).ok()?;
+    // An enum is an object with one key, the name of the variant.
     let Ok(Value::Object(tagged)) = serde_json::to_value(&event) else { return None };
-    let Some((_, Value::Object(mut fields))) = tagged.into_iter().next() else { return None };
-    if let Some(bits) =
-        fields.get("loss_bits").and_then(Value::as_u64).and_then(|bits| u32::try_from(bits).ok())
-    {
+    let Some((name, Value::Object(mut fields))) = tagged.into_iter().next() else { return None };
+    let bits = fields.get("loss_bits").and_then(Value::as_u64).and_then(|bits| u32::try_from(bits).ok());
+    if let Some(bits) = bits {
         fields.insert("loss".to_owned(), Value::from(f32::from_bits(bits)));
     }
     // Numbers of 64 bits are more than JSON's readers keep, and a list of bytes is more than people do.
@@ -92,28 +39,57 @@ fn fields(record: &Record) -> Option<Map<String, Value>> {
     if let Some(digest) = digest {
         fields.insert("digest".to_owned(), Value::from(digest));
     }
-    Some(fields)
+    Some((name, fields))
+}
+
+/// The names of kinds, each found out once.
+#[derive(Default)]
+pub(super) struct KindNames(BTreeMap<u16, String>);
+
+impl KindNames {
+    /// The name of a record's kind; its number, if this version does not know it.
+    pub(super) fn of(&mut self, record: &Record) -> &str {
+        self.0.entry(record.kind).or_insert_with(|| {
+            decoded(record).map_or_else(|| format!("kind {}", record.kind), |(name, _)| name)
+        })
+    }
+}
+
+/// Whether a kind is one of these, by name in any spelling or by number.
+fn is_one_of(kinds: &[String], number: u16, name: &str) -> bool {
+    let plain = |name: &str| name.replace(['_', '-'], "").to_lowercase();
+    kinds.iter().any(|kind| kind.parse() == Ok(number) || plain(kind) == plain(name))
+}
+
+/// A record for programs.
+#[derive(Serialize)]
+struct RecordLine<'a> {
+    sequence: u64,
+    /// The kind by its name.
+    kind: &'a str,
+    /// The kind by its number.
+    number: u16,
+    /// Nothing where this version does not know the kind.
+    fields: Option<Map<String, Value>>,
 }
 
 /// The line of a record.
 fn line(record: &Record, is_json: bool) -> String {
-    let Record { sequence, kind, payload } = record;
-    let (name, fields) = (kind_name(*kind), fields(record));
-    let unknown = format!("{} bytes that this version can not read", payload.len());
+    let Record { sequence, kind: number, payload } = record;
+    let (kind, fields) = match decoded(record) {
+        Some((kind, fields)) => (kind, Some(fields)),
+        None => (format!("kind {number}"), None),
+    };
     if is_json {
-        let mut object = Map::new();
-        object.insert("sequence".to_owned(), json!(sequence));
-        object.insert("kind".to_owned(), json!(name));
-        object.insert("number".to_owned(), json!(kind));
-        object.insert("fields".to_owned(), fields.map_or(Value::Null, Value::Object));
-        return format!("{}\n", Value::Object(object));
+        let line = RecordLine { sequence: *sequence, kind: &kind, number: *number, fields };
+        return serde_json::to_string(&line).unwrap_or_default() + "\n";
     }
-    let mut line = format!("{sequence:>7}  {name:<17}");
+    let mut line = format!("{sequence:>7}  {kind:<17}");
     match fields {
-        None => _ = write!(line, "  {unknown}"),
+        None => _ = write!(line, "  {} bytes that this version can not read", payload.len()),
         Some(fields) => {
             fields.iter().filter(|(key, _)| *key != "loss_bits").for_each(|(key, value)| {
-                _ = write!(line, "  {key}={}", short(value));
+                _ = write!(line, "  {key}={}", printable(&short(value)));
             });
         }
     }
@@ -136,30 +112,41 @@ fn short(value: &Value) -> String {
 }
 
 /// Prints those of the records that are asked for.
-fn print(args: &InspectArgs, records: &[Record], out: &mut dyn Write) -> Result<(), Failure> {
-    let wanted = wanted(&args.kind)?;
-    let is_wanted = |record: &&Record| wanted.as_ref().is_none_or(|wanted| wanted.contains(&record.kind));
+fn print(args: &InspectArgs, records: &[Record], out: &mut dyn Write) {
+    let mut names = KindNames::default();
+    let is_wanted =
+        |record: &&Record| args.kind.is_empty() || is_one_of(&args.kind, record.kind, names.of(record));
     let chosen: Vec<&Record> = records.iter().filter(is_wanted).collect();
+    if chosen.is_empty() && !records.is_empty() {
+        let kinds: BTreeSet<String> = records.iter().map(|record| names.of(record).to_owned()).collect();
+        let kinds = kinds.into_iter().collect::<Vec<_>>().join(", ");
+        log::warn!("none of the records is of kind {}; there are {kinds}", args.kind.join(", "));
+    }
     let skipped = args.last.map_or(0, |last| chosen.len().saturating_sub(last));
     for piece in chosen.get(skipped..).unwrap_or_default().chunks(1000) {
         let lines: String = piece.iter().map(|record| line(record, args.json)).collect();
         print_text(&lines, out);
     }
-    Ok(())
 }
 
-/// Prints the records of one segment.
+/// Prints the records of one segment, up to the first damage.
 pub(super) fn of_segment(args: &InspectArgs, path: &Path, out: &mut dyn Write) -> Result<Exit, Failure> {
-    let segment = read(path)?;
-    print(args, &segment.records, out)?;
-    Ok(end(&segment))
+    let Segment { records, damage, tail, .. } = journal::read_segment(&RealDisk, path).map_err(refuse)?;
+    print(args, &records, out);
+    if let Some(damage) = damage {
+        return Err(fail(Exit::Damaged)(damage));
+    }
+    if let Tail::Torn { torn_bytes, .. } = tail {
+        torn(torn_bytes);
+    }
+    Ok(Exit::Finished)
 }
 
 /// Prints the records of a journal, up to the first damage.
 pub(super) fn of_folder(args: &InspectArgs, dir: &Path, out: &mut dyn Write) -> Result<Exit, Failure> {
     let contents = journal::read(&RealDisk, dir);
     if let Ok(contents) = &contents {
-        print(args, &contents.records, out)?;
+        print(args, &contents.records, out);
         if let Tail::Torn { torn_bytes, .. } = &contents.tail {
             torn(*torn_bytes);
         }
@@ -173,13 +160,8 @@ pub(super) fn of_folder(args: &InspectArgs, dir: &Path, out: &mut dyn Write) -> 
             break;
         }
     }
-    print(args, &records, out)?;
+    print(args, &records, out);
     contents.map(|_| Exit::Finished).map_err(refuse)
-}
-
-/// Reads a segment.
-pub(super) fn read(path: &Path) -> Result<Segment, Failure> {
-    journal::read_segment(&RealDisk, path).map_err(refuse)
 }
 
 /// A journal that can not be read: damaged, of another version, or on a disk that fails.
@@ -188,45 +170,20 @@ pub(super) fn refuse(error: OpenError) -> Failure {
     fail(if is_ours { Exit::Damaged } else { Exit::StorageFailed })(error)
 }
 
-/// Says how a segment ends, and gives the exit code that this means.
-fn end(segment: &Segment) -> Exit {
-    if let Some(damage) = &segment.damage {
-        log::error!("{damage}");
-        return Exit::Damaged;
-    }
-    if let Tail::Torn { torn_bytes, .. } = &segment.tail {
-        torn(*torn_bytes);
-    }
-    Exit::Finished
-}
-
 fn torn(bytes: u64) {
     log::info!("the last {bytes} bytes are not a whole record (yet); the next run sets them aside");
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{KINDS, short, wanted};
-    use crate::train::event::{Event, EventError};
+    use super::{is_one_of, short};
     use serde_json::json;
 
     #[test]
-    fn the_table_has_every_kind_that_this_version_reads_and_no_other() {
-        let known = |kind| !matches!(Event::decode(1, kind, &[]), Err(EventError::UnknownKind { .. }));
-        let known: Vec<u16> = (0..=u16::MAX).filter(|kind| known(*kind)).collect();
-        assert_eq!(known, KINDS.map(|(number, _)| number));
-    }
-
-    #[test]
     fn kinds_are_named_in_any_spelling_or_by_number() {
-        let wanted_of = |texts: &[&str]| {
-            let texts: Vec<String> = texts.iter().map(|text| (*text).to_owned()).collect();
-            wanted(&texts).map(|found| found.map(|found| found.into_iter().collect::<Vec<_>>()))
-        };
-        assert_eq!(wanted_of(&[]).unwrap(), None);
-        assert_eq!(wanted_of(&["step_done", "FINISHED", "77"]).unwrap(), Some(vec![4, 11, 18, 77]));
-        let error = wanted_of(&["stepdon"]).unwrap_err().message();
-        assert!(error.contains("\"stepdon\"") && error.contains("StepDone"), "{error}");
+        let is = |kind: &str| is_one_of(&[kind.to_owned()], 4, "StepDone");
+        assert!(["step_done", "STEPDONE", "Step-Done", "4"].into_iter().all(is));
+        assert!(!["step", "14", "", "StepRefused"].into_iter().any(is));
     }
 
     #[test]

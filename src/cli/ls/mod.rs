@@ -24,6 +24,9 @@ use run_line::{RunLine, Standing};
 /// Folders inside each other that are searched for runs: sweeps nest by a few names.
 const DEEPEST: usize = 5;
 
+/// The longest reason in the table; `--json` has it whole.
+const MOST_CHARACTERS: usize = 60;
+
 /// Arguments of `trainer ls`.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "\
@@ -110,7 +113,13 @@ impl fmt::Display for Report {
         let rows: Vec<Vec<String>> = self.runs.iter().map(cells).collect();
         let count = |standing| self.runs.iter().filter(|run| run.state == standing).count();
         write!(f, "{}", table.render(&rows))?;
-        let states = [Standing::Running, Standing::Finished, Standing::Interrupted, Standing::Damaged];
+        let states = [
+            Standing::Running,
+            Standing::Finished,
+            Standing::Interrupted,
+            Standing::Damaged,
+            Standing::Unknown,
+        ];
         let counts: Vec<String> = states
             .into_iter()
             .filter(|state| count(*state) > 0)
@@ -133,6 +142,10 @@ fn cells(run: &RunLine) -> Vec<String> {
         _ => "-".to_owned(),
     };
     let state = match &run.detail {
+        Some(detail) if detail.chars().count() > MOST_CHARACTERS => {
+            let start: String = detail.chars().take(MOST_CHARACTERS).collect();
+            format!("{} ({start}...)", run.state.word())
+        }
         Some(detail) => format!("{} ({detail})", run.state.word()),
         None => run.state.word().to_owned(),
     };

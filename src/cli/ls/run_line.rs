@@ -9,11 +9,9 @@ use std::collections::BTreeSet;
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use trainer_runtime::journal::OpenError;
 use trainer_runtime::keeper::JOURNAL_DIR;
 use trainer_runtime::lock::{Holder, WorkDirLock};
-
-/// The longest reason that is shown.
-const MOST_CHARACTERS: usize = 60;
 
 /// How a run stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -27,6 +25,8 @@ pub(super) enum Standing {
     Interrupted,
     /// Its journal can not be read.
     Damaged,
+    /// Whether anybody works on it can not be found out.
+    Unknown,
 }
 
 impl Standing {
@@ -36,6 +36,7 @@ impl Standing {
             Self::Finished => "finished",
             Self::Interrupted => "interrupted",
             Self::Damaged => "DAMAGED",
+            Self::Unknown => "unknown",
         }
     }
 }
@@ -105,11 +106,6 @@ impl RunLine {
             Ok(recorded) => line.read(dir, &recorded),
             Err(error) => line.unread(dir, &error),
         }
-        if let Some(detail) = &mut line.detail
-            && detail.chars().count() > MOST_CHARACTERS
-        {
-            *detail = detail.chars().take(MOST_CHARACTERS).chain("...".chars()).collect();
-        }
         line
     }
 
@@ -128,7 +124,7 @@ impl RunLine {
             Ok(recorded::Standing::Interrupted(end)) => {
                 (self.state, self.detail) = (Standing::Interrupted, Some(end));
             }
-            Err(error) => (self.state, self.detail) = (Standing::Interrupted, Some(error.to_string())),
+            Err(error) => (self.state, self.detail) = (Standing::Unknown, Some(error.to_string())),
         }
     }
 
@@ -166,6 +162,9 @@ impl RunLine {
             (ReadError::NoRun { .. }, None) => {
                 self.state = Standing::Interrupted;
                 "nothing is recorded".to_owned()
+            }
+            (ReadError::Journal(OpenError::Damaged(damage)), None) => {
+                format!("record {} of its journal is damaged: {}", damage.sequence, damage.fault)
             }
             (error, None) => error.to_string(),
         });

@@ -38,6 +38,7 @@ pub(super) fn build(settings: &mut Settings, cores: usize) -> Option<Plan> {
     let checkpoint = run::checkpoint(&mut reader);
     let stop = run::stop(&mut reader);
     let memory = run::memory(&mut reader);
+    let report = run::report(&mut reader);
     let mlflow = run::mlflow(&mut reader);
     let (data, loss) = (data?, loss?);
     run::check_metrics(&mut reader, metrics.as_deref(), &loss);
@@ -58,6 +59,7 @@ pub(super) fn build(settings: &mut Settings, cores: usize) -> Option<Plan> {
         checkpoint: checkpoint?,
         stop: stop?,
         memory: memory?,
+        report: report?,
         mlflow: mlflow?,
     })
 }

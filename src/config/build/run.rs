@@ -6,7 +6,7 @@ use super::text_of;
 use crate::config::interruption::{MemoryPlan, MicroBatch, OnOom, StopPlan, Usr1};
 use crate::config::plan::{
     CheckpointPlan, DataPlan, Device, Durability, EarlyStopping, LossPlan, LossScalePlan, Metric, MlflowPlan,
-    Precision, TargetUse, TrainPlan,
+    Precision, ReportPlan, TargetUse, TrainPlan,
 };
 use crate::config::value::{KeyPath, Value};
 
@@ -170,6 +170,10 @@ pub(super) fn stop(reader: &mut Reader<'_>) -> Option<StopPlan> {
         _ => None,
     };
     Some(StopPlan { grace_s: grace_s?, usr1: usr1? })
+}
+
+pub(super) fn report(reader: &mut Reader<'_>) -> Option<ReportPlan> {
+    Some(ReportPlan { tensorboard: reader.bool("report.tensorboard")? })
 }
 
 pub(super) fn mlflow(reader: &mut Reader<'_>) -> Option<MlflowPlan> {

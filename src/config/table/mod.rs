@@ -39,6 +39,7 @@ pub fn keys() -> impl Iterator<Item = &'static Key> {
         .chain(running::CHECKPOINT)
         .chain(running::STOP)
         .chain(running::MEMORY)
+        .chain(running::REPORT)
         .chain(mlflow::MLFLOW)
 }
 

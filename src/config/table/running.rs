@@ -325,6 +325,18 @@ pub(super) const STOP: &[Key] = &[
     .class(Class::Free),
 ];
 
+pub(super) const REPORT: &[Key] = &[
+    Key::new(
+        "report.tensorboard",
+        "Whether the run writes an event file for TensorBoard while it goes on, in the folder `tensorboard` of the work \
+         directory. `trainer report --tensorboard` makes it from the journal at any time, so nothing is lost without.",
+        Takes::Bool,
+        Always("false"),
+    )
+    .class(Class::Free)
+    .also_known_as(&["report_to", "tensorboard", "logger"]),
+];
+
 pub(super) const MEMORY: &[Key] = &[
     Key::new(
         "memory.on_oom",

@@ -68,6 +68,7 @@ fn plans() -> Vec<Plan> {
             "memory.on_oom=stop",
             "memory.watch=false",
             "memory.budget_mb=900",
+            "report.tensorboard=true",
         ]),
         plan_of_sets(&["train.micro_batch=8"]),
         plan_of_sets(&["train.precision=bf16"]),
@@ -417,7 +418,7 @@ fn the_class_of_every_setting_is_a_decision() {
     let of = |class: Class| keys().filter(|key| key.class == class).map(|key| key.path).collect::<Vec<_>>();
     let free = of(Class::Free);
     let is_about_saving_or_length = |path: &&str| {
-        ["checkpoint.", "stop.", "memory.", "mlflow."].iter().any(|table| path.starts_with(table))
+        ["checkpoint.", "stop.", "memory.", "report.", "mlflow."].iter().any(|table| path.starts_with(table))
             || path.starts_with("train.early_stopping.")
             || path.starts_with("train.max_")
             // What lies at a path is compared by its content.

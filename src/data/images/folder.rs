@@ -34,6 +34,12 @@ pub enum FolderError {
         /// The folder.
         path: PathBuf,
     },
+    /// No image to look at.
+    #[error("{} holds no images: expected .png, .jpg or .jpeg files in it, or in folders in it", .path.display())]
+    NoImages {
+        /// The folder.
+        path: PathBuf,
+    },
     /// Classes of the validation images that the training images do not have.
     #[error(
         "the validation images have the class `{class}`, which the training images do not have ({known}); use the same folders"
@@ -74,8 +80,7 @@ impl ImageFolder {
                 continue;
             }
             for (name, file) in entries(&path)? {
-                let ending = file.extension().map(|ending| ending.to_string_lossy().to_lowercase());
-                if !ending.is_some_and(|ending| ENDINGS.contains(&ending.as_str())) {
+                if !is_image(&file) {
                     continue;
                 }
                 let io = |source| FolderError::Io { path: file.clone(), source };
@@ -114,6 +119,37 @@ impl ImageFolder {
         })
     }
 
+    /// Lists images without classes: those in `root` itself and in the folders in it, in the order of their names.
+    pub(crate) fn open_unlabelled(root: &Path, plan: &ImagesPlan) -> Result<Self, FolderError> {
+        let mut files = Vec::new();
+        for (_, path) in entries(root)? {
+            if path.is_dir() {
+                files.extend(entries(&path)?.into_iter().map(|(_, file)| file).filter(|file| is_image(file)));
+            } else if is_image(&path) {
+                files.push(path);
+            }
+        }
+        if files.is_empty() {
+            return Err(FolderError::NoImages { path: root.to_owned() });
+        }
+        Ok(Self {
+            root: root.into(),
+            classes: Vec::new(),
+            files: files.into_iter().map(|file| (file, 0)).collect(),
+            shape: [plan.channels, plan.height, plan.width],
+            plan: plan.clone(),
+            total_bytes: 0,
+            listing_crc32: 0,
+        })
+    }
+
+    /// The images below the folder, by their paths from there.
+    pub(crate) fn file_names(&self) -> impl Iterator<Item = String> {
+        let relative =
+            |path: &Path| path.strip_prefix(&self.root).unwrap_or(path).to_string_lossy().into_owned();
+        self.files.iter().map(move |(path, _)| relative(path))
+    }
+
     pub(crate) fn place(&self) -> Place {
         Place::file(&self.root)
     }
@@ -147,6 +183,12 @@ impl ImageFolder {
         apply(&self.plan, &pixels, draw.map(|draw| (draw, image)), out);
         Ok(())
     }
+}
+
+/// Whether a name ends as those of images do.
+fn is_image(file: &Path) -> bool {
+    let ending = file.extension().map(|ending| ending.to_string_lossy().to_lowercase());
+    ending.is_some_and(|ending| ENDINGS.contains(&ending.as_str()))
 }
 
 /// Names and paths in a folder.

@@ -1,7 +1,7 @@
 //! Comma-separated values (RFC 4180) with a header row of column names; every column that is used holds numbers.
 
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use csv::{ErrorKind, ReaderBuilder, StringRecord, Trim};
@@ -21,35 +21,98 @@ pub(super) enum Axes {
 
 /// Reads columns into memory. Where every number of them is an integer the array is int64, otherwise float64.
 pub(super) fn read(path: &Path, text: impl Read, columns: &[&str], axes: Axes) -> Result<Array, ReadError> {
-    let mut reader = ReaderBuilder::new().trim(Trim::All).from_reader(text);
-    let header = reader.headers().map_err(|error| csv_error(path, error))?.clone();
-    let places = locate(path, &header, columns)?;
-    let mut numbers = Numbers::Integers(Vec::new());
-    let mut record = StringRecord::new();
-    let mut rows = 0_usize;
-    while reader.read_record(&mut record).map_err(|error| csv_error(path, error))? {
-        for (&place, column) in places.iter().zip(columns) {
-            let field = record.get(place).unwrap_or_default();
+    let example_shape: &[usize] = match axes {
+        Axes::None => &[],
+        Axes::Columns => &[columns.len()],
+    };
+    let mut rows = Rows::open(path, text)?;
+    let group = rows.group(columns, example_shape.to_vec())?;
+    let arrays = rows.take(std::slice::from_ref(&group), usize::MAX)?;
+    let missing = "row after the header";
+    arrays
+        .and_then(|mut arrays| arrays.pop())
+        .ok_or(ReadError::CsvEmpty { path: path.to_path_buf(), missing })
+}
+
+/// The rows of a file, some at a time, so that no more than those are in memory.
+pub(crate) struct Rows<R> {
+    path: PathBuf,
+    reader: csv::Reader<R>,
+    header: StringRecord,
+    record: StringRecord,
+}
+
+/// Columns that together form an array.
+#[derive(Debug, Clone)]
+pub(crate) struct Group {
+    columns: Vec<String>,
+    places: Vec<usize>,
+    example_shape: Vec<usize>,
+}
+
+impl Group {
+    pub(crate) fn example_shape(&self) -> &[usize] {
+        &self.example_shape
+    }
+}
+
+impl<R: Read> Rows<R> {
+    pub(crate) fn open(path: &Path, text: R) -> Result<Self, ReadError> {
+        let mut reader = ReaderBuilder::new().trim(Trim::All).from_reader(text);
+        let header = reader.headers().map_err(|error| csv_error(path, error))?.clone();
+        Ok(Self { path: path.to_path_buf(), reader, header, record: StringRecord::new() })
+    }
+
+    pub(crate) fn columns(&self) -> impl Iterator<Item = &str> {
+        self.header.iter()
+    }
+
+    /// These columns as an array whose examples have this shape, of as many elements.
+    pub(crate) fn group(&self, columns: &[&str], example_shape: Vec<usize>) -> Result<Group, ReadError> {
+        let places = locate(&self.path, &self.header, columns)?;
+        let columns = columns.iter().map(|column| (*column).to_owned()).collect();
+        Ok(Group { columns, places, example_shape })
+    }
+
+    /// An array per group of the next rows, of which there are at most `most`; nothing behind the last row.
+    pub(crate) fn take(&mut self, groups: &[Group], most: usize) -> Result<Option<Vec<Array>>, ReadError> {
+        let mut numbers: Vec<Numbers> = groups.iter().map(|_| Numbers::Integers(Vec::new())).collect();
+        let mut rows = 0_usize;
+        while rows < most
+            && self.reader.read_record(&mut self.record).map_err(|error| csv_error(&self.path, error))?
+        {
+            for (group, numbers) in groups.iter().zip(&mut numbers) {
+                self.push(group, numbers)?;
+            }
+            rows += 1;
+        }
+        if rows == 0 {
+            return Ok(None);
+        }
+        let array = |(group, numbers): (&Group, Numbers)| {
+            let shape: Vec<usize> =
+                std::iter::once(rows).chain(group.example_shape.iter().copied()).collect();
+            let (dtype, data) = numbers.into_bytes();
+            checked(Place::within(&self.path, group.columns.join(", ")), dtype, &shape, data)
+        };
+        groups.iter().zip(numbers).map(array).collect::<Result<_, _>>().map(Some)
+    }
+
+    /// Appends the fields of a group in the row that was read.
+    fn push(&self, group: &Group, numbers: &mut Numbers) -> Result<(), ReadError> {
+        for (&place, column) in group.places.iter().zip(&group.columns) {
+            let field = self.record.get(place).unwrap_or_default();
             if !numbers.push(field) {
                 return Err(ReadError::CsvField {
-                    path: path.to_path_buf(),
-                    line: record.position().map_or(0, csv::Position::line),
-                    column: (*column).to_owned(),
+                    path: self.path.clone(),
+                    line: self.record.position().map_or(0, csv::Position::line),
+                    column: column.clone(),
                     found: field.to_owned(),
                 });
             }
         }
-        rows += 1;
+        Ok(())
     }
-    if rows == 0 {
-        return Err(ReadError::CsvEmpty { path: path.to_path_buf(), missing: "row after the header" });
-    }
-    let shape: &[usize] = match axes {
-        Axes::None => &[rows],
-        Axes::Columns => &[rows, columns.len()],
-    };
-    let (dtype, data) = numbers.into_bytes();
-    checked(Place::within(path, columns.join(", ")), dtype, shape, data)
 }
 
 /// Index of each wanted column.

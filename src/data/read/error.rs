@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::data::array::{Dtype, Place};
+use crate::data::array::{Dtype, Place, show_shape};
 
 /// Why a data file can not be read.
 #[derive(Debug, thiserror::Error)]
@@ -103,13 +103,13 @@ pub enum ReadError {
     },
     /// There is nothing in the array.
     #[error(
-        "{place} is empty: its shape is {shape}; expected at least one example and one value per example"
+        "{place} is empty: its shape is {}; expected at least one example and one value per example", show_shape(.shape)
     )]
     Empty {
         /// File and array.
         place: Place,
         /// Its shape.
-        shape: String,
+        shape: Vec<usize>,
     },
     /// The length of the data is not what the header says.
     #[error(

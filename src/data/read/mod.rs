@@ -2,12 +2,13 @@
 //! error; it never panics and never allocates more than the file can hold. What arrays are used for is not decided
 //! here.
 
-mod csv;
+pub(crate) mod csv;
 mod error;
 pub(crate) mod idx;
 mod npy;
 mod npz;
 
+use std::io::{Cursor, Read};
 use std::path::Path;
 
 use bytes::Bytes;
@@ -44,6 +45,9 @@ pub(crate) struct DataFile {
     bytes: Bytes,
     content: Content,
 }
+
+/// The rows of a `.csv` file that is open.
+pub(crate) type CsvRows = csv::Rows<Box<dyn Read + Send>>;
 
 #[derive(Debug)]
 enum Content {
@@ -123,6 +127,15 @@ impl DataFile {
         } else {
             csv::read(path, &self.bytes[..], columns, axes)
         }
+    }
+
+    /// The rows of a `.csv` file, to be read some at a time; nothing for a file of another format.
+    pub(crate) fn csv_rows(&self) -> Option<Result<CsvRows, ReadError>> {
+        let Content::Csv { gzip } = self.content else { return None };
+        let bytes = Cursor::new(self.bytes.clone());
+        let text: Box<dyn Read + Send> =
+            if gzip { Box::new(MultiGzDecoder::new(bytes)) } else { Box::new(bytes) };
+        Some(csv::Rows::open(&self.place.path, text))
     }
 
     pub(crate) fn wrong_key(&self, found: &'static str, remedy: &'static str) -> ReadError {

@@ -52,10 +52,11 @@ pub(super) fn shape_error(
     found_bytes: u64,
     problem: &ShapeProblem,
 ) -> ReadError {
+    let dims = shape.to_vec();
     let shape = show_shape(shape);
     match problem {
         ShapeProblem::Scalar => ReadError::Scalar { place },
-        ShapeProblem::Empty => ReadError::Empty { place, shape },
+        ShapeProblem::Empty => ReadError::Empty { place, shape: dims },
         ShapeProblem::Size { expected: None } => ReadError::TooLarge { place, shape },
         ShapeProblem::Size { expected: Some(expected) } => {
             ReadError::Length { place, dtype, shape, expected_bytes: *expected as u64, found_bytes }

@@ -5,9 +5,15 @@
 //! work directory: nothing here does, and none of it needs the lock of a run.
 
 mod chosen;
-mod evaluator;
 mod trained;
+mod evaluator;
+mod predictor;
+mod answer;
+mod write;
 
+pub use answer::{Answer, AnswerError};
 pub use chosen::{ChooseError, Chosen, ParseWhichError, Which, choose};
 pub use evaluator::{Evaluator, Examples, OpenError, PartOfData};
-pub use trained::{Trained, ValuesError};
+pub use predictor::{Answered, PredictError, Predictor};
+pub use trained::{Model, Trained, ValuesError, inference_file};
+pub use write::{Overwrite, WriteError, Writer, refuse_existing};

@@ -4,7 +4,7 @@ use super::chosen::Chosen;
 use crate::config::{ModelSource, Plan};
 use crate::data::Dataset;
 use crate::engine::state::{Evaluates, TensorRole};
-use crate::graph::inference_form::with_values;
+use crate::graph::inference_form::{rewrite, with_values};
 use crate::graph::model::Graph;
 use crate::graph::read::read_file;
 use crate::graph::step::{self, Trainable};
@@ -16,6 +16,9 @@ use crate::train::{model, targets};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
+
+/// A model as a graph of operators and values.
+pub type Model = Graph;
 
 /// The model of a run, with the values it began with until [`Self::with_state`] gives it others.
 #[derive(Debug, Clone)]
@@ -108,6 +111,14 @@ impl Trained {
         }
         Ok(values)
     }
+}
+
+/// The model of a file in its inference form, with the values that it has there.
+///
+/// # Errors
+/// If the file is no model.
+pub fn inference_file(path: &Path) -> Result<Model, PrepareError> {
+    Ok(rewrite(&read_file(path)?))
 }
 
 fn value(chosen: &Chosen, stored: String, initial: &Tensor) -> Result<Tensor, ValuesError> {

@@ -36,7 +36,7 @@ pub(super) fn elements(axes: impl Iterator<Item = usize>) -> usize {
 }
 
 /// The class with the largest value, the lowest such; none if there is a NaN or no class.
-pub(super) fn largest(values: impl Iterator<Item = f32>) -> Option<usize> {
+pub(in crate::train) fn largest(values: impl Iterator<Item = f32>) -> Option<usize> {
     let mut best: Option<(usize, f32)> = None;
     for (class, value) in values.enumerate() {
         if value.is_nan() {
@@ -64,7 +64,9 @@ pub(super) fn rank(values: impl Iterator<Item = f32> + Clone, class: usize) -> O
 }
 
 /// Logarithms of the probabilities that softmax gives, in `f64`. Of log-probabilities they are those themselves.
-pub(super) fn log_softmax(values: impl Iterator<Item = f32> + Clone) -> impl Iterator<Item = f64> + Clone {
+pub(in crate::train) fn log_softmax(
+    values: impl Iterator<Item = f32> + Clone,
+) -> impl Iterator<Item = f64> + Clone {
     let largest = values.clone().map(f64::from).fold(f64::NEG_INFINITY, f64::max);
     // Logits that are all minus infinity have no probabilities; subtracting 0 leaves them that.
     let shift = if largest.is_finite() { largest } else { 0.0 };

@@ -18,7 +18,8 @@ pub use truths::ConfusionSum;
 
 use crate::config::Metric;
 use auroc::Scores;
-use layout::{Counted, Layout, elements, log_softmax, rank};
+use layout::{Counted, Layout, elements, rank};
+pub(super) use layout::{largest, log_softmax};
 use regression::Determination;
 use truths::{Truths, add_to_matrix, is_yes};
 

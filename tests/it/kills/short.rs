@@ -90,6 +90,26 @@ fn files_and_directories_that_can_not_be_closed_are_no_obstacle() {
 }
 
 #[test]
+fn a_log_file_that_fails_is_no_obstacle() {
+    if !can_trace() || !REWRITES {
+        return;
+    }
+    let expected = undisturbed(&[]);
+    let mut of_log = calls_of(&sixty_steps(&[]));
+    of_log.retain(|made| made.point.path.as_os_str() == "trainer.log" && made.effect != Effect::Looks);
+    assert!(of_log.len() > 5, "{of_log:?}");
+    // Opening it, the first line, and one in the middle of training.
+    for at in [0, 1, of_log.len() / 2] {
+        let dir = sixty_steps(&[]);
+        let aim = Aim { at: At::Point(of_log[at].point.clone()), blow: Blow::Fail(libc::EIO) };
+        let struck = aim.strike(&dir).unwrap();
+        assert_eq!(struck.ended.code, Some(0), "{aim}: {:?}", struck.ended);
+        assert_eq!(struck.ended.stderr.matches("trainer.log").count(), 1, "{aim}: {:?}", struck.ended);
+        expected.check(&dir);
+    }
+}
+
+#[test]
 fn a_run_killed_while_it_recovers_ends_as_an_undisturbed_one() {
     if !can_trace() {
         return;

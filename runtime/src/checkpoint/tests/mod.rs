@@ -1,7 +1,8 @@
-//! Checkpoints on real files: here publishing, finding and dropping them; in `branch`, leaving some behind; in `hostile`, everything that can be wrong
-//! with the bytes.
+//! Checkpoints on real files: here publishing, finding and dropping them; in `branch`, leaving some behind; in `examine`,
+//! looking at them; in `hostile`, everything that can be wrong with the bytes.
 
 mod branch;
+mod examine;
 mod hostile;
 
 use std::collections::HashMap;

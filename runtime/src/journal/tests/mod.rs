@@ -1,12 +1,13 @@
 //! The journal on real files: here reading, and what the tests share; in `append`, writing; in `failover`, writes
 //! and syncs that fail; in `damage`, everything that can be wrong with the bytes; in `power_loss`, power losses around
-//! failures; in `repair`, what is done about damage.
+//! failures; in `repair`, what is done about damage; in `segment_alone`, segments one by one.
 
 mod append;
 mod damage;
 mod failover;
 mod power_loss;
 mod repair;
+mod segment_alone;
 
 use std::path::{Path, PathBuf};
 

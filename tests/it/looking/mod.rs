@@ -1,9 +1,17 @@
-//! Commands that look at a run without changing it: `trainer verify` and `trainer history`.
+//! Commands that look at a run without changing it: here `trainer verify` and `trainer history`.
+
+mod checkpoints;
+mod completions;
+mod fields;
+mod following;
+mod listing;
+mod run_log;
 
 use crate::work_dir::{Ended, WorkDir, trainer};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value as Json;
 use std::fs;
+use std::process::{Command, Stdio};
 
 /// Three epochs of 23 steps on the digits, stopped by a signal after step 30 and taken up again.
 fn interrupted() -> WorkDir {
@@ -57,6 +65,26 @@ fn damage_is_named_with_file_and_tensor_and_ends_with_5() {
     assert!(said.contains("DAMAGED  journal: "), "{said}");
     let refused = look("history", &dir, &[]).check_code(5);
     assert!(refused.stderr.contains("trainer repair "), "{refused:?}");
+}
+
+#[test]
+fn verifying_shows_a_bar_on_a_terminal_and_nowhere_else() {
+    let dir = interrupted();
+    assert_eq!(look("verify", &dir, &[]).check_code(0).stderr, "");
+    let on_terminal = |more: &str| {
+        let line = format!("{} verify {} {more}", env!("CARGO_BIN_EXE_trainer"), dir.path().display());
+        // Of util-linux: runs a command on a terminal of its own, and passes on what it shows there.
+        Command::new("script").args(["-qec", &line, "/dev/null"]).stdin(Stdio::null()).output()
+    };
+    let Ok(shown) = on_terminal("2>/dev/null") else { return println!("not tested: there is no `script`") };
+    assert!(!String::from_utf8_lossy(&shown.stdout).contains("kB/"), "{shown:?}");
+    let text = String::from_utf8(on_terminal("").unwrap().stdout).unwrap();
+    assert!(
+        text.contains("kB/") && text.contains(" left") && text.contains("everything verifies"),
+        "{text:?}"
+    );
+    let quiet = String::from_utf8(on_terminal("--quiet").unwrap().stdout).unwrap();
+    assert!(!quiet.contains("kB/") && quiet.contains("everything verifies"), "{quiet:?}");
 }
 
 #[test]

@@ -18,7 +18,11 @@ fn main() -> ExitCode {
     let command = Command::parse();
     let mut logger = env_logger::Builder::new();
     logger.filter_level(command.global.log_level()).filter_module("onnxruntime", log::LevelFilter::Warn);
-    logger.parse_default_env().format_timestamp(None).format_target(false);
+    // What a command says of its work reads as in `trainer run`; what matters more or less is marked.
+    logger.parse_default_env().format(|out, record| match record.level() {
+        log::Level::Info => writeln!(out, "{}", record.args()),
+        level => writeln!(out, "[{level}] {}", record.args()),
+    });
     run_log::install(logger.build());
     match dispatch(&command) {
         Ok(exit) => exit.into(),

@@ -86,6 +86,30 @@ pub enum Action {
     Run(RunArgs),
     /// Go on with the run of a folder, with the settings that are recorded there
     Resume(ResumeArgs),
+    /// Run many trials over a space of settings, each in a work directory of its own; run again, go on
+    Sweep(SweepArgs),
+    /// Show the epochs or steps of a run, with what interrupted it; also while it goes on
+    History(HistoryArgs),
+    /// Draw the curves of runs, as a picture or on the terminal; also while they go on
+    Plot(PlotArgs),
+    /// Write a run as one HTML page, or as an event file of TensorBoard; also while it goes on
+    Report(ReportArgs),
+    /// List the runs of a folder: state, epoch, best, last activity, disk used
+    Ls(LsArgs),
+    /// Show what a checkpoint, a journal or the folder of a run holds
+    Inspect(InspectArgs),
+    /// Compare two checkpoints: state, and each tensor to the bit
+    Diff(DiffArgs),
+    /// Verify every checksum of a work directory, or of one checkpoint; changes nothing
+    Verify(VerifyArgs),
+    /// Set damaged parts of a work directory aside, so that its run can go on
+    Repair(RepairArgs),
+    /// Measure a saved state: loss and metrics on the validation data of its run, or on other data
+    Eval(EvalArgs),
+    /// Write the answers of a trained model to examples: outputs, classes or probabilities
+    Predict(PredictArgs),
+    /// Write a trained model for other programs: an ONNX file, or the weights for PyTorch
+    Export(ExportArgs),
     /// Say whether a model can be trained here, without data: operators, parameters, memory, a loss that fits
     Check(CheckArgs),
     /// Print the effective settings, each with its meaning, unit, default and minimum
@@ -94,30 +118,6 @@ pub enum Action {
     Setup(SetupArgs),
     /// Print what a run would use here: library, devices, memory, disk
     Doctor(DoctorArgs),
-    /// Set damaged parts of a work directory aside, so that its run can go on
-    Repair(RepairArgs),
-    /// Verify every checksum of a work directory, or of one checkpoint; changes nothing
-    Verify(VerifyArgs),
-    /// Show the epochs or steps of a run, with what interrupted it; also while it goes on
-    History(HistoryArgs),
-    /// Measure a saved state: loss and metrics on the validation data of its run, or on other data
-    Eval(EvalArgs),
-    /// Write the answers of a trained model to examples: outputs, classes or probabilities
-    Predict(PredictArgs),
-    /// Draw the curves of runs, as a picture or on the terminal; also while they go on
-    Plot(PlotArgs),
-    /// Write a run as one HTML page, or as an event file of TensorBoard; also while it goes on
-    Report(ReportArgs),
-    /// Run many trials over a space of settings, each in a work directory of its own; run again, go on
-    Sweep(SweepArgs),
-    /// Write a trained model for other programs: an ONNX file, or the weights for PyTorch
-    Export(ExportArgs),
-    /// Show what a checkpoint, a journal or the folder of a run holds
-    Inspect(InspectArgs),
-    /// Compare two checkpoints: state, and each tensor to the bit
-    Diff(DiffArgs),
-    /// List the runs of a folder: state, epoch, best, last activity, disk used
-    Ls(LsArgs),
     /// Print what a shell needs to complete commands, or the manual pages
     Completions(CompletionsArgs),
 }

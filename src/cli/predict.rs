@@ -4,6 +4,7 @@ use super::args::GlobalArgs;
 use super::exit::Exit;
 use super::failure::{Failure, fail};
 use super::output::print;
+use super::run::counted;
 use super::trained::{CheckpointReport, TrainedArgs, find, start};
 use crate::config::{self, FlagValue, Plan, Value};
 use crate::report::progress::Verbosity;
@@ -163,10 +164,10 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{}: {} for {} examples, in {:.1} s",
+            "{}: {} for {}, in {:.1} s",
             self.output.display(),
             self.answers.join(", "),
-            self.rows,
+            counted(self.rows, "example"),
             self.seconds
         )
     }

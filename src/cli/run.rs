@@ -323,7 +323,7 @@ fn nothing_to_do(keeper: &Keeper, plan: &Plan, changes: &[config::Difference]) -
 }
 
 /// `1 epoch`, `2 epochs`.
-fn counted(count: u64, what: &str) -> String {
+pub(super) fn counted(count: u64, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 

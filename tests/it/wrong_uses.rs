@@ -34,7 +34,7 @@ fn check(ended: Ended, code: i32, words: &[&str]) {
 
 /// A short run on the digits.
 fn finished() -> WorkDir {
-    let dir = WorkDir::new(&["model.builtin=mlp", "--epochs", "2", "schedule.kind=constant"]);
+    let dir = WorkDir::new(&["model.builtin=mlp", "train.epochs=2", "schedule.kind=constant"]);
     dir.finish(&[]);
     dir
 }
@@ -138,7 +138,10 @@ fn a_newer_format_is_called_that_and_never_damaged() {
 #[test]
 fn results_that_can_not_be_written_end_with_74_and_the_name_of_the_file() {
     let dir = finished();
-    let input = dir.write("examples.csv", format!("{}\n", vec!["1"; 64].join(",")));
+    let line = |number: fn(usize) -> String| (0..64).map(number).collect::<Vec<_>>().join(",");
+    let (names, values) =
+        (line(|column| format!("pixel{column}")), line(|column| format!("{}", column % 17)));
+    let input = dir.write("examples.csv", format!("{names}\n{values}\n"));
     // Not a folder in which anybody can make a file, the superuser included.
     let path = "/proc/no-such-folder/result";
     for words in [
@@ -149,5 +152,5 @@ fn results_that_can_not_be_written_end_with_74_and_the_name_of_the_file() {
     ] {
         check(on(words, &dir.path()), 74, &[path]);
     }
-    check(Ended::of(&mut trainer(["run", "--work-dir", path])), 74, &[path]);
+    check(Ended::of(&mut trainer(["run", "--work-dir", path])), 74, &["/proc/no-such-folder"]);
 }

@@ -61,7 +61,7 @@ pub enum ReadError {
         available: String,
     },
     /// Two arrays or columns of one name.
-    #[error("{} has more than one array or column `{name}`; rename one of them", .path.display())]
+    #[error("{} has more than one array or column `{name}`; rename one of them{}", .path.display(), missing_header(name))]
     Ambiguous {
         /// The file.
         path: PathBuf,
@@ -243,5 +243,14 @@ fn show_field(field: &str) -> String {
     match field.char_indices().nth(SHOWN_CHARS) {
         Some((end, _)) => format!("{:?}...", field.get(..end).unwrap_or_default()),
         None => format!("{field:?}"),
+    }
+}
+
+/// What else to do about two columns of one name, if the name looks like a number: the file has no header.
+fn missing_header(name: &str) -> &'static str {
+    if name.trim().parse::<f64>().is_ok() {
+        ", or, if the first line holds values, put a line with the names of the columns above it"
+    } else {
+        ""
     }
 }

@@ -29,7 +29,7 @@ const OF_OTHERS: LevelFilter = LevelFilter::Warn;
 static OPEN: Mutex<Option<LogFile>> = Mutex::new(None);
 
 /// Sends records of `log` to stderr as `stderr` has it, and those from info on to the log file, once one is
-/// [open](open).
+/// [`open`].
 ///
 /// # Panics
 /// Never; a logger that is installed already stays.

@@ -41,6 +41,8 @@ impl Note {
 pub(super) struct Notes {
     /// The update before the next event.
     step: u64,
+    /// The last update that was recorded since an attempt said how it ended; nothing once it has.
+    unended: Option<u64>,
 }
 
 impl Notes {
@@ -54,11 +56,17 @@ impl Notes {
         let (at, what, text) = match event {
             Event::StepDone(done) => {
                 self.step = done.step;
+                self.unended = Some(done.step);
                 return None;
             }
             Event::Resumed(resumed) => {
                 let from = resumed.checkpoint.as_deref().unwrap_or("the initial state");
-                (resumed.step, "resumed", format!("attempt {} from {from}", resumed.attempt))
+                let mut text = format!("attempt {} from {from}", resumed.attempt);
+                if let Some(reached) = self.unended {
+                    text += &format!("; the one before ended without a word at step {reached}");
+                }
+                self.unended = Some(self.unended.unwrap_or(resumed.step));
+                (resumed.step, "resumed", text)
             }
             Event::SignalReceived(received) => (received.step, "signal", received.signal.clone()),
             Event::Stopped(stopped) => (stopped.step, "stopped", stopped.reason.clone()),
@@ -93,6 +101,9 @@ impl Notes {
             | Event::CheckpointDropped(_)
             | Event::Sampled(_) => return None,
         };
+        // SIGUSR1 ends nothing; where it is set to stop, `Stopped` says so.
+        let is_end = ["signal", "stopped", "died", "finished"].contains(&what) && text != "SIGUSR1";
+        self.unended = self.unended.filter(|_| !is_end);
         self.step = at;
         let details = if let Event::BranchCut(cut) = event { Some(branch_json(cut)) } else { None };
         Some(Note { step: at, what, text, details })

@@ -90,3 +90,14 @@ fn the_tables_in_the_work_directory_are_what_the_journal_says_also_after_a_kill(
     assert_eq!(dir.read("history.jsonl").lines().count(), 40);
     assert_eq!(look("history", &dir, &["--csv"]).stdout, dir.read("history.csv"));
 }
+
+#[test]
+fn an_attempt_that_was_killed_is_told_of_where_the_next_one_goes_on() {
+    let dir = WorkDir::new(&["model.builtin=mlp", "--epochs", "40", "schedule.kind=constant"]);
+    dir.kill_at_step(30, &[]);
+    dir.finish(&[]);
+    let said = Ended::of(trainer(["history"]).arg(dir.path())).check_code(0).stdout;
+    let notes: Vec<&str> =
+        said.lines().filter(|line| line.contains("ended without a word at step ")).collect();
+    assert!(notes.len() == 1 && notes[0].starts_with("-- resumed at step "), "{said}");
+}

@@ -333,3 +333,18 @@ fn nodes_that_share_a_name_are_trained_as_any_others() {
     Ended::of(trainer(["check", &path]).args(["--device", "cpu", "--threads", "1"])).check_code(0);
     dir.run(&[&format!("model.onnx={path}")]).check_code(0);
 }
+
+/// Such a model is trained, since it may be meant; but what is trained then is not what PyTorch would train.
+#[test]
+fn what_an_exporter_changed_without_a_trace_is_said_when_a_run_begins_and_not_again() {
+    let mut graph = read_bytes("linear.onnx".as_ref(), linear(2, &[0.0, 0.0]).into()).unwrap();
+    graph.nodes[0].outputs[0] = "h".to_owned();
+    graph.nodes.push(node("Gemm", &["h", "weight", "bias"], "y"));
+    let dir = good();
+    let path = dir.write("merged.onnx", to_bytes(&graph));
+    let words = "the model: a bias or normalisation weight belongs to several layers at once (`bias`)";
+    let model = format!("model.onnx={path}");
+    let begun = dir.run(&[&model]).check_code(0);
+    let resumed = dir.run(&[&model, "train.epochs=2"]).check_code(0);
+    assert_eq!([&begun, &resumed].map(|ended| ended.stderr.matches(words).count()), [1, 0], "{begun:?}");
+}

@@ -3,7 +3,8 @@
 use super::{counted, name, said};
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, fail};
-use crate::config;
+use crate::config::{self, ModelSource};
+use crate::graph::inspect::silent_changes;
 use crate::report::progress::{Progress, duration};
 use crate::train::event::{
     BranchCut, Environment, Event, HistoryLost, InputsChanged, PlanChanged, Resumed, RunStarted, WorkerDied,
@@ -64,6 +65,11 @@ pub(super) fn begin(
     name::record(keeper, run_name)?;
     keeper.sync()?;
     let run = name::of_run(&keeper.history, keeper.run_id());
+    if matches!(prepared.plan.model.source, ModelSource::Onnx(_)) {
+        silent_changes(&prepared.graph)
+            .iter()
+            .for_each(|warning| progress.line(&format!("the model: {}", warning.message)));
+    }
     match found {
         None => {
             if had_settings {

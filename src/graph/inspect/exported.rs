@@ -77,6 +77,18 @@ pub fn warnings(graph: &Graph, header: &Header, probe: &Probe) -> Vec<Warning> {
     found.into_iter().filter_map(|(kind, message)| Some(Warning { kind, message: message? })).collect()
 }
 
+/// Of these, what an exporter changed without a trace in the model's results, so that only training shows it: what is
+/// trained is then not what was meant.
+#[must_use]
+pub fn silent_changes(graph: &Graph) -> Vec<Warning> {
+    let found = [
+        (WarningKind::BatchNormFolded, batch_norm_folded(graph)),
+        (WarningKind::MergedParameters, merged_parameters(graph)),
+        (WarningKind::SplitWeights, split_weights(graph)),
+    ];
+    found.into_iter().filter_map(|(kind, message)| Some(Warning { kind, message: message? })).collect()
+}
+
 fn standard<'a>(graph: &'a Graph, op: &'static str) -> impl Iterator<Item = &'a Node> {
     graph.nodes.iter().filter(move |node| node.op == op && node.domain.is_empty())
 }
@@ -189,9 +201,8 @@ fn merged_parameters(graph: &Graph) -> Option<String> {
         return None;
     }
     Some(format!(
-        "{} tensors are biases or normalisation weights of several layers at once ({}): exporters merge parameters of equal value, \
+        "a bias or normalisation weight belongs to several layers at once ({}): exporters merge parameters of equal value, \
          and merged ones are trained as one; export with `optimize=False` unless the layers share them in PyTorch, too",
-        merged.len(),
         listing(merged)
     ))
 }

@@ -9,7 +9,7 @@ mod inputs;
 mod objective;
 mod operators;
 
-pub use exported::{Warning, WarningKind, warnings};
+pub use exported::{Warning, WarningKind, silent_changes, warnings};
 pub use inputs::{ASSUMED_SIZE, InputsError, Probe, probe};
 pub use objective::{OutputShape, Suggestion, suggest};
 pub use operators::{OperatorCount, doubtful, operators, without_rule};

@@ -2,9 +2,15 @@
 //! What the records fold to is tested over this target's corpus, in `tests/it/records.rs`.
 #![no_main]
 
+#[path = "../../src/train/best_epoch.rs"]
+#[allow(dead_code)]
+mod best_epoch;
 #[path = "../../src/train/event.rs"]
 #[allow(dead_code)]
 mod event;
+#[path = "../../src/train/lineage.rs"]
+#[allow(dead_code)]
+mod lineage;
 #[path = "../../src/train/shortage.rs"]
 #[allow(dead_code)]
 mod shortage;

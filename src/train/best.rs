@@ -1,8 +1,7 @@
 //! Which of two results is better, and the best one so far.
 
+pub use super::best_epoch::Best;
 use crate::config::Metric;
-use serde::Serialize;
-use trainer_runtime::codec::{Decode, Encode};
 
 /// Which way a watched value improves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,18 +32,6 @@ impl Direction {
             Self::HigherIsBetter => value > best + min_delta,
         }
     }
-}
-
-/// The best epoch of a run; saved in checkpoints.
-#[derive(Debug, Clone, Copy, PartialEq, Encode, Decode, Serialize)]
-#[bincode(crate = "trainer_runtime::codec::bincode")]
-pub struct Best {
-    /// Value of the watched metric.
-    pub value: f64,
-    /// The epoch it was measured after, from 1.
-    pub epoch: u64,
-    /// The last step of that epoch, from 1.
-    pub step: u64,
 }
 
 impl Best {

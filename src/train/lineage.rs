@@ -1,6 +1,6 @@
 //! Records of which line of steps a run follows, and under which name.
 
-use super::best::Best;
+use super::best_epoch::Best;
 use serde::Serialize;
 use std::fmt;
 use trainer_runtime::codec::{Decode, Encode};

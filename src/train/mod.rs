@@ -22,6 +22,7 @@ pub mod observe;
 pub mod evaluate;
 pub mod schedule;
 pub mod metric;
+mod best_epoch;
 pub mod best;
 pub mod early_stopping;
 mod watch;

@@ -1,6 +1,7 @@
 //! The ways in which a run is taken up: by itself, by `trainer resume`, from a chosen checkpoint, afresh, by name.
 
 mod branches;
+mod chosen;
 mod experiments;
 mod resources;
 

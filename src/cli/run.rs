@@ -212,7 +212,14 @@ fn check_place(args: &mut RunArgs, verb: Verb, place: &experiment::Place) -> Res
             args.work_dir.clone_from(folder);
             chosen::check_before(&args.taking_up.resume, verb, folder)?;
             let is_lost = verb == Verb::Resume && !folder.join(SETTINGS).is_file();
-            if is_lost { Ok(()) } else { load_settings(args).map(drop) }
+            if is_lost {
+                return Ok(());
+            }
+            let loaded = load_settings(args)?;
+            if args.fresh {
+                fresh::check_inputs(folder, args.settings.config.as_deref(), &loaded.plan)?;
+            }
+            Ok(())
         }
         experiment::Place::NewIn(root) => {
             // A folder that is not there yet.

@@ -50,11 +50,11 @@ mod record;
 mod said;
 
 use args::{Change, RunArgs, Verb};
-use attempt::{Attempt, Known, start};
+use attempt::{Attempt, Known, plan_of, start};
 use audience::Audience;
 use changes::Allowed;
 use choice::Choice;
-use chosen::Found;
+use chosen::{Chosen, Found};
 use finish::{finish, print_result};
 use interrupt::{answer_signals, answer_status, estimate_save, slow_save};
 
@@ -116,13 +116,10 @@ pub fn run(args: &RunArgs, verb: Verb, global: &GlobalArgs, signals: &Signals) -
     allowed.check_settings(&settings)?;
     branch::finish_open_cut(&keeper, &progress)?;
     let voice = Voice { printer: progress.printer(), is_quiet: global.quiet };
-    let chosen = match &args.taking_up.resume {
-        Choice::Checkpoint(which) => match chosen::find(&keeper, which)? {
-            Found::Newest => None,
-            Found::Other(chosen) => Some(chosen),
-        },
-        Choice::Auto | Choice::Must | Choice::Never => None,
-    };
+    let chosen = choose(&keeper, &args.taking_up.resume)?;
+    if let Some(chosen) = &chosen {
+        check_going_back(&keeper, chosen, &plan, &settings, &allowed, &progress)?;
+    }
     if chosen.is_none()
         && let Some(line) = nothing_to_do(&keeper, &plan, &settings)
     {
@@ -171,6 +168,33 @@ pub fn run(args: &RunArgs, verb: Verb, global: &GlobalArgs, signals: &Signals) -
     Ok(exit)
 }
 
+/// The checkpoint to go back to, if one is asked for that is not the newest.
+fn choose(keeper: &Keeper, choice: &Choice) -> Result<Option<Chosen>, Failure> {
+    let Choice::Checkpoint(which) = choice else { return Ok(None) };
+    Ok(match chosen::find(keeper, which)? {
+        Found::Newest => None,
+        Found::Other(chosen) => Some(chosen),
+    })
+}
+
+/// Refuses to go back with other settings than those of the checkpoint without a word, and says those that are allowed;
+/// `now` are the differences from the settings in force, which are said elsewhere.
+fn check_going_back(
+    keeper: &Keeper,
+    chosen: &Chosen,
+    plan: &Plan,
+    now: &[config::Difference],
+    allowed: &Allowed<'_>,
+    progress: &Progress,
+) -> Result<(), Failure> {
+    let Some(then) = plan_of(&keeper.history, chosen.of_branch, chosen.name) else { return Ok(()) };
+    let since = config::differences(&then, plan);
+    for line in allowed.check_going_back(chosen.name, &since, now)? {
+        progress.line(&format!("changed since {}: {line}", chosen.name));
+    }
+    Ok(())
+}
+
 /// Refuses flags that contradict each other.
 fn check_command(args: &RunArgs) -> Result<(), Failure> {
     if args.fresh && !matches!(args.taking_up.resume, Choice::Auto | Choice::Never) {
@@ -188,7 +212,14 @@ fn check_place(args: &mut RunArgs, verb: Verb, place: &experiment::Place) -> Res
             args.work_dir.clone_from(folder);
             chosen::check_before(&args.taking_up.resume, verb, folder)?;
             let is_lost = verb == Verb::Resume && !folder.join(SETTINGS).is_file();
-            if is_lost { Ok(()) } else { load_settings(args).map(drop) }
+            if is_lost {
+                return Ok(());
+            }
+            let loaded = load_settings(args)?;
+            if args.fresh {
+                fresh::check_inputs(folder, args.settings.config.as_deref(), &loaded.plan)?;
+            }
+            Ok(())
         }
         experiment::Place::NewIn(root) => {
             // A folder that is not there yet.

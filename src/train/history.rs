@@ -47,8 +47,9 @@ pub struct History {
     pub lost_before: Option<(String, u64)>,
     /// Names of the checkpoints that the records say are there.
     pub checkpoints: BTreeSet<String>,
-    /// Names of the checkpoints from which the run was taken up.
-    pub taken_up_from: BTreeSet<String>,
+    /// Identities that the run had before its journal was lost, and of the run that it began with a checkpoint of: older
+    /// checkpoints have them.
+    pub former_run_ids: BTreeSet<String>,
     /// How the last attempt ended, if it said so.
     pub last_end: Option<String>,
     /// The portions in which batches are computed, by the place (epoch, batch) from which on they hold.
@@ -113,7 +114,6 @@ impl History {
                 if let Some(name) = resumed.checkpoint {
                     // It may have been published by a process that died before it could say so.
                     self.note_settings(&name, Overwrite::No);
-                    self.taken_up_from.insert(name);
                 }
                 if resumed.discards_later {
                     self.discard_after(resumed.step, (resumed.epoch, resumed.batch));
@@ -145,7 +145,10 @@ impl History {
             Event::Stopped(stopped) => self.last_end = Some(format!("ended because {}", stopped.reason)),
             Event::MicroBatchChanged(changed) => self.change_batching(&changed),
             Event::WorkerDied(died) => self.last_end = Some(died.cause),
-            Event::HistoryLost(lost) => self.lost_before = Some((lost.checkpoint, lost.step)),
+            Event::HistoryLost(lost) => {
+                self.lost_before = Some((lost.checkpoint, lost.step));
+                self.former_run_ids.insert(lost.run_id);
+            }
             Event::CheckpointDurable(durable) => {
                 self.note_settings(&durable.name, Overwrite::Yes);
                 self.published.insert(durable.name.clone(), durable.digest);

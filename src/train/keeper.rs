@@ -11,6 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
+use trainer_runtime::RunId;
 use trainer_runtime::checkpoint::{Kind, Name, Receipt, Rejected, Retention};
 use trainer_runtime::codec::{self, EncodeError};
 use trainer_runtime::disk::Disk;
@@ -165,6 +166,15 @@ impl Keeper {
         snapshot: StateSnapshot,
     ) -> Result<Name, KeepError> {
         Ok(self.inner.save_now(to_save(kind, epoch, saved, snapshot)?)?)
+    }
+}
+
+impl Keeper {
+    /// Whether a checkpoint with this identity is of this run: it may be one that the run had before its journal was lost. Names
+    /// tell nothing, they are equal across runs.
+    #[must_use]
+    pub fn is_of_this_run(&self, run_id: RunId) -> bool {
+        run_id == self.run_id() || self.history.former_run_ids.contains(&run_id.to_string())
     }
 }
 

@@ -96,9 +96,7 @@ pub fn newest_checkpoint(keeper: &Keeper) -> Result<Recovery, ResumeError> {
     let recovery = keeper.recover()?;
     if let Some((name, checkpoint)) = &recovery.newest {
         let (name, found, expected) = (*name, checkpoint.meta().run_id, keeper.run_id());
-        // A run whose journal was lost goes on under a new identity from a checkpoint that has the old one.
-        let is_known = found == expected || keeper.history.taken_up_from.contains(&name.to_string());
-        if keeper.history.settings.is_some() && !is_known {
+        if keeper.history.settings.is_some() && !keeper.is_of_this_run(found) {
             return Err(ResumeError::Foreign { name, found, expected });
         }
     }

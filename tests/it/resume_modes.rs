@@ -1,6 +1,7 @@
 //! The ways in which a run is taken up: by itself, by `trainer resume`, from a chosen checkpoint, afresh, by name.
 
 mod branches;
+mod chosen;
 mod experiments;
 mod resources;
 
@@ -145,6 +146,28 @@ fn a_fresh_start_moves_the_run_aside_whole() {
     back.result().check_equals(&before);
     assert!(back.run(&[]).check_code(0).stdout.starts_with("nothing to do"));
     dir.run(&["--fresh", "--resume", "must"]).check_code(2).check_says(&["leave one of them out"]);
+}
+
+#[test]
+fn a_fresh_start_that_would_move_what_it_is_to_read_is_refused_before_anything_is_moved() {
+    let dir = epochs(1, &[]);
+    dir.finish(&[]);
+    let [config, data] = ["my.toml", "my.npz"].map(|name| dir.path().join(name));
+    fs::write(&config, "[train]\nepochs = 1\n").unwrap();
+    fs::write(&data, "not read").unwrap();
+    let data = format!("data.train={}", data.display());
+    let maps = ["data.inputs.x={array=\"x\"}", "data.targets.y={array=\"y\"}"];
+    let before = listing(&dir.path());
+    for (more, file) in
+        [(&["--config", config.to_str().unwrap()][..], "my.toml"), (&[&data, maps[0], maps[1]], "my.npz")]
+    {
+        let refused = dir.run(&[more, &["--fresh"]].concat()).check_code(2);
+        refused.check_says(&["--fresh moves everything in ", file, "out of the work directory"]);
+        assert_eq!(listing(&dir.path()), before);
+    }
+    fs::rename(&config, dir.path().with_extension("toml")).unwrap();
+    let moved = dir.path().with_extension("toml");
+    dir.finish(&["--fresh", "--config", moved.to_str().unwrap()]).check_says(&["Starting run "]);
 }
 
 #[test]

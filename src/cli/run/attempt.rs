@@ -91,12 +91,18 @@ pub(super) fn start(
     }
     // As it is recorded, in batches of the size that it was computed with.
     let recorded_batch = saved.batch;
-    let plan_then = found.and_then(|(name, _)| plan_of(&keeper.history, name));
+    let of_branch = chosen.as_ref().map_or(keeper.history.branch(), |chosen| chosen.of_branch);
+    let plan_then = found.and_then(|(name, _)| plan_of(&keeper.history, of_branch, name));
     if let Some(then) = &plan_then {
         saved.batch = converted_batch(saved.batch, usize::MAX, then, &plan);
     }
     let place = (saved.epoch, saved.batch);
-    let portions = portions(&keeper.history, &settings, &plan, place, Before::of(death))?;
+    // What goes back computes as its checkpoint's branch did, whatever that of the settings in force did since.
+    let since = match &plan_then {
+        Some(then) if chosen.is_some() => config::differences(then, &plan),
+        _ => settings.clone(),
+    };
+    let portions = portions(&keeper.history, &since, &plan, (of_branch, place), Before::of(death))?;
     let (mut prepared, environment) = build(global, plan, portions.wanted, control, progress)?;
     let examples = prepared.train.0.len();
     if let Some(then) = &plan_then {
@@ -116,7 +122,9 @@ pub(super) fn start(
         notices.iter().for_each(|line| progress.line(line));
     }
     let is_new = keeper.history.settings.is_none();
-    if let Some((name, _)) = found.filter(|_| is_new && saved.plan_fingerprint != fingerprint)
+    // The checkpoint alone tells then.
+    let is_untold = is_new || (chosen.is_some() && plan_then.is_none());
+    if let Some((name, _)) = found.filter(|_| is_untold && saved.plan_fingerprint != fingerprint)
         && !allowed.is_allowed(Change::Settings)
     {
         return Err(fail(Exit::Changed)(ResumeError::OtherSettings { name }));
@@ -156,9 +164,9 @@ pub(super) fn start(
     Ok(Attempt { prepared, saved, recorded, batchings, batching_reason: portions.reason })
 }
 
-/// The settings that a checkpoint was computed with; `None` where the journal does not tell.
-fn plan_of(history: &History, checkpoint: Name) -> Option<Plan> {
-    let text = history.settings_of(&checkpoint.to_string())?;
+/// The settings that a checkpoint of a branch was computed with; `None` where the journal does not tell.
+pub(super) fn plan_of(history: &History, branch: u64, checkpoint: Name) -> Option<Plan> {
+    let text = history.settings_in(branch, &checkpoint.to_string())?;
     Some(from_toml(text, Path::new("the settings in the journal")).ok()?.plan)
 }
 

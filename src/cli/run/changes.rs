@@ -3,8 +3,9 @@
 use super::args::{Change, RunArgs};
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
-use crate::config::{Class, Difference};
+use crate::config::{Class, Difference, Value};
 use crate::train::resume::Changes;
+use trainer_runtime::checkpoint::Name;
 
 /// What a command line allows to differ.
 #[derive(Debug, Clone)]
@@ -26,12 +27,7 @@ impl<'a> Allowed<'a> {
 
     /// Refuses settings that the computed steps depend on.
     pub(super) fn check_settings(&self, settings: &[Difference]) -> Result<(), Failure> {
-        if self.is_allowed(Change::Settings) {
-            return Ok(());
-        }
-        let is_refused = |change: &&Difference| {
-            change.class == Class::Bound && !self.asked_for.contains(&change.key.as_str())
-        };
+        let is_refused = |change: &&Difference| self.is_refused(change);
         let bound: Vec<String> = settings.iter().filter(is_refused).map(ToString::to_string).collect();
         if bound.is_empty() {
             return Ok(());
@@ -44,6 +40,38 @@ impl<'a> Allowed<'a> {
                 bound.join("\n  ")
             ),
         ))
+    }
+
+    /// Refuses settings other than those that a chosen checkpoint was computed with, which need not be those in force; `now` is
+    /// how what is asked for differs from those in force. Gives the differences that are allowed and not said with `now`.
+    pub(super) fn check_going_back(
+        &self,
+        checkpoint: Name,
+        since: &[Difference],
+        now: &[Difference],
+    ) -> Result<Vec<String>, Failure> {
+        let refused: Vec<&Difference> = since.iter().filter(|change| self.is_refused(change)).collect();
+        if refused.is_empty() {
+            let is_news = |change: &&Difference| change.class != Class::Free && !now.contains(change);
+            return Ok(since.iter().filter(is_news).map(ToString::to_string).collect());
+        }
+        let lines: Vec<String> = refused.iter().map(ToString::to_string).collect();
+        let back: Vec<String> = refused.iter().map(|change| restoring(change)).collect();
+        Err(Failure::new(
+            Exit::Changed,
+            format!(
+                "the settings differ from those that {checkpoint} was computed with:\n  {}\nremedy: take its settings with `{} \
+                 --allow-changed settings`, or go on from it with these with `--allow-changed settings` alone",
+                lines.join("\n  "),
+                back.join(" ")
+            ),
+        ))
+    }
+
+    fn is_refused(&self, change: &Difference) -> bool {
+        change.class == Class::Bound
+            && !self.is_allowed(Change::Settings)
+            && !self.asked_for.contains(&change.key.as_str())
     }
 
     /// Refuses another environment, data or model.
@@ -75,4 +103,12 @@ impl<'a> Allowed<'a> {
             ),
         ))
     }
+}
+
+/// What asks for the old value of a setting.
+fn restoring(change: &Difference) -> String {
+    let old = change.old.as_ref().map_or("\"none\"".to_owned(), Value::literal);
+    let given = format!("{}={old}", change.key);
+    let is_plain = given.chars().all(|letter| letter.is_ascii_alphanumeric() || "._-=+".contains(letter));
+    if is_plain { format!("--set {given}") } else { format!("--set '{given}'") }
 }

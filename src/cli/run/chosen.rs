@@ -41,17 +41,25 @@ pub(super) enum Found {
 /// If it is not there, does not verify, or is of another run; nothing was changed.
 pub(super) fn find(keeper: &Keeper, which: &Which) -> Result<Found, Failure> {
     let store = keeper.store();
-    let path = match which {
-        Which::Best => store.link_path(Link::Best),
-        Which::Epoch(_) | Which::Step(_) => store.path(by_number(keeper, which)?),
-        Which::File(path) => file(keeper, path)?,
+    let load = |path: &Path| Checkpoint::load(&**keeper.disk(), path);
+    let (path, loaded) = match which {
+        Which::Best => {
+            let path = store.link_path(Link::Best);
+            (path.clone(), load(&path))
+        }
+        Which::Epoch(_) | Which::Step(_) => {
+            let name = by_number(keeper, which)?;
+            (store.path(name), store.load(name))
+        }
+        Which::File(path) => {
+            let path = file(keeper, path)?;
+            (path.clone(), load(&path))
+        }
     };
-    let loaded = Checkpoint::load(&**keeper.disk(), &path);
     let checkpoint = loaded.map_err(|error| not_good(keeper, which, &error))?;
     let meta = checkpoint.meta();
     let name = meta.name();
-    let is_known = meta.run_id == keeper.run_id() || keeper.history.taken_up_from.contains(&name.to_string());
-    if keeper.history.settings.is_some() && !is_known {
+    if keeper.history.settings.is_some() && !keeper.is_of_this_run(meta.run_id) {
         return Err(Failure::new(
             Exit::Changed,
             format!(

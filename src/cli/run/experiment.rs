@@ -2,7 +2,7 @@
 
 use super::args::{RunArgs, Verb};
 use super::choice::Experiment;
-use super::present::{has_run, is_set_aside, utc_now};
+use super::present::{has_begun, has_run, is_set_aside, utc_now};
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use std::fs;
@@ -62,7 +62,12 @@ pub(in crate::cli) fn find(args: &RunArgs, verb: Verb) -> Result<Place, Failure>
         }
         Some(Experiment::New) => Ok(Place::NewIn(root.clone())),
         Some(Experiment::Latest) => {
-            let newest = experiments(root).into_iter().filter_map(|name| Some((stamp(&name)?, name))).max();
+            let mut stamped: Vec<_> =
+                experiments(root).into_iter().filter_map(|name| Some((stamp(&name)?, name))).collect();
+            stamped.sort();
+            let mut newest_first = stamped.into_iter().rev();
+            // One that failed before it began is nothing to go on with, and would hide all the others.
+            let newest = newest_first.find(|(_, name)| has_begun(&root.join(name)));
             let (_, name) = newest.ok_or_else(|| missing("run that is named by time and version"))?;
             Ok(Place::Folder(root.join(name)))
         }

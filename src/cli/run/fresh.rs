@@ -6,16 +6,68 @@
 use super::present::{is_set_aside, utc_now};
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, fail};
-use std::ffi::OsString;
+use crate::config::{DataPlan, DataSource, ModelSource, Plan};
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf, absolute};
 use trainer_runtime::disk::{Disk as _, DiskError, Operation, RealDisk};
 use trainer_runtime::keeper::BALLAST_FILE;
 use trainer_runtime::lock;
 
 /// What is appended to the name of the folder until everything is in it.
 const MOVING: &str = ".moving";
+
+/// Refuses to move aside what the new run is to read.
+///
+/// # Errors
+/// If the file of settings, a data file, the model or its weights are among what would be moved.
+pub(super) fn check_inputs(work_dir: &Path, config: Option<&Path>, plan: &Plan) -> Result<(), Failure> {
+    let mut inputs: Vec<&Path> = config.into_iter().collect();
+    if let ModelSource::Onnx(file) = &plan.model.source {
+        inputs.push(file);
+    }
+    inputs.extend(plan.model.weights.iter().map(|weights| weights.path.as_path()));
+    inputs.extend(data_files(&plan.data));
+    let Some(input) = inputs.into_iter().find(|input| would_be_moved(work_dir, input)) else { return Ok(()) };
+    Err(Failure::new(
+        Exit::Usage,
+        format!(
+            "--fresh moves everything in {} aside, and the new run is to read {} from there; move that file out of the work directory, \
+             or give another --work-dir",
+            work_dir.display(),
+            input.display()
+        ),
+    ))
+}
+
+/// Files and folders of examples.
+fn data_files(plan: &DataPlan) -> impl Iterator<Item = &Path> {
+    let (train, validation) = match &plan.source {
+        DataSource::Digits => (None, None),
+        DataSource::Files { train, validation } => (train.as_ref(), validation.as_ref()),
+        DataSource::Tokens(tokens) => (Some(&tokens.train), tokens.validation.as_ref()),
+        DataSource::Images(images) => (Some(&images.train), images.validation.as_ref()),
+    };
+    let arrays = plan.inputs.values().chain(plan.targets.values());
+    let own = arrays.flat_map(|array| [array.file.as_ref(), array.validation_file.as_ref()]);
+    [train, validation].into_iter().chain(own).flatten().map(PathBuf::as_path)
+}
+
+/// Whether a path leads to, or through, something in the folder that does not stay.
+fn would_be_moved(work_dir: &Path, input: &Path) -> bool {
+    // A link in the folder leads elsewhere and is moved; one elsewhere can lead into the folder.
+    let as_written = (absolute(work_dir), absolute(input));
+    let followed = (fs::canonicalize(work_dir), fs::canonicalize(input));
+    [as_written, followed].into_iter().any(|places| {
+        let (Ok(folder), Ok(input)) = places else { return false };
+        let Ok(within) = input.strip_prefix(&folder) else { return false };
+        let mut parts = within.components();
+        let first = parts.next();
+        let is_back = parts.any(|part| part == Component::ParentDir);
+        matches!(first, Some(Component::Normal(name)) if !is_back && !stays(name))
+    })
+}
 
 /// Moves everything aside and says where it is; `None` if nothing was there. The caller holds the lock, which stays.
 ///
@@ -72,11 +124,12 @@ fn move_into(work_dir: &Path, moving: &Path) -> Result<PathBuf, DiskError> {
 
 /// What is to be moved: neither the lock, which is held, nor room that is only set aside, nor what is no part of the run.
 fn entries(work_dir: &Path) -> Result<Vec<OsString>, DiskError> {
-    let stays = |name: &OsString| {
-        let name = name.to_string_lossy();
-        name == lock::FILE_NAME || name == BALLAST_FILE || is_set_aside(&name)
-    };
     Ok(names(work_dir)?.into_iter().filter(|name| !stays(name)).collect())
+}
+
+fn stays(name: &OsStr) -> bool {
+    let name = name.to_string_lossy();
+    name == lock::FILE_NAME || name == BALLAST_FILE || is_set_aside(&name)
 }
 
 /// Everything in the folder, of any kind and with any name.

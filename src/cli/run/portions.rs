@@ -34,12 +34,12 @@ impl Before {
     }
 }
 
-/// The portions from a place (epoch, batch) on.
+/// The portions from a place (epoch, batch) on of the branch with this number.
 pub(super) fn portions(
     history: &History,
     changes: &[Difference],
     plan: &Plan,
-    place: (u64, u64),
+    (branch, place): (u64, (u64, u64)),
     before: Before,
 ) -> Result<Portions, Failure> {
     let is_changed = changes.iter().any(|change| PORTION_KEYS.contains(&change.key.as_str()));
@@ -48,7 +48,7 @@ pub(super) fn portions(
     }
     if before == Before::Otherwise {
         let reason = "the settings leave the micro-batch to be found";
-        return Ok(Portions { wanted: history.batching_at(place), reason: Some(reason) });
+        return Ok(Portions { wanted: history.batching_in(branch, place), reason: Some(reason) });
     }
     // The last ones that were tried, wherever that was: what was killed at a later place had them.
     let (micro_batch, eval_batch) = Batching::of_plan(&plan.train);
@@ -89,7 +89,7 @@ mod tests {
         let mut history = History::default();
         history.add(changed(2, 32));
         history.add(changed(4, 16));
-        let found = portions(&history, &differences(&old, &new), &new, place, before).unwrap();
+        let found = portions(&history, &differences(&old, &new), &new, (1, place), before).unwrap();
         assert_eq!(found.wanted.map(|wanted: Batching| wanted.micro_batch), expected);
     }
 
@@ -107,6 +107,6 @@ mod tests {
         let plan = load(&Sources::default()).unwrap().plan;
         let mut history = History::default();
         history.add(changed(1, 1));
-        assert!(portions(&history, &[], &plan, (1, 0), Before::KilledForMemory).is_err());
+        assert!(portions(&history, &[], &plan, (1, (1, 0)), Before::KilledForMemory).is_err());
     }
 }

@@ -1,5 +1,6 @@
-//! What is in a work directory, told from the names of its files alone.
+//! What is in a work directory, told from the names of its files, and where these do not suffice from its journal.
 
+use crate::report::recorded::{ReadError, Recorded};
 use std::fs;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -15,12 +16,27 @@ const SUPERVISOR: &str = "supervisor";
 
 /// Whether a folder holds a journal or checkpoints.
 pub(in crate::cli) fn has_run(dir: &Path) -> bool {
-    let has = |folder: &str, fits: fn(&str) -> bool| {
-        let Ok(entries) = fs::read_dir(dir.join(folder)) else { return false };
-        entries.filter_map(Result::ok).any(|entry| entry.file_name().to_str().is_some_and(fits))
-    };
-    has(JOURNAL_DIR, |name| name.ends_with(".wal"))
-        || has(CHECKPOINTS_DIR, |name| name.parse::<BranchFile>().is_ok())
+    has(dir, JOURNAL_DIR, |name| name.ends_with(".wal")) || has_checkpoints(dir)
+}
+
+/// Whether a folder holds a run that began: one whose process failed before that leaves a journal without a record of it. A
+/// journal that can not be read is one of a run.
+pub(super) fn has_begun(dir: &Path) -> bool {
+    has_checkpoints(dir)
+        || match Recorded::read(dir) {
+            Ok(recorded) => recorded.history.settings.is_some(),
+            Err(ReadError::NoRun { .. }) => false,
+            Err(_) => has_run(dir),
+        }
+}
+
+fn has_checkpoints(dir: &Path) -> bool {
+    has(dir, CHECKPOINTS_DIR, |name| name.parse::<BranchFile>().is_ok())
+}
+
+fn has(dir: &Path, folder: &str, fits: fn(&str) -> bool) -> bool {
+    let Ok(entries) = fs::read_dir(dir.join(folder)) else { return false };
+    entries.filter_map(Result::ok).any(|entry| entry.file_name().to_str().is_some_and(fits))
 }
 
 /// Whether a folder in a work directory is none of a run's own.

@@ -15,6 +15,7 @@ use crate::train::prepare::Prepared;
 use crate::train::resume::Changes;
 use crate::train::sample::sampled;
 use crate::train::saved::Saved;
+use std::collections::BTreeMap;
 use trainer_runtime::checkpoint::{Checkpoint, Name};
 use trainer_runtime::supervisor::{Death, Ended};
 
@@ -52,9 +53,14 @@ pub(super) fn begin(
     let had_settings = keeper.work_dir().join(SETTINGS).is_file();
     keeper.write_file(SETTINGS, settings.as_bytes())?;
     keeper.write_file(DATA_LOCK, data_lock.as_bytes())?;
-    if let Some(Survivor { name, checkpoint, .. }) = found {
+    if let Some(Survivor { name, checkpoint, is_chosen }) = found {
         // Before the run's first record: a process that dies between them leaves what is taken for no journal.
         let (run_id, step) = (checkpoint.meta().run_id.to_string(), saved.step);
+        if !is_chosen {
+            for lost in lost_before(keeper, &run_id)? {
+                keeper.record(Event::HistoryLost(lost))?;
+            }
+        }
         keeper.record(Event::HistoryLost(HistoryLost { run_id, checkpoint: name.to_string(), step }))?;
         let environment = environment.clone();
         keeper.record(Event::Resumed(resumed(1, Some(name), saved, saved.batch, environment, false)))?;
@@ -91,6 +97,24 @@ pub(super) fn begin(
         )),
     }
     Ok(())
+}
+
+/// The losses before this one, as the checkpoints tell them that have other identities than `run_id`: each of those was the
+/// run's until a journal was lost. Without this, no older checkpoint could be gone back to after a second loss.
+fn lost_before(keeper: &Keeper, run_id: &str) -> Result<Vec<HistoryLost>, Failure> {
+    let entries = keeper.store().list().map_err(fail(Exit::StorageFailed))?;
+    let mut newest = BTreeMap::new();
+    // One that is damaged is none to go back to.
+    for checkpoint in entries.iter().filter_map(|entry| keeper.store().load(entry.name).ok()) {
+        let meta = checkpoint.meta();
+        newest.insert(meta.run_id.to_string(), (meta.name().to_string(), meta.step));
+    }
+    newest.remove(run_id);
+    let lost = newest.into_iter();
+    let mut lost: Vec<HistoryLost> =
+        lost.map(|(run_id, (checkpoint, step))| HistoryLost { run_id, checkpoint, step }).collect();
+    lost.sort_by_key(|lost| lost.step);
+    Ok(lost)
 }
 
 /// Where a run is taken up.

@@ -47,6 +47,25 @@ impl History {
         })
     }
 
+    /// The settings that were in force when a checkpoint of a branch was written, as TOML; `None` where the journal does not
+    /// tell.
+    #[must_use]
+    pub fn settings_in(&self, branch: u64, checkpoint: &str) -> Option<&str> {
+        if branch == self.branch() {
+            return self.settings_of(checkpoint);
+        }
+        self.lines.get(&branch)?.computed_with.get(checkpoint).map(AsRef::as_ref)
+    }
+
+    /// The portions in which the journal says that batches of a branch are computed at a place (epoch, batch).
+    #[must_use]
+    pub fn batching_in(&self, branch: u64, place: (u64, u64)) -> Option<Batching> {
+        if branch == self.branch() {
+            return self.batching_at(place);
+        }
+        self.lines.get(&branch)?.batchings.range(..=place).next_back().map(|(_, batching)| *batching)
+    }
+
     /// Ends the branch, and begins the next with what its checkpoint's branch had come to at that checkpoint.
     pub(super) fn cut(&mut self, cut: BranchCut) {
         let ended = Line {

@@ -19,13 +19,22 @@ fn a_new_experiment_is_named_by_time_and_version_and_the_latest_is_taken_up() {
     // A folder in which nothing was begun is no run.
     fs::create_dir(dir.path().join("2999-01-01_00-00-00_v1")).unwrap();
 
+    // Nor is one whose process failed before the run began.
+    let broken = format!("data.train={}", dir.write("broken.npz", "no archive"));
+    let maps = ["data.inputs.x={array=\"x\"}", "data.targets.y={array=\"y\"}"];
+    let failed = dir.run(&["--experiment", "2998-01-01_00-00-00_v1", &broken, maps[0], maps[1]]);
+    assert!(
+        !failed.stderr.is_empty() && dir.path().join("2998-01-01_00-00-00_v1/journal").is_dir(),
+        "{failed:?}"
+    );
+
     let more = ["--experiment", "latest", "--max-steps", "9"];
     resume(&dir, &more).check_code(0).check_says(&["Resuming run r-"]);
     assert_eq!(steps(&dir, &made[1]), 9);
     assert_eq!(steps(&dir, &made[0]), 5);
     dir.finish(&["--experiment", &made[0], "--max-steps", "7"]);
     assert_eq!(steps(&dir, &made[0]), 7);
-    assert_eq!(names(&dir).len(), 3);
+    assert_eq!(names(&dir).len(), 4);
 }
 
 /// The last step of a run in the folder.

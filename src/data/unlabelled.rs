@@ -51,6 +51,15 @@ pub enum UnlabelledError {
         /// Names of the inputs.
         inputs: String,
     },
+    /// A table whose first line is an example, which would be lost.
+    #[error(
+        "the first line of {} holds numbers and not the names of the columns, so its values would be taken for names; put a \
+         line with names above it", .path.display()
+    )]
+    NoHeader {
+        /// The file.
+        path: PathBuf,
+    },
     /// A folder for a model that was not trained on images.
     #[error(
         "{} is a folder, which only a model with `[data.images]` in its settings takes; give an .npz, .npy or .csv file",
@@ -267,6 +276,9 @@ fn open_csv(rows: CsvRows, feeds: &[Feed], maps: Vec<ArrayMap>) -> Result<Source
         } else if let Some(column) = named.clone().find(is_there) {
             (vec![column], Vec::new())
         } else if feeds.len() == 1 {
+            if is_example(&header) {
+                return Err(UnlabelledError::NoHeader { path: rows.path().to_owned() });
+            }
             log::info!("all {} columns are taken for input `{}`", header.len(), feed.name);
             (header.iter().map(String::as_str).collect(), vec![header.len()])
         } else {
@@ -280,6 +292,12 @@ fn open_csv(rows: CsvRows, feeds: &[Feed], maps: Vec<ArrayMap>) -> Result<Source
         groups.push(rows.group(&columns, wanted.filter(fits).unwrap_or(axes))?);
     }
     Ok(Source::Csv { rows, groups, arrays: maps, feeds: feeds.to_vec() })
+}
+
+/// Whether a header consists of numbers, so that it is an example. Numbered columns, as pandas writes them, are none.
+fn is_example(header: &[String]) -> bool {
+    let is_numbered = header.iter().enumerate().all(|(index, name)| *name == index.to_string());
+    !is_numbered && header.iter().all(|name| name.trim().parse::<f64>().is_ok())
 }
 
 fn open_images(

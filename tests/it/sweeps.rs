@@ -98,6 +98,7 @@ fn a_failed_trial_hides_no_other_and_is_tried_again_only_on_request() {
     let sweep = Sweep::of(text);
     let first = sweep.run(&[]).check_code(1);
     assert!(first.stdout.contains("trial 2 failed (exit code 2): "), "{}", first.stdout);
+    assert!(first.stdout.contains("`--retry-failed` runs what has failed again"), "{}", first.stdout);
     assert!(first.stdout.contains("m.onnx") && first.stdout.contains("best: trial "), "{}", first.stdout);
     assert_eq!(is_started(&first), 3);
     let second = sweep.run(&["--json"]).check_code(1);

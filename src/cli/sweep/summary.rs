@@ -172,6 +172,9 @@ impl fmt::Display for Summary {
                 row.dir.join(super::worker::LOG).display()
             )?;
         }
+        if self.trials.iter().any(|row| row.state == "failed") {
+            writeln!(f, "the same command with `--retry-failed` runs what has failed again")?;
+        }
         match (&self.best, &self.best_dir) {
             (Some(number), Some(dir)) => writeln!(f, "best: trial {number} in {}", dir.display()),
             _ => writeln!(f, "no trial has a value of {} yet", self.metric),

@@ -63,6 +63,10 @@ impl<R: Read> Rows<R> {
         Ok(Self { path: path.to_path_buf(), reader, header, record: StringRecord::new() })
     }
 
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     pub(crate) fn columns(&self) -> impl Iterator<Item = &str> {
         self.header.iter()
     }

@@ -103,8 +103,19 @@ fn linear_ticks(min: f64, max: f64, kind: Ticks, most: usize) -> Vec<Tick> {
     let power = rough.log10().floor();
     let steps = [1.0, 2.0, 5.0, 10.0, 20.0].map(|factor| factor * 10_f64.powf(power));
     let fits = |step: &f64| *step >= rough * (1.0 - 1e-9) && (kind == Ticks::Round || *step >= 1.0);
-    let step = steps.into_iter().find(fits).unwrap_or(1.0);
-    let (first, last) = ((min / step - 1e-9).ceil(), (max / step + 1e-9).floor());
+    let ends = |step: f64| ((min / step - 1e-9).ceil(), (max / step + 1e-9).floor());
+    let fitting = steps.into_iter().position(|step| fits(&step));
+    let smaller = fitting.and_then(|index| steps.get(index.checked_sub(1)?)).copied();
+    let step = fitting.and_then(|index| steps.get(index)).copied().unwrap_or(1.0);
+    let count = |step: f64| {
+        let (first, last) = ends(step);
+        last - first + 1.0
+    };
+    // One place alone tells no distances, and between none a line could be anywhere.
+    let room = if count(step) < 1.0 { 3.0 } else { most as f64 + 1.0 };
+    let is_better = |smaller: &f64| (kind == Ticks::Round || *smaller >= 1.0) && count(*smaller) <= room;
+    let smaller = smaller.filter(|_| count(step) < 2.0).filter(is_better);
+    let (step, (first, last)) = smaller.map_or((step, ends(step)), |step| (step, ends(step)));
     if !(step.is_finite() && first.is_finite() && last - first <= 2.0 * most as f64 + 2.0) {
         return Vec::new();
     }
@@ -207,6 +218,13 @@ mod tests {
         assert_eq!(labels(&Axis::around((1.0, 1000.0), Scale::Log, 5)), ["1", "10", "100", "1000"]);
         assert_eq!(labels(&Axis::around((0.1, 1e7), Scale::Log, 5)), ["1", "100", "1e4", "1e6"]);
         assert_eq!(labels(&Axis::around((1e-6, 1e-4), Scale::Log, 5)), ["1e-6", "1e-5", "1e-4"]);
+    }
+
+    #[test]
+    fn a_low_panel_has_two_ticks_at_least_between_unround_ends() {
+        assert_eq!(labels(&Axis::around((0.56, 0.95), Scale::Linear, 2)), ["0.6", "0.8"]);
+        assert_eq!(labels(&Axis::over((0.56, 0.99), Ticks::Round, 2)), ["0.6", "0.8"]);
+        assert_eq!(labels(&Axis::over((0.0, 1.0), Ticks::Whole, 2)), ["0", "1"]);
     }
 
     #[test]

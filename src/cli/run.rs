@@ -79,7 +79,13 @@ pub fn run(args: &RunArgs, verb: Verb, global: &GlobalArgs, signals: &Signals) -
     let before = supervised.and_then(|supervised| supervised.before);
     let mut args = args.clone();
     if before.is_some() {
-        // What was asked of the run is done; a worker that takes the place of another goes on.
+        // To do it again would throw away what the worker before did; a worker that takes the place of another goes on.
+        if let Some(asked) = asked_once(&args) {
+            progress.line(&format!(
+                "{asked} was for the first worker and is not done again; if that did not get so far as to say that it did it, stop \
+                 this and give the command again"
+            ));
+        }
         (args.fresh, args.taking_up.resume) = (false, Choice::Auto);
     }
     check_command(&args)?;
@@ -193,6 +199,15 @@ fn check_going_back(
         progress.line(&format!("changed since {}: {line}", chosen.name));
     }
     Ok(())
+}
+
+/// What a command line asks for that is done once, however many workers there are.
+fn asked_once(args: &RunArgs) -> Option<String> {
+    match &args.taking_up.resume {
+        _ if args.fresh => Some("--fresh".to_owned()),
+        Choice::Checkpoint(which) => Some(format!("--resume {which}")),
+        Choice::Auto | Choice::Must | Choice::Never => None,
+    }
 }
 
 /// Refuses flags that contradict each other.

@@ -128,3 +128,12 @@ fn with_step_65_in_two_branches() -> (WorkDir, BTreeMap<u64, StepDone>, BTreeMap
     }
     panic!("no run has saved these checkpoints")
 }
+
+#[test]
+fn a_worker_that_takes_the_place_of_another_says_what_it_does_not_do_again() {
+    let dir = finished(2, &[]);
+    let hopeless = ["--ort-lib", "/dev/null", "--supervise", "--max-restarts", "1", "--resume", "epoch:1"];
+    let words = ["--resume epoch:1 was for the first worker and is not done again", "give the command again"];
+    dir.run(&hopeless).check_says(&words);
+    assert!(dir.folded().branches.is_empty());
+}

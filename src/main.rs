@@ -87,7 +87,6 @@ fn examine(work_dir: Option<PathBuf>, json: bool, global: &GlobalArgs) -> Result
     let work_dir = work_dir.unwrap_or_else(|| PathBuf::from("."));
     let options =
         cli::doctor::Options { work_dir, json, offline: global.offline, ort_lib: global.ort_lib.clone() };
-    let report = cli::doctor::run(&options, &Host::of_this_process(), &mut io::stdout());
-    let report = report.map_err(|error| Failure { exit: Exit::Failure, error })?;
+    let report = cli::doctor::run(&options, &Host::of_this_process(), &mut io::stdout())?;
     Ok(if report.ready { Exit::Finished } else { Exit::Failure })
 }

@@ -1,6 +1,7 @@
 //! Small files that are replaced whole or not at all.
 
-use std::path::Path;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 
 use crate::disk::{Disk, DiskError, Operation, remove_if_present};
 use crate::mutant;
@@ -14,14 +15,51 @@ use crate::mutant;
 /// If any storage operation fails. The old contents are then intact, unless it was the last sync of the directory
 /// that failed: then a power loss leaves either.
 pub fn write(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> Result<(), DiskError> {
+    let (dir, name) = split(path)?;
+    let mut temporary_name = name.to_os_string();
+    temporary_name.push(".tmp");
+    replace(disk, path, dir.join(temporary_name), bytes)
+}
+
+/// As [`write`], for a file that a user names: `<name>.tmp` beside it may be the user's, so it is not touched, and the
+/// bytes are first written to [`foreign_temporary`].
+///
+/// # Errors
+/// As for [`write`]; they name the file itself.
+pub fn write_among_others(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> Result<(), DiskError> {
+    let temporary = foreign_temporary(path)?;
+    replace(disk, path, temporary.clone(), bytes).map_err(|error| named(error, &temporary, path))
+}
+
+/// The name under which a file is written that a user names: beside it, hidden, and of this process alone.
+///
+/// # Errors
+/// If the path names no file.
+pub fn foreign_temporary(path: &Path) -> Result<PathBuf, DiskError> {
+    let (dir, name) = split(path)?;
+    let mut temporary_name = std::ffi::OsString::from(".");
+    temporary_name.push(name);
+    temporary_name.push(format!(".trainer-{}.tmp", std::process::id()));
+    Ok(dir.join(temporary_name))
+}
+
+/// An error about a temporary file as one about the file that it would have become, which is the one that people know.
+#[must_use]
+pub fn named(error: DiskError, temporary: &Path, path: &Path) -> DiskError {
+    if error.path == temporary { DiskError { path: path.to_owned(), ..error } } else { error }
+}
+
+/// The folder of a file, and its name in it.
+fn split(path: &Path) -> Result<(&Path, &OsStr), DiskError> {
     let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else {
         let error = std::io::Error::new(std::io::ErrorKind::InvalidInput, "the path names no file");
         return Err(DiskError::new(Operation::Create, path, error));
     };
-    let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
-    let mut temporary_name = name.to_os_string();
-    temporary_name.push(".tmp");
-    let mut temporary = dir.join(temporary_name);
+    Ok((if dir.as_os_str().is_empty() { Path::new(".") } else { dir }, name))
+}
+
+fn replace(disk: &dyn Disk, path: &Path, mut temporary: PathBuf, bytes: &[u8]) -> Result<(), DiskError> {
+    let (dir, _) = split(path)?;
     if mutant::is("small-file-no-temporary-name") {
         temporary = path.to_path_buf();
     }
@@ -43,7 +81,7 @@ fn write_new(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> Result<(), DiskError
 
 #[cfg(test)]
 mod tests {
-    use super::write;
+    use super::{write, write_among_others};
     use crate::disk::RealDisk;
     use crate::disk::fault::FaultDisk;
 
@@ -76,6 +114,18 @@ mod tests {
         write(&RealDisk, &dir.path().join("f"), b"whole").unwrap();
         assert_eq!(std::fs::read(dir.path().join("f")).unwrap(), b"whole");
         assert!(!dir.path().join("f.tmp").exists());
+    }
+
+    #[test]
+    fn what_users_called_like_a_temporary_file_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("f.tmp"), b"mine").unwrap();
+        write_among_others(&RealDisk, &dir.path().join("f"), b"whole").unwrap();
+        assert_eq!(std::fs::read(dir.path().join("f")).unwrap(), b"whole");
+        assert_eq!(std::fs::read(dir.path().join("f.tmp")).unwrap(), b"mine");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2);
+        let error = write_among_others(&RealDisk, &dir.path().join("no/f"), b"whole").unwrap_err();
+        assert_eq!(error.path, dir.path().join("no/f"));
     }
 
     #[test]

@@ -62,7 +62,7 @@ pub struct GlobalArgs {
     /// Say more; twice for everything
     #[arg(short, long, action = ArgAction::Count, global = true, help_heading = "Global options")]
     pub verbose: u8,
-    /// Say nothing but warnings and errors
+    /// No messages but warnings and errors; results still go to stdout
     #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = "Global options")]
     pub quiet: bool,
 }

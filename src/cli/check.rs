@@ -3,6 +3,7 @@
 use super::args::GlobalArgs;
 use super::exit::Exit;
 use super::failure::{Failure, fail};
+use super::output::print_text;
 use super::run::load_library;
 use super::settings_args::SettingsArgs;
 use crate::config::{self, FlagValue, Origin, Value};
@@ -13,7 +14,7 @@ use crate::train::check::{
 };
 use crate::train::keeper::SETTINGS;
 use clap::Args;
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::PathBuf;
 
 /// Arguments of `trainer check`.
@@ -71,12 +72,7 @@ pub fn run(args: &CheckArgs, global: &GlobalArgs, out: &mut dyn Write) -> Result
     log::debug!("ONNX Runtime {} on {}", runtime.version, chosen.place);
     let report = check(candidate, choice, &runtime, chosen.place);
     let text = if args.json { json(&report) } else { text(&report) };
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            return Err(fail(Exit::StorageFailed)(error));
-        }
-        _ => {}
-    }
+    print_text(&text, out)?;
     if report.trainable {
         return Ok(Exit::Finished);
     }

@@ -71,12 +71,12 @@ pub fn run(args: &CompletionsArgs, out: &mut dyn Write) -> Result<Exit, Failure>
         (None, None) => {
             let mut page = Vec::new();
             Man::new(of_manual).render(&mut page).map_err(unwritten(Path::new("the manual page")))?;
-            super::output::print_text(&String::from_utf8_lossy(&page), out);
+            super::output::print_text(&String::from_utf8_lossy(&page), out)?;
         }
         (None, Some(shell)) => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut command, name, &mut script);
-            super::output::print_text(&String::from_utf8_lossy(&script), out);
+            super::output::print_text(&String::from_utf8_lossy(&script), out)?;
         }
         (Some(dir), what) => {
             fs::create_dir_all(dir).map_err(unwritten(dir))?;

@@ -50,7 +50,7 @@ pub fn run(args: &DiffArgs, out: &mut dyn Write) -> Result<Exit, Failure> {
     let (a, b) = (open_whole(&args.a)?, open_whole(&args.b)?);
     let report = Report::of(args, &a, &b);
     let exit = if report.equal { Exit::Finished } else { Exit::Failure };
-    print(&report, args.json, out);
+    print(&report, args.json, out)?;
     Ok(exit)
 }
 

@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use super::exit::Exit;
+use super::failure::{Failure, fail};
+use super::output::print_text;
 use crate::engine::library::announce::megabytes;
 use crate::engine::library::locate::bundle_folder;
 use crate::engine::library::wheels::{ONNX_RUNTIME_VERSION, download_bytes};
@@ -154,14 +157,14 @@ pub struct DiskReport {
 ///
 /// # Errors
 /// Only if `out` takes no more.
-pub fn run(options: &Options, host: &Host, out: &mut dyn Write) -> anyhow::Result<Report> {
+pub fn run(options: &Options, host: &Host, out: &mut dyn Write) -> Result<Report, Failure> {
     let report = examine(options, host);
-    if options.json {
-        serde_json::to_writer_pretty(&mut *out, &report)?;
-        writeln!(out)?;
+    let text = if options.json {
+        serde_json::to_string_pretty(&report).map_err(fail(Exit::Failure))? + "\n"
     } else {
-        out.write_all(table(&report).as_bytes())?;
-    }
+        table(&report)
+    };
+    print_text(&text, out)?;
     Ok(report)
 }
 

@@ -103,7 +103,7 @@ pub fn run(args: &EvalArgs, global: &GlobalArgs, out: &mut dyn Write) -> Result<
         }),
         measured,
     };
-    print(&report, args.json, out);
+    print(&report, args.json, out)?;
     Ok(Exit::Finished)
 }
 

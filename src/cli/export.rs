@@ -4,6 +4,7 @@ use super::args::GlobalArgs;
 use super::exit::Exit;
 use super::failure::{Failure, fail};
 use super::output::print;
+use super::target;
 use super::trained::{CheckpointReport, TrainedArgs, find, start};
 use crate::train::export::{self, Bits, Compared, ConvertError, Wanted, converted, weights};
 use crate::train::infer::{Model, Overwrite, Trained, refuse_existing};
@@ -80,6 +81,7 @@ pub fn run(args: &ExportArgs, global: &GlobalArgs, out: &mut dyn Write) -> Resul
         return Err(Failure::new(Exit::Usage, message.to_owned()));
     }
     let overwrite = if args.force { Overwrite::Allowed } else { Overwrite::Never };
+    target::check(&args.output)?;
     refuse_existing(&args.output, overwrite).map_err(fail(Exit::Usage))?;
     let found = find(&args.work_dir, &args.trained)?;
     let source = found.plan.model.source.clone();
@@ -97,7 +99,7 @@ pub fn run(args: &ExportArgs, global: &GlobalArgs, out: &mut dyn Write) -> Resul
         Format::Onnx => write_model(args, global, &trained, graph, report)?,
         Format::Safetensors => write_weights(args, &trained, &graph, report)?,
     };
-    print(&report, args.json, out);
+    print(&report, args.json, out)?;
     Ok(Exit::Finished)
 }
 
@@ -163,7 +165,8 @@ fn write_weights(
     for (name, original) in &made.restored {
         log::info!("`{name}` is stored as `{original}`, transposed back");
     }
-    atomic_file::write(&RealDisk, &args.output, &made.bytes).map_err(fail(Exit::StorageFailed))?;
+    atomic_file::write_among_others(&RealDisk, &args.output, &made.bytes)
+        .map_err(fail(Exit::StorageFailed))?;
     report.tensors = made.tensors;
     report.bytes = made.bytes.len();
     report.halved_weights = if args.half { made.tensors } else { 0 };

@@ -8,6 +8,7 @@ pub mod settings_args;
 pub mod exit;
 pub mod failure;
 pub mod output;
+pub mod target;
 pub mod table;
 pub mod tensors;
 pub mod run;

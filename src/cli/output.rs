@@ -1,20 +1,58 @@
 //! Results on stdout, for people or for programs.
 
+use super::exit::Exit;
+use super::failure::{Failure, fail};
 use serde::Serialize;
 use std::fmt::Display;
-use std::io::Write;
+use std::io::{self, Write};
+
+/// Why a result is not where it should be.
+#[derive(Debug, thiserror::Error)]
+#[error("can not write the result to the output: {0}; check where it leads")]
+struct OutputError(#[source] io::Error);
 
 /// Prints a result, as JSON or in its own words.
-pub fn print(report: &(impl Serialize + Display), json: bool, out: &mut dyn Write) {
-    match if json { serde_json::to_string_pretty(report) } else { Ok(report.to_string()) } {
-        Ok(text) => print_text(&format!("{}\n", text.trim_end()), out),
-        Err(error) => log::debug!("the result could not be printed: {error}"),
+///
+/// # Errors
+/// As [`print_text`].
+pub fn print(report: &(impl Serialize + Display), json: bool, out: &mut dyn Write) -> Result<(), Failure> {
+    let text = if json { serde_json::to_string_pretty(report) } else { Ok(report.to_string()) };
+    let text = text.map_err(fail(Exit::Failure))?;
+    print_text(&format!("{}\n", text.trim_end()), out)
+}
+
+/// Prints lines. A reader that has gone away, such as `head`, is no failure: what was to be done is done.
+///
+/// # Errors
+/// With [`Exit::StorageFailed`] if the output takes no more: a file on a full disk would lack a part that nobody misses.
+pub fn print_text(lines: &str, out: &mut dyn Write) -> Result<(), Failure> {
+    written(out.write_all(lines.as_bytes()).and_then(|()| out.flush()))
+}
+
+/// What it means that writing results ended so.
+///
+/// # Errors
+/// As [`print_text`].
+pub fn written(result: io::Result<()>) -> Result<(), Failure> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+            log::debug!("the reader of the result has gone away");
+            Ok(())
+        }
+        result => result.map_err(OutputError).map_err(fail(Exit::StorageFailed)),
     }
 }
 
-/// Prints lines. A reader that has gone away is no failure: what was to be done is done.
-pub fn print_text(lines: &str, out: &mut dyn Write) {
-    if let Err(error) = out.write_all(lines.as_bytes()).and_then(|()| out.flush()) {
-        log::debug!("the result could not be printed: {error}");
+#[cfg(test)]
+mod tests {
+    use super::{Exit, written};
+    use std::io;
+
+    #[test]
+    fn a_reader_that_has_gone_is_no_failure_and_a_full_disk_is_one() {
+        assert!(written(Err(io::ErrorKind::BrokenPipe.into())).is_ok());
+        let failure = written(Err(io::ErrorKind::StorageFull.into())).unwrap_err();
+        assert_eq!(failure.exit, Exit::StorageFailed);
+        assert!(failure.message().starts_with("can not write the result to the output: "));
     }
 }

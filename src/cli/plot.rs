@@ -4,6 +4,7 @@
 use super::exit::Exit;
 use super::failure::{Failure, fail};
 use super::output::print_text;
+use super::target;
 use crate::report::chart::braille::{self, LEAST_COLUMNS, Terminal};
 use crate::report::chart::figure::{Figure, Scale};
 use crate::report::chart::svg::{Place, svg};
@@ -60,7 +61,7 @@ pub struct PlotArgs {
     /// Logarithmic axes for losses, rates and norms
     #[arg(long)]
     pub log_y: bool,
-    /// Show the mean of so many steps besides each step
+    /// Show the mean of so many steps besides each step, in the place of the means of epochs
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     pub smooth: u32,
     /// Print what was drawn as JSON
@@ -130,13 +131,16 @@ impl Format {
 pub fn run(args: &PlotArgs, out: &mut dyn Write) -> Result<Exit, Failure> {
     let path = args.out.clone().unwrap_or_else(|| default_path(&args.work_dirs));
     let format = Format::of(&path)?;
+    if !args.terminal {
+        target::check(&path)?;
+    }
     let runs = read(&args.work_dirs)?;
     if args.x == X::Time {
         check_clocks(&runs, &args.work_dirs)?;
     }
     let figure = figure(&runs, &options(args));
     if args.terminal {
-        print_text(&braille::text(&figure, terminal()), out);
+        print_text(&braille::text(&figure, terminal()), out)?;
         return Ok(Exit::Finished);
     }
     let drawn = draw(&figure, Size { width: args.width, height: args.height });
@@ -154,14 +158,14 @@ pub fn run(args: &PlotArgs, out: &mut dyn Write) -> Result<Exit, Failure> {
         Format::Svg => svg(&drawn.scene, Place::File).into_bytes(),
         Format::Png => raster::png(&drawn.scene).map_err(fail(Exit::Failure))?,
     };
-    atomic_file::write(&RealDisk, &path, &bytes).map_err(fail(Exit::StorageFailed))?;
+    atomic_file::write_among_others(&RealDisk, &path, &bytes).map_err(fail(Exit::StorageFailed))?;
     let text = if args.json {
         let report = report(&path, format, &figure, &drawn.left_out, (args.width, drawn.scene.height));
         format!("{report:#}\n")
     } else {
         format!("{}\n", path.display())
     };
-    print_text(&text, out);
+    print_text(&text, out)?;
     Ok(Exit::Finished)
 }
 

@@ -5,6 +5,7 @@ use super::exit::Exit;
 use super::failure::{Failure, fail};
 use super::output::print;
 use super::run::counted;
+use super::target;
 use super::trained::{CheckpointReport, TrainedArgs, find, start};
 use crate::config::{self, FlagValue, Plan, Value};
 use crate::report::progress::Verbosity;
@@ -71,7 +72,13 @@ pub struct PredictArgs {
 /// [`Exit::StorageFailed`] where the answers can not be stored.
 pub fn run(args: &PredictArgs, global: &GlobalArgs, out: &mut dyn Write) -> Result<Exit, Failure> {
     let overwrite = if args.force { Overwrite::Allowed } else { Overwrite::Never };
+    target::check(&args.output)?;
     refuse_existing(&args.output, overwrite).map_err(PredictError::Write)?;
+    if target::is_same_file(&args.input, &args.output) {
+        let message =
+            format!("{} is the file of the examples; give the answers another name", args.output.display());
+        return Err(Failure::new(Exit::Usage, message));
+    }
     let (plan, graph, checkpoint) = if args.source.is_file() { of_file(args)? } else { of_run(args)? };
     let (runtime, place) = start(global, &plan)?;
     let answer = match (args.argmax, args.probabilities) {
@@ -100,7 +107,7 @@ pub fn run(args: &PredictArgs, global: &GlobalArgs, out: &mut dyn Write) -> Resu
         answers: predictor.answers().map(str::to_owned).collect(),
         seconds: since.elapsed().as_secs_f64(),
     };
-    print(&report, args.json, out);
+    print(&report, args.json, out)?;
     Ok(Exit::Finished)
 }
 

@@ -63,7 +63,7 @@ pub fn run(args: &RepairArgs, out: &mut dyn Write) -> Result<Exit, Failure> {
         set_aside(&store, &mut checkpoints).map_err(fail(Exit::StorageFailed))?;
     }
     let report = Report::new(args, &repair, &checkpoints);
-    print(&report, args.json, out);
+    print(&report, args.json, out)?;
     let exits = checkpoints.iter().filter_map(|checkpoint| checkpoint.left_as()).next();
     let is_damaged = !repair.is_whole() || checkpoints.iter().any(|checkpoint| checkpoint.state.is_damaged());
     Ok(match exits {
@@ -84,11 +84,14 @@ fn refuse_foreign(disk: &dyn Disk, dir: &Path, journal: &Path, checkpoints: &Pat
         Err(error) if error.is_not_found() => Ok(false),
         listed => Ok(listed?.iter().any(|entry| entry.name.contains(".safetensors"))),
     };
+    let lacks = "neither a journal nor checkpoints, so there is nothing to repair";
+    if dir.exists() && !dir.is_dir() {
+        return Err(Failure::not_a_run(dir, lacks, ""));
+    }
     let is_ours = has_segments(disk, journal).and_then(|found| Ok(found || has_checkpoints()?));
     if is_ours.map_err(|error: DiskError| fail(Exit::StorageFailed)(error))? {
         return Ok(());
     }
-    let lacks = "neither a journal nor checkpoints, so there is nothing to repair";
     Err(Failure::not_a_run(dir, lacks, ""))
 }
 

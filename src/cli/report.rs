@@ -4,6 +4,7 @@
 use super::exit::Exit;
 use super::failure::{Failure, fail};
 use super::output::print_text;
+use super::target;
 use crate::config::{self, Plan};
 use crate::report::chart::figure::Scale;
 use crate::report::chart::svg::{Place, svg};
@@ -58,6 +59,10 @@ const MOST_CONFUSION_BYTES: u64 = 16 << 20;
 /// If the folder is not that of a run, its journal can not be read, or the file can not be written.
 pub fn run(args: &ReportArgs, out: &mut dyn Write) -> Result<Exit, Failure> {
     let dir = &args.work_dir;
+    if let Some(path) = &args.out {
+        check_ending(path)?;
+        target::check(path)?;
+    }
     let recorded = Recorded::read(dir).map_err(|error| Failure::unread(dir, error))?;
     let standing = recorded.standing(dir).map_err(fail(Exit::StorageFailed))?;
     let plan = plan_of(&recorded, dir)?;
@@ -66,7 +71,8 @@ pub fn run(args: &ReportArgs, out: &mut dyn Write) -> Result<Exit, Failure> {
     } else {
         let path = args.out.clone().unwrap_or_else(|| dir.join("report.html"));
         let html = page(&contents(dir, recorded, &standing, plan.as_ref()));
-        atomic_file::write(&RealDisk, &path, html.as_bytes()).map_err(fail(Exit::StorageFailed))?;
+        atomic_file::write_among_others(&RealDisk, &path, html.as_bytes())
+            .map_err(fail(Exit::StorageFailed))?;
         path
     };
     let text = if args.json {
@@ -75,8 +81,18 @@ pub fn run(args: &ReportArgs, out: &mut dyn Write) -> Result<Exit, Failure> {
     } else {
         format!("{}\n", path.display())
     };
-    print_text(&text, out);
+    print_text(&text, out)?;
     Ok(Exit::Finished)
+}
+
+/// A page by any other name would replace the wrong file, or be opened by the wrong program.
+fn check_ending(path: &Path) -> Result<(), Failure> {
+    let ending = path.extension().map(|ending| ending.to_string_lossy().to_lowercase());
+    if matches!(ending.as_deref(), Some("html" | "htm")) {
+        return Ok(());
+    }
+    let message = format!("--out {}: expected a name that ends in .html or .htm", path.display());
+    Err(Failure::new(Exit::Usage, message))
 }
 
 /// The settings in force, as the journal has them; `None` before the run started.

@@ -10,6 +10,7 @@ use crate::report::mlflow::{self, Voice};
 use crate::report::progress::{Progress, Verbosity};
 use crate::report::recorded::{ReadError, Recorded};
 use crate::report::run_log;
+use crate::sweep::plan::{FILE_NAME as SWEEP_PLAN, PlanError, SweepPlan};
 use crate::train::control::Control;
 use crate::train::event::{Event, Stopped};
 use crate::train::export;
@@ -25,7 +26,7 @@ use std::time::Instant;
 use trainer_runtime::atomic_file;
 use trainer_runtime::disk::RealDisk;
 use trainer_runtime::journal;
-use trainer_runtime::keeper::OpenError;
+use trainer_runtime::keeper::{JOURNAL_DIR, OpenError};
 use trainer_runtime::lock::{LockError, WorkDirLock};
 use trainer_runtime::signals::Signals;
 use trainer_runtime::supervisor::follow_supervisor;
@@ -53,7 +54,7 @@ use args::{Change, RunArgs, Verb};
 use attempt::{Attempt, Known, plan_of, start};
 use audience::Audience;
 use changes::Allowed;
-use choice::Choice;
+use choice::{Choice, Experiment};
 use chosen::{Chosen, Found};
 use finish::{finish, print_result};
 use interrupt::{answer_signals, answer_status, estimate_save, slow_save};
@@ -89,6 +90,9 @@ pub fn run(args: &RunArgs, verb: Verb, global: &GlobalArgs, signals: &Signals) -
         (args.fresh, args.taking_up.resume) = (false, Choice::Auto);
     }
     check_command(&args)?;
+    if matches!(args.taking_up.experiment, None | Some(Experiment::New)) {
+        check_no_sweep(&args.work_dir)?;
+    }
     let place = experiment::find(&args, verb)?;
     check_place(&mut args, verb, &place)?;
     args.work_dir = experiment::make(place)?;
@@ -131,7 +135,7 @@ pub fn run(args: &RunArgs, verb: Verb, global: &GlobalArgs, signals: &Signals) -
     {
         keep_only::clean(&mut keeper, &args.taking_up.keep_only)?;
         mlflow::catch_up(&plan.mlflow, keeper.work_dir(), voice);
-        print_result(&line);
+        print_result(&line)?;
         return Ok(Exit::Finished);
     }
     let known = Known { settings, death: before, chosen, allowed, name: run_name };
@@ -208,6 +212,20 @@ fn asked_once(args: &RunArgs) -> Option<String> {
         Choice::Checkpoint(which) => Some(format!("--resume {which}")),
         Choice::Auto | Choice::Must | Choice::Never => None,
     }
+}
+
+/// Refuses the folder of a sweep, whose trials have folders of their own.
+fn check_no_sweep(work_dir: &Path) -> Result<(), Failure> {
+    let is_sweep = matches!(SweepPlan::read(work_dir), Ok(Some(_)) | Err(PlanError::Version { .. }));
+    if !is_sweep || work_dir.join(JOURNAL_DIR).is_dir() {
+        return Ok(());
+    }
+    let dir = work_dir.display();
+    let message = format!(
+        "{dir} is the folder of a sweep (it has {SWEEP_PLAN}); `trainer sweep --work-dir {dir}` goes on with that, and a run \
+         needs another --work-dir"
+    );
+    Err(Failure::new(Exit::Usage, message))
 }
 
 /// Refuses flags that contradict each other.

@@ -15,6 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+use trainer_runtime::keeper::{CHECKPOINTS_DIR, JOURNAL_DIR};
 use trainer_runtime::lock::{LockError, WorkDirLock};
 
 mod elsewhere;
@@ -115,7 +116,7 @@ pub fn run(args: &SweepArgs, global: &GlobalArgs, out: &mut dyn Write) -> Result
     let made = SweepPlan::of(&definition, &drawn, threads)?;
     if args.dry_run {
         let text = if args.json { json(&made) } else { listed(&made, &definition) };
-        print_text(&text, out);
+        print_text(&text, out)?;
         return Ok(Exit::Finished);
     }
     let only = only::Only::parse(&args.only, &definition, &made).map_err(fail(Exit::Usage))?;
@@ -130,6 +131,9 @@ pub fn run(args: &SweepArgs, global: &GlobalArgs, out: &mut dyn Write) -> Result
     }
     if definition.asks_mlflow {
         elsewhere::check(&drawn)?;
+    }
+    if known.is_none() {
+        check_no_run(&args.work_dir)?;
     }
     let mut sweep = adopt(args, definition, made, drawn, global)?;
     if sweep.definition.asks_mlflow {
@@ -148,15 +152,29 @@ pub fn run(args: &SweepArgs, global: &GlobalArgs, out: &mut dyn Write) -> Result
     let (reach, stopped_by, ended) = pool.into_ends();
     let summary = Summary::of(&sweep, &reach)?;
     if matches!(reach, Reach::One(_)) && !args.json {
-        summary.trials.iter().for_each(|row| print_text(&format!("{}\n", row.line(&summary.metric)), out));
+        for row in &summary.trials {
+            print_text(&format!("{}\n", row.line(&summary.metric)), out)?;
+        }
     } else {
-        print(&summary, args.json, out);
+        print(&summary, args.json, out)?;
     }
     Ok(match (stopped_by, ended) {
         (Some(number), _) => Exit::Signal(u8::try_from(number).unwrap_or(u8::MAX)),
         (None, Some(ended)) => ended,
         (None, None) => summary.exit(),
     })
+}
+
+/// Refuses the folder of a run: of two journals below each other, nobody would know which is meant.
+fn check_no_run(dir: &Path) -> Result<(), Failure> {
+    if !dir.join(JOURNAL_DIR).is_dir() && !dir.join(CHECKPOINTS_DIR).is_dir() {
+        return Ok(());
+    }
+    let dir = dir.display();
+    let message = format!(
+        "{dir} is the folder of a run; `trainer run --work-dir {dir}` goes on with that, and a sweep needs another --work-dir"
+    );
+    Err(Failure::new(Exit::Usage, message))
 }
 
 /// Brings the folder to the plan.

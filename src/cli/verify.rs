@@ -5,6 +5,7 @@ use super::args::GlobalArgs;
 use super::exit::Exit;
 use super::failure::{Failure, fail};
 use super::inspect::check_is_file;
+use super::inspect::foreign::{is_of_others, refuse};
 use super::output::print;
 use crate::report::progress::{ByteBar as Bar, Verbosity};
 use clap::Args;
@@ -46,7 +47,7 @@ pub fn run(args: &VerifyArgs, global: &GlobalArgs, out: &mut dyn Write) -> Resul
     drop(bar);
     let report = report?;
     let is_good = report.is_good();
-    print(&report, args.json, out);
+    print(&report, args.json, out)?;
     Ok(if is_good { Exit::Finished } else { Exit::Damaged })
 }
 
@@ -88,6 +89,11 @@ fn of_file(path: &Path, bar: &Bar) -> Result<Report, Failure> {
     check_is_file(path)?;
     bar.expect(fs::metadata(path).map_or(0, |found| found.len()));
     let loaded = Checkpoint::load_watched(&RealDisk, path, &mut |bytes| bar.show(bytes));
+    // What is no checkpoint at all is not called a damaged one.
+    let loaded = match loaded {
+        Err(error) if is_of_others(path, &error) => return Err(refuse(path, error)),
+        loaded => loaded,
+    };
     let checkpoint = CheckpointState::new(path.to_owned(), loaded).map_err(fail(Exit::Usage))?;
     Ok(Report { path: path.to_owned(), journal: None, checkpoints: vec![checkpoint] })
 }
@@ -200,6 +206,15 @@ impl fmt::Display for Report {
         if self.is_good() {
             return write!(f, "everything verifies");
         }
-        write!(f, "remedy: `{}`; `--dry-run` says what it would do", super::repair::command(&self.path))
+        match &self.journal {
+            Some(_) => {
+                let remedy = super::repair::command(&self.path);
+                write!(f, "remedy: `{remedy}`; `--dry-run` says what it would do")
+            }
+            None => write!(
+                f,
+                "remedy: put a copy of the file in its place; `trainer repair DIR`, with the folder of its run, sets it aside"
+            ),
+        }
     }
 }

@@ -46,6 +46,10 @@ impl Recorded {
     /// # Errors
     /// If there is none, or it can not be read.
     pub fn read(work_dir: &Path) -> Result<Self, ReadError> {
+        // Below a file, there is not even a folder to look into.
+        if work_dir.exists() && !work_dir.is_dir() {
+            return Err(ReadError::NoRun { dir: work_dir.to_owned() });
+        }
         let contents = journal::read(&RealDisk, &work_dir.join(JOURNAL_DIR))?;
         let Some(run_id) = contents.run_id else {
             return Err(ReadError::NoRun { dir: work_dir.to_owned() });

@@ -259,8 +259,8 @@ fn wrong_uses_are_named_with_their_exit_codes() {
     look("plot", &[&dir.path()], &["--what", "colour"]).check_code(2);
     look("plot", &[&dir.path()], &["--width", "10"]).check_code(2);
     look("plot", &[], &[]).check_code(2);
-    let nowhere = dir.path().join("trainer.toml/picture.svg");
-    for command in ["plot", "report"] {
+    for (command, name) in [("plot", "picture.svg"), ("report", "page.html")] {
+        let nowhere = dir.path().join("trainer.toml").join(name);
         look(command, &[&dir.path()], &["--out", nowhere.to_str().unwrap()]).check_code(74);
     }
     // One step and no epoch is a picture all the same.

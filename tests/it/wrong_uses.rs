@@ -32,6 +32,14 @@ fn check(ended: Ended, code: i32, words: &[&str]) {
     ended.check_code(code).check_says(words);
 }
 
+/// A table of one digit, with a line of names or without.
+fn digit_rows(has_names: bool) -> String {
+    let line = |number: fn(usize) -> String| (0..64).map(number).collect::<Vec<_>>().join(",");
+    let names = if has_names { line(|column| format!("pixel{column}")) + "\n" } else { String::new() };
+    // As 0.25 and not 0.0 at the beginning, for two columns of one name are refused in other words.
+    format!("{names}{}\n", line(|column| format!("{}", column as f32 / 64.0 + 0.25)))
+}
+
 /// A short run on the digits.
 fn finished() -> WorkDir {
     let dir = WorkDir::new(&["model.builtin=mlp", "train.epochs=2", "schedule.kind=constant"]);
@@ -138,10 +146,7 @@ fn a_newer_format_is_called_that_and_never_damaged() {
 #[test]
 fn results_that_can_not_be_written_end_with_74_and_the_name_of_the_file() {
     let dir = finished();
-    let line = |number: fn(usize) -> String| (0..64).map(number).collect::<Vec<_>>().join(",");
-    let (names, values) =
-        (line(|column| format!("pixel{column}")), line(|column| format!("{}", column % 17)));
-    let input = dir.write("examples.csv", format!("{names}\n{values}\n"));
+    let input = dir.write("examples.csv", digit_rows(true));
     // Not a folder in which anybody can make a file, the superuser included.
     let path = "/proc/no-such-folder/result";
     for words in [
@@ -153,4 +158,119 @@ fn results_that_can_not_be_written_end_with_74_and_the_name_of_the_file() {
         check(on(words, &dir.path()), 74, &[path]);
     }
     check(Ended::of(&mut trainer(["run", "--work-dir", path])), 74, &["/proc/no-such-folder"]);
+}
+
+#[test]
+fn a_full_output_is_no_success() {
+    let dir = finished();
+    let full = || fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    for words in
+        [["history"].as_slice(), &["history", "--csv"], &["inspect"], &["verify"], &["ls"], &["plot"]]
+    {
+        let (command, more) = words.split_first().unwrap();
+        let mut command = trainer([*command]);
+        let child = command.arg(dir.path()).args(more).stdout(full()).stderr(std::process::Stdio::piped());
+        check(Ended::of_child(child.spawn().unwrap()), 74, &["can not write the result to the output"]);
+    }
+}
+
+#[test]
+fn a_file_in_the_place_of_a_folder_is_named() {
+    let dir = WorkDir::new(&[]);
+    let file = dir.write("a.png", "a picture");
+    for words in [["history"].as_slice(), &["report"], &["plot"], &["repair"]] {
+        check(on(words, Path::new(&file)), 2, &["a.png is not the folder of a run"]);
+    }
+}
+
+#[test]
+fn a_file_of_others_is_no_damaged_checkpoint_and_a_damaged_one_is_not_repaired_alone() {
+    let dir = finished();
+    let foreign = dir.write("a.png", "a picture");
+    check(on(&["verify"], Path::new(&foreign)), 2, &["a.png is neither a checkpoint nor"]);
+    let checkpoint = dir.path().join("checkpoints/best.safetensors");
+    let mut bytes = fs::read(&checkpoint).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(&checkpoint, bytes).unwrap();
+    let said = on(&["verify"], &checkpoint).check_code(5).stdout;
+    assert!(said.contains("put a copy of the file in its place") && said.contains("DAMAGED"), "{said}");
+}
+
+#[test]
+fn runs_and_sweeps_have_folders_of_their_own() {
+    let dir = finished();
+    let sweep = dir.write(
+        "sweep.toml",
+        "model.builtin = \"mlp\"\ntrain.epochs = 1\n[sweep]\nmethod = \"grid\"\n[sweep.space]\nseed = [1]\n",
+    );
+    let sweep_into =
+        |folder: &Path| Ended::of(trainer(["sweep", "--config", &sweep, "--work-dir"]).arg(folder));
+    check(sweep_into(&dir.path()), 2, &["is the folder of a run", "another --work-dir"]);
+    assert!(!dir.path().join("plan.json").exists());
+    let folder = dir.path().with_file_name("sweep");
+    sweep_into(&folder).check_code(0);
+    for more in [[].as_slice(), &["--experiment", "new"]] {
+        let run = Ended::of(trainer(["run", "--work-dir"]).arg(&folder).args(more));
+        check(run, 2, &["is the folder of a sweep", "trainer sweep --work-dir"]);
+    }
+    assert!(!folder.join("journal").exists());
+}
+
+#[test]
+fn results_replace_only_files_that_are_nobody_elses() {
+    let dir = finished();
+    let input = dir.write("examples.csv", digit_rows(true));
+    let own = dir.path().join("checkpoints/answers.csv").display().to_string();
+    let page = dir.path().join("journal/00000001.html").display().to_string();
+    let picture = dir.make_folder("taken.svg").display().to_string();
+    dir.make_folder("taken.csv");
+    let taken = dir.path().with_file_name("taken.csv").display().to_string();
+    for (words, says) in [
+        (["predict", "--input", &input, "--force", "--output", &own].as_slice(), "that a run keeps itself"),
+        (&["predict", "--input", &input, "--force", "--output", &taken], "is a folder"),
+        (&["predict", "--input", &input, "--force", "--output", &input], "is the file of the examples"),
+        (&["report", "--out", &page], "that a run keeps itself"),
+        (&["report", "--out", &input], "ends in .html or .htm"),
+        (&["plot", "--out", &picture], "is a folder"),
+        (&["export", "--format", "onnx", "--force", "--output", "/dev/null"], "is no regular file"),
+        (&["export", "--output", "old.onnx", "--opset", "12"], "--opset"),
+    ] {
+        check(on(words, &dir.path()), 2, &[says]);
+    }
+    assert_eq!(fs::read_to_string(&input).unwrap(), digit_rows(true));
+}
+
+#[test]
+fn a_file_that_is_called_like_a_temporary_one_stays() {
+    let dir = finished();
+    let input = dir.write("examples.csv", digit_rows(true));
+    for (words, output) in [
+        (["plot", "--out"].as_slice(), "a.svg"),
+        (&["report", "--out"], "a.html"),
+        (&["export", "--output"], "a.onnx"),
+        (&["export", "--output"], "a.safetensors"),
+        (&["predict", "--input", &input, "--output"], "a.csv"),
+    ] {
+        let mine = dir.write(&format!("{output}.tmp"), "mine");
+        let output = dir.path().with_file_name(output);
+        let mut words = words.to_vec();
+        words.push(output.to_str().unwrap());
+        on(&words, &dir.path()).check_code(0);
+        assert_eq!(fs::read_to_string(mine).unwrap(), "mine");
+        let names = fs::read_dir(output.parent().unwrap()).unwrap().map(|entry| entry.unwrap().file_name());
+        assert!(!names.into_iter().any(|name| name.to_string_lossy().starts_with('.')));
+    }
+}
+
+#[test]
+fn a_table_without_names_is_refused_and_not_robbed_of_its_first_line() {
+    let dir = finished();
+    let input = dir.write("examples.csv", digit_rows(false));
+    let output = dir.path().with_file_name("answers.csv");
+    let output = output.to_str().unwrap();
+    let words = ["predict", "--input", &input, "--output", output];
+    check(on(&words, &dir.path()), 2, &["holds numbers and not the names", "put a line with names above it"]);
+    let numbered = (0..64).map(|column| column.to_string()).collect::<Vec<_>>().join(",");
+    dir.write("examples.csv", format!("{numbered}\n{}", digit_rows(false)));
+    on(&words, &dir.path()).check_code(0);
 }

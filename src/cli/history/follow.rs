@@ -5,6 +5,7 @@ use super::rows::{self, Row};
 use super::{HistoryArgs, text};
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, fail};
+use crate::cli::output::written;
 use crate::cli::supervise;
 use crate::cli::table::Table;
 use crate::report::recorded::{ReadError, Recorded};
@@ -42,7 +43,7 @@ pub(super) fn follow(args: &HistoryArgs, out: &mut dyn Write) -> Result<Exit, Fa
                 Ok(recorded) => {
                     (glitches, last_seen) = (0, Some(seen));
                     if let Err(error) = follower.show(&recorded, out)? {
-                        log::debug!("nobody reads on: {error}");
+                        written(Err(error))?;
                         return Ok(Exit::Finished);
                     }
                 }

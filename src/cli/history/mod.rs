@@ -55,7 +55,7 @@ pub fn run(args: &HistoryArgs, out: &mut dyn Write) -> Result<Exit, Failure> {
     }
     let dir = &args.work_dir;
     let recorded = Recorded::read(dir).map_err(|error| Failure::unread(dir, error))?;
-    print_text(&text(args, &recorded), out);
+    print_text(&text(args, &recorded), out)?;
     Ok(Exit::Finished)
 }
 

@@ -135,7 +135,7 @@ pub fn open(path: &Path) -> Result<Examined, Failure> {
 pub(super) fn print(args: &InspectArgs, out: &mut dyn Write) -> Result<Exit, Failure> {
     let report = CheckpointReport::of(&args.path)?;
     let exit = if report.good { Exit::Finished } else { Exit::Damaged };
-    output::print(&report, args.json, out);
+    output::print(&report, args.json, out)?;
     Ok(exit)
 }
 

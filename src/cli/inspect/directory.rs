@@ -86,7 +86,7 @@ pub(super) fn print(args: &InspectArgs, out: &mut dyn Write) -> Result<Exit, Fai
     let good = journal.as_ref().is_none_or(|journal| journal.damage.is_none())
         && checkpoints.iter().all(|checkpoint| checkpoint.good);
     let report = DirectoryReport { path: dir.clone(), run_id, good, journal, checkpoints };
-    output::print(&report, args.json, out);
+    output::print(&report, args.json, out)?;
     Ok(if good { Exit::Finished } else { Exit::Damaged })
 }
 

@@ -11,10 +11,10 @@ const LACKS: &str = "it lacks the checksum of its header (`header_crc32`, the fi
                      tensors, run id, epoch and step";
 
 /// The failure that stands for a file whose header does not verify.
-pub(super) fn refuse(path: &Path, error: LoadError) -> Failure {
+pub fn refuse(path: &Path, error: LoadError) -> Failure {
     match error {
         LoadError::Disk(error) => unread(error),
-        LoadError::Fault { fault, .. } if is_foreign(&fault) && !has_our_name(path) => {
+        error if is_of_others(path, &error) => {
             let shown = path.display();
             let what = if is_safetensors(path) {
                 format!(
@@ -24,10 +24,7 @@ pub(super) fn refuse(path: &Path, error: LoadError) -> Failure {
             } else {
                 format!("{shown} is neither a checkpoint nor a segment of a journal, by its first bytes")
             };
-            Failure::new(
-                Exit::Usage,
-                format!("{what}; `trainer inspect` opens only what `trainer run` wrote"),
-            )
+            Failure::new(Exit::Usage, format!("{what}; only what `trainer run` wrote can be looked at"))
         }
         LoadError::Fault { fault: LoadFault::NotOurs, .. } if is_safetensors(path) => {
             let shown = path.display();
@@ -43,6 +40,11 @@ pub(super) fn refuse(path: &Path, error: LoadError) -> Failure {
 pub(super) fn unread(error: DiskError) -> Failure {
     let exit = if error.is_not_found() { Exit::Usage } else { Exit::StorageFailed };
     fail(exit)(error)
+}
+
+/// Whether name and first bytes of a file that does not verify say that it never was a checkpoint of ours.
+pub fn is_of_others(path: &Path, error: &LoadError) -> bool {
+    matches!(error, LoadError::Fault { fault, .. } if is_foreign(fault)) && !has_our_name(path)
 }
 
 /// Whether the first bytes are such as none of our files begins with.

@@ -17,7 +17,7 @@ use trainer_runtime::keeper::{CHECKPOINTS_DIR, JOURNAL_DIR};
 
 pub mod checkpoint;
 mod directory;
-mod foreign;
+pub mod foreign;
 mod records;
 pub mod state;
 

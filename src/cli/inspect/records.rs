@@ -112,7 +112,7 @@ fn short(value: &Value) -> String {
 }
 
 /// Prints those of the records that are asked for.
-fn print(args: &InspectArgs, records: &[Record], out: &mut dyn Write) {
+fn print(args: &InspectArgs, records: &[Record], out: &mut dyn Write) -> Result<(), Failure> {
     let mut names = KindNames::default();
     let is_wanted =
         |record: &&Record| args.kind.is_empty() || is_one_of(&args.kind, record.kind, names.of(record));
@@ -125,14 +125,15 @@ fn print(args: &InspectArgs, records: &[Record], out: &mut dyn Write) {
     let skipped = args.last.map_or(0, |last| chosen.len().saturating_sub(last));
     for piece in chosen.get(skipped..).unwrap_or_default().chunks(1000) {
         let lines: String = piece.iter().map(|record| line(record, args.json)).collect();
-        print_text(&lines, out);
+        print_text(&lines, out)?;
     }
+    Ok(())
 }
 
 /// Prints the records of one segment, up to the first damage.
 pub(super) fn of_segment(args: &InspectArgs, path: &Path, out: &mut dyn Write) -> Result<Exit, Failure> {
     let Segment { records, damage, tail, .. } = journal::read_segment(&RealDisk, path).map_err(refuse)?;
-    print(args, &records, out);
+    print(args, &records, out)?;
     if let Some(damage) = damage {
         return Err(fail(Exit::Damaged)(damage));
     }
@@ -146,7 +147,7 @@ pub(super) fn of_segment(args: &InspectArgs, path: &Path, out: &mut dyn Write) -
 pub(super) fn of_folder(args: &InspectArgs, dir: &Path, out: &mut dyn Write) -> Result<Exit, Failure> {
     let contents = journal::read(&RealDisk, dir);
     if let Ok(contents) = &contents {
-        print(args, &contents.records, out);
+        print(args, &contents.records, out)?;
         if let Tail::Torn { torn_bytes, .. } = &contents.tail {
             torn(*torn_bytes);
         }
@@ -160,7 +161,7 @@ pub(super) fn of_folder(args: &InspectArgs, dir: &Path, out: &mut dyn Write) -> 
             break;
         }
     }
-    print(args, &records, out);
+    print(args, &records, out)?;
     contents.map(|_| Exit::Finished).map_err(refuse)
 }
 

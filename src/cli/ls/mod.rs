@@ -57,7 +57,7 @@ pub fn run(args: &LsArgs, out: &mut dyn Write) -> Result<Exit, Failure> {
     }
     let report = Report { dir: args.dir.clone(), runs };
     if args.json || !report.runs.is_empty() {
-        print(&report, args.json, out);
+        print(&report, args.json, out)?;
     }
     Ok(Exit::Finished)
 }

@@ -3,6 +3,7 @@
 use super::{ALL_EPOCHS, ALL_STEPS, STOPPED_EARLY, confusion, counted};
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, fail};
+use crate::cli::output::print_text;
 use crate::report::progress::Progress;
 use crate::report::run_log;
 use crate::train::event::{EpochDone, Event, Finished, Stopped};
@@ -10,7 +11,6 @@ use crate::train::export::{self, export};
 use crate::train::keeper::Keeper;
 use crate::train::outcome::Ending;
 use crate::train::prepare::Prepared;
-use std::io::Write as _;
 use std::path::Path;
 use std::time::Instant;
 use trainer_runtime::signals::Signal;
@@ -57,16 +57,17 @@ pub(super) fn finish(
     keeper.record(Event::Finished(Finished { step, epoch, reason: reason.to_owned() }))?;
     keeper.sync()?;
     keeper.release_reserve()?;
-    print_result(&summary(keeper, step, &path, since));
+    print_result(&summary(keeper, step, &path, since))?;
     Ok(Exit::Finished)
 }
 
-/// Writes the result to stdout. A reader that has gone away is no failure: the run is complete.
-pub(super) fn print_result(text: &str) {
-    if let Err(error) = writeln!(std::io::stdout(), "{text}") {
-        log::debug!("the result could not be printed: {error}");
-    }
+/// Writes the result to the log of the run and to stdout.
+///
+/// # Errors
+/// As [`print_text`]; the run is complete all the same.
+pub(super) fn print_result(text: &str) -> Result<(), Failure> {
     run_log::note(text);
+    print_text(&format!("{text}\n"), &mut std::io::stdout())
 }
 
 /// The epochs that are part of the state after `step`: an earlier attempt may have got further than what was saved.

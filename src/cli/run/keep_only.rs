@@ -18,8 +18,7 @@ pub(super) fn clean(keeper: &mut Keeper, kept: &[Kept]) -> Result<(), Failure> {
         KeepOnlyError::NotGood { .. } => fail(Exit::Damaged)(error),
         _ => fail(Exit::StorageFailed)(error),
     })?;
-    print_result(&said(&cleaned));
-    Ok(())
+    print_result(&said(&cleaned))
 }
 
 fn said(cleaned: &Cleaned) -> String {

@@ -18,7 +18,7 @@ use thiserror::Error;
 #[non_exhaustive]
 pub enum OpsetError {
     /// A version that this program does not know.
-    #[error("found opset {found}, expected {MIN_OPSET} to {MAX_OPSET}")]
+    #[error("`--opset`: found opset {found}, expected {MIN_OPSET} to {MAX_OPSET}")]
     Unknown {
         /// The version.
         found: i64,

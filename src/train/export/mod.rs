@@ -71,18 +71,24 @@ pub fn export(
             values.insert(name.to_owned(), tensor);
         }
     }
-    write(&with_values(&prepared.graph, &values), disk, path).map(drop)
+    let bytes = encoded(&with_values(&prepared.graph, &values))?;
+    Ok(atomic_file::write(disk, path, &bytes)?)
 }
 
-/// Writes a model as an ONNX file, whole or not at all, and gives its size in bytes.
+/// Writes a model as an ONNX file that a user named, whole or not at all, and gives its size in bytes.
 ///
 /// # Errors
 /// If the model is too large or can not be stored.
 pub fn write(graph: &Graph, disk: &dyn Disk, path: &Path) -> Result<usize, ExportError> {
+    let bytes = encoded(graph)?;
+    atomic_file::write_among_others(disk, path, &bytes)?;
+    Ok(bytes.len())
+}
+
+fn encoded(graph: &Graph) -> Result<Vec<u8>, ExportError> {
     let bytes = to_bytes(graph);
     if bytes.len() > MAX_BYTES {
         return Err(ExportError::TooLarge { bytes: bytes.len() });
     }
-    atomic_file::write(disk, path, &bytes)?;
-    Ok(bytes.len())
+    Ok(bytes)
 }

@@ -11,6 +11,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use thiserror::Error;
+use trainer_runtime::atomic_file::{foreign_temporary, named};
 use trainer_runtime::disk::{Disk, DiskError, DiskFile, Operation, RealDisk};
 
 /// Why answers can not be written.
@@ -100,14 +101,13 @@ impl Writer {
             _ => return Err(WriteError::Format { path: path.to_owned() }),
         };
         refuse_existing(path, overwrite)?;
-        let mut temporary = path.as_os_str().to_owned();
-        temporary.push(".tmp");
-        let temporary = PathBuf::from(temporary);
+        let temporary = foreign_temporary(path)?;
         match RealDisk.remove(&temporary) {
             Err(error) if !error.is_not_found() => return Err(error.into()),
             _ => {}
         }
-        let file = Appending::new(RealDisk.create_new(&temporary)?, &temporary);
+        let created = RealDisk.create_new(&temporary).map_err(|error| named(error, &temporary, path))?;
+        let file = Appending::new(created, &temporary);
         let format = if is_npz {
             Format::Npz(Box::new(Arrays::new(file, folder_of(path))))
         } else {
@@ -147,7 +147,7 @@ impl Writer {
 impl Drop for Writer {
     fn drop(&mut self) {
         if !self.is_published {
-            // What failed before is what is reported; the next writer removes a leftover.
+            // What failed before is what is reported.
             let _ = RealDisk.remove(&self.temporary);
         }
     }

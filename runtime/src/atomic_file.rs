@@ -21,11 +21,11 @@ pub fn write(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> Result<(), DiskError
     replace(disk, path, dir.join(temporary_name), bytes)
 }
 
-/// As [`write`], for a file that a user names: `<name>.tmp` beside it may be the user's, so it is not touched, and the
+/// As [`write()`], for a file that a user names: `<name>.tmp` beside it may be the user's, so it is not touched, and the
 /// bytes are first written to [`foreign_temporary`].
 ///
 /// # Errors
-/// As for [`write`]; they name the file itself.
+/// As for [`write()`]; they name the file itself.
 pub fn write_among_others(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> Result<(), DiskError> {
     let temporary = foreign_temporary(path)?;
     replace(disk, path, temporary.clone(), bytes).map_err(|error| named(error, &temporary, path))

@@ -106,7 +106,10 @@ fn batch_normalization(
         emit.push(node);
         return Ok(());
     }
-    let x = emit.find(x).expect("the reader checked that inputs are defined");
+    let Some(x) = emit.find(x) else {
+        emit.push(node);
+        return Ok(());
+    };
     let axes: Vec<usize> = (0..emit.rank(x)).filter(|axis| *axis != 1).collect();
     let count: usize = axes.iter().filter_map(|axis| emit.dims(x).get(*axis)).product();
     if count < 2 {
@@ -139,11 +142,11 @@ fn batch_normalization(
 
 /// y = x * mask / (1 - ratio)
 fn dropout(node: Node, emit: &mut Emit, form: &mut TrainingForm) -> Result<(), TrainFormError> {
-    let x = node
-        .inputs
-        .first()
-        .and_then(|name| emit.find(name))
-        .expect("the reader checked that inputs are defined");
+    let Some(x) = node.inputs.first().and_then(|name| emit.find(name)) else {
+        // Not a valid node; ONNX Runtime refuses it by name.
+        emit.push(node);
+        return Ok(());
+    };
     let given = node.inputs.get(1).filter(|name| !name.is_empty());
     let ratio = match given
         .map(|name| emit.find(name).and_then(|value| emit.known(value)).and_then(|t| t.to_f64()))

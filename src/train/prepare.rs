@@ -13,6 +13,7 @@ use crate::engine::library::Runtime;
 use crate::engine::rounding;
 use crate::engine::session::Place;
 use crate::engine::step::{Engine, UpdateBy};
+use crate::graph::inspect::silent_changes;
 use crate::graph::model::Graph;
 use crate::graph::precision::low_dtype;
 use crate::graph::read::ReadError;
@@ -173,6 +174,18 @@ impl Prepared {
     #[must_use]
     pub fn batches_per_epoch(&self) -> u64 {
         self.train.1.plan.batches()
+    }
+
+    /// What an exporter changed in the model without a trace in its results, in words. What is trained is then not what
+    /// was meant.
+    #[must_use]
+    pub fn silent_changes(&self) -> Vec<String> {
+        match self.plan.model.source {
+            ModelSource::Onnx(_) => {
+                silent_changes(&self.graph).into_iter().map(|warning| warning.message).collect()
+            }
+            ModelSource::Builtin(_) => Vec::new(),
+        }
     }
 }
 

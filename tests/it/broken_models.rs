@@ -348,3 +348,21 @@ fn what_an_exporter_changed_without_a_trace_is_said_when_a_run_begins_and_not_ag
     let resumed = dir.run(&[&model, "train.epochs=2"]).check_code(0);
     assert_eq!([&begun, &resumed].map(|ended| ended.stderr.matches(words).count()), [1, 0], "{begun:?}");
 }
+
+/// What it says depends on the operator: without its input, nothing that is trained may be left before the loss.
+#[test]
+fn a_node_without_its_first_input_is_one_error() {
+    for op in ["Dropout", "BatchNormalization", "Relu"] {
+        check_graph(
+            |graph| {
+                graph.nodes[0].outputs[0] = "h".to_owned();
+                graph.nodes.push(node(
+                    op,
+                    &["", "", "", "", ""][..if op == "BatchNormalization" { 5 } else { 1 }],
+                    "y",
+                ));
+            },
+            &["broken.onnx"],
+        );
+    }
+}

@@ -3,8 +3,7 @@
 use super::{counted, name, said};
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, fail};
-use crate::config::{self, ModelSource};
-use crate::graph::inspect::silent_changes;
+use crate::config;
 use crate::report::progress::{Progress, duration};
 use crate::train::event::{
     BranchCut, Environment, Event, HistoryLost, InputsChanged, PlanChanged, Resumed, RunStarted, WorkerDied,
@@ -71,11 +70,7 @@ pub(super) fn begin(
     name::record(keeper, run_name)?;
     keeper.sync()?;
     let run = name::of_run(&keeper.history, keeper.run_id());
-    if matches!(prepared.plan.model.source, ModelSource::Onnx(_)) {
-        silent_changes(&prepared.graph)
-            .iter()
-            .for_each(|warning| progress.line(&format!("the model: {}", warning.message)));
-    }
+    prepared.silent_changes().iter().for_each(|change| progress.line(&format!("the model: {change}")));
     match found {
         None => {
             if had_settings {

@@ -114,8 +114,9 @@ struct Head {
 }
 
 fn find(graph: &Graph, output: &str) -> Result<Head, HeadError> {
-    let producer =
-        |value: &str| graph.nodes.iter().find(|node| node.outputs.iter().any(|name| name == value));
+    // An output without a name is none: taken for one, a node could be found to read what it makes itself.
+    let makes = |node: &Node, value: &str| !value.is_empty() && node.outputs.iter().any(|name| name == value);
+    let producer = |value: &str| graph.nodes.iter().find(|node| makes(node, value));
     let refused = |node: Option<&Node>| HeadError::Operator {
         output: output.to_owned(),
         node: node.map_or("an input".to_owned(), |node| node.name.clone()),

@@ -185,6 +185,13 @@ fn a_last_layer_that_can_not_be_resized_is_refused_and_the_model_kept() {
     assert_eq!(other, before);
 }
 
+#[test]
+fn a_node_without_names_is_not_taken_for_the_layer_before_itself() {
+    let nameless = vec![node("Softmax", &[""], ""), node("Softmax", &[""], "out")];
+    let error = resize_head(&mut graph(&[], nameless, "out", 10), "out", 3, 1).unwrap_err();
+    assert!(matches!(error, HeadError::Operator { .. }), "{error}");
+}
+
 fn two_layers() -> Graph {
     let nodes =
         vec![node("Gemm", &["x", "a.weight", "a.bias"], "h"), node("Gemm", &["h", "b.weight"], "out")];

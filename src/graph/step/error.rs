@@ -70,6 +70,15 @@ pub enum StepError {
         /// The batch that the run needs.
         batch: usize,
     },
+    /// An output that no node makes once branches are decided and constants folded.
+    #[error(
+        "nothing makes the model's output `{output}` once its branches are decided; the file is damaged or was written by a faulty \
+             tool, export the model again"
+    )]
+    NotProduced {
+        /// The output.
+        output: String,
+    },
     /// A model with no or several outputs where one must be chosen.
     #[error("the model has {found} outputs ({available}), expected one; choose it with `loss.output`")]
     ChooseOutput {

@@ -119,11 +119,12 @@ fn operands(
     emit: &mut Emit,
     feeds: &mut Vec<Feed>,
 ) -> Result<Operands, StepError> {
-    let known = "the reader checked that outputs are produced";
-    let output = emit.find(&loss_output(spec.graph, plan)?).expect(known);
+    let produced =
+        |emit: &Emit, name: String| emit.find(&name).ok_or(StepError::NotProduced { output: name });
+    let output = produced(emit, loss_output(spec.graph, plan)?)?;
     let output = classes_second(emit, plan, output)?;
     let other = match plan.kind.other_output() {
-        Some(name) => Some(emit.find(&known_output(spec.graph, name, "loss.other_output")?).expect(known)),
+        Some(name) => Some(produced(emit, known_output(spec.graph, name, "loss.other_output")?)?),
         None => None,
     };
     let find = |name: &str| spec.targets.iter().find(|target| target.name == name);

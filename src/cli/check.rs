@@ -6,6 +6,7 @@ use super::failure::{Failure, fail};
 use super::output::print_text;
 use super::run::load_library;
 use super::settings_args::SettingsArgs;
+use super::table::size;
 use crate::config::{self, FlagValue, Origin, Value};
 use crate::engine::device::choose;
 use crate::engine::library::Host;
@@ -130,7 +131,7 @@ fn file(report: &Report, page: &mut Page) {
             file.opset,
             others.collect::<String>(),
             file.ir_version,
-            size(file.bytes),
+            size(file.bytes as u64),
             producer.unwrap_or_default()
         ),
     );
@@ -223,10 +224,10 @@ fn memory(report: &Report, page: &mut Page) {
         "memory",
         &format!(
             "{} parameters, {} gradients, {} optimizer and statistics, {} second set while a checkpoint is written",
-            size(memory.parameters_bytes),
-            size(memory.gradients_bytes),
-            size(memory.optimizer_bytes),
-            size(memory.spare_bytes)
+            size(memory.parameters_bytes as u64),
+            size(memory.gradients_bytes as u64),
+            size(memory.optimizer_bytes as u64),
+            size(memory.spare_bytes as u64)
         ),
     );
     let row = |batch: &BatchReport| match (&batch.problem, batch.activation_bytes, batch.total_bytes) {
@@ -234,8 +235,8 @@ fn memory(report: &Report, page: &mut Page) {
             format!(
                 "{:>5} examples at once: {} activations, {} in all",
                 batch.batch,
-                size(activations),
-                size(total)
+                size(activations as u64),
+                size(total as u64)
             )
         }
         (problem, ..) => {
@@ -262,15 +263,4 @@ fn suggestion(report: &Report, page: &mut Page) {
         page.0.push('\n');
     }
     page.0.push('\n');
-}
-
-/// Bytes in powers of 1000, as the rest of the program counts them.
-fn size(bytes: usize) -> String {
-    let bytes = bytes as f64;
-    match bytes {
-        _ if bytes < 1e3 => format!("{bytes} B"),
-        _ if bytes < 1e6 => format!("{:.1} kB", bytes / 1e3),
-        _ if bytes < 1e9 => format!("{:.1} MB", bytes / 1e6),
-        _ => format!("{:.1} GB", bytes / 1e9),
-    }
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::exit::Exit;
 use super::settings_args::SettingsArgs;
 use crate::config::{ConfigError, load, to_json, to_toml_with_origins};
+use crate::train::keeper::SETTINGS;
 use clap::Args;
 
 /// Arguments of `trainer config`.
@@ -28,9 +29,6 @@ pub struct ConfigArgs {
     pub settings: SettingsArgs,
 }
 
-/// Name of the settings file in a work directory.
-const SETTINGS_FILE: &str = "trainer.toml";
-
 /// Why nothing was printed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -40,7 +38,7 @@ pub enum ConfigCommandError {
     Settings(#[from] ConfigError),
     /// The work directory has no settings.
     #[error(
-        "{} has no {SETTINGS_FILE}, so no run has been started there; leave out --work-dir, or name the folder of a run",
+        "{} has no {SETTINGS}, so no run has been started there; leave out --work-dir, or name the folder of a run",
         work_dir.display()
     )]
     NoRun {
@@ -86,7 +84,7 @@ pub fn config(
 }
 
 fn settings_file(work_dir: &Path) -> Result<PathBuf, ConfigCommandError> {
-    let file = work_dir.join(SETTINGS_FILE);
+    let file = work_dir.join(SETTINGS);
     match file.symlink_metadata() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             Err(ConfigCommandError::NoRun { work_dir: work_dir.to_owned() })
@@ -156,7 +154,7 @@ mod tests {
     fn the_settings_of_a_run_come_before_those_of_the_command_line() {
         let folder = tempfile::tempdir().expect("folder");
         let (text, _) = output(&["--epochs", "7", "--seed", "5"]).expect("valid settings");
-        std::fs::write(folder.path().join(SETTINGS_FILE), text).expect("written");
+        std::fs::write(folder.path().join(SETTINGS), text).expect("written");
         let path = folder.path().to_str().expect("text");
         let (text, notes) = output(&["--work-dir", path, "--epochs", "9", "--set", "optimizer.kind=sgd"])
             .expect("valid settings");

@@ -4,6 +4,7 @@ use super::args::GlobalArgs;
 use super::exit::Exit;
 use super::failure::{Failure, fail};
 use super::output::{print, print_text};
+use super::table::Table;
 use crate::config::Plan;
 use crate::sweep::claim::Claims;
 use crate::sweep::definition::{Definition, DefinitionError};
@@ -244,7 +245,7 @@ fn within_cores(sweep: &Sweep, jobs: usize, cores: usize, global: &GlobalArgs) -
 fn listed(plan: &SweepPlan, definition: &Definition) -> String {
     let mut header = vec!["trial".to_owned(), "name".to_owned()];
     header.extend(definition.axes.iter().map(|axis| axis.name.clone()));
-    let mut rows = vec![header];
+    let mut rows = Vec::new();
     for trial in &plan.trials {
         let mut row = vec![trial.number.to_string(), trial.name.clone()];
         row.extend(
@@ -254,7 +255,7 @@ fn listed(plan: &SweepPlan, definition: &Definition) -> String {
     }
     format!(
         "{}{} trials, {} thread(s) each; nothing was run\n",
-        summary::table(&rows),
+        Table::of_texts(header).render(&rows),
         plan.trials.len(),
         plan.threads
     )

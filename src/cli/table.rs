@@ -28,6 +28,12 @@ impl Table {
         Self { columns: columns.collect() }
     }
 
+    /// Columns of texts with these titles.
+    #[must_use]
+    pub fn of_texts(titles: Vec<String>) -> Self {
+        Self::new(titles.into_iter().map(|title| (title, Align::Left)))
+    }
+
     /// The titles of the columns.
     pub fn titles(&self) -> impl Iterator<Item = &str> {
         self.columns.iter().map(|(title, ..)| title.as_str())

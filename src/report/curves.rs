@@ -176,7 +176,7 @@ impl<'a> Drawn<'a> {
 
     /// A ring around a value of the best epoch.
     fn ring(&self, value: impl Fn(&EpochDone) -> Option<f64>) -> Option<Ring> {
-        let best = self.run.recorded.history.epochs.values().rfind(|epoch| epoch.is_best)?;
+        let best = self.run.recorded.history.best_epoch()?;
         let y = value(best)?;
         let words = format!("best: epoch {}, step {}, {y}", best.epoch, best.step);
         Some(Ring { at: (self.places.of_step(best.step)?, y), colour: Colour::INK, words })

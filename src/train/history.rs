@@ -236,6 +236,12 @@ impl History {
         (steps > 0).then(|| seconds / steps as f64)
     }
 
+    /// The best epoch so far; `None` where nothing was measured.
+    #[must_use]
+    pub fn best_epoch(&self) -> Option<&EpochDone> {
+        self.epochs.values().rfind(|epoch| epoch.is_best)
+    }
+
     /// The last update that the journal knows of; 0 if none.
     #[must_use]
     pub fn last_step(&self) -> u64 {

@@ -246,8 +246,7 @@ impl Store {
 
     /// Refuses a checkpoint that says of itself that it is another.
     fn check_name(&self, name: Name, checkpoint: Checkpoint) -> Result<Checkpoint, LoadError> {
-        let meta = checkpoint.meta();
-        let of_itself = Name::new(meta.kind, meta.epoch, meta.step);
+        let of_itself = checkpoint.meta().name();
         if of_itself != name && !mutant::is("checkpoint-name") {
             let reason = format!("it says that it is {of_itself} and is called {name}");
             return Err(LoadError::Fault { path: self.path(name), fault: LoadFault::Header { reason } });

@@ -139,7 +139,7 @@ impl RunLine {
             None if history.epochs.values().any(has_validation) => "val_loss".to_owned(),
             None => "train_loss".to_owned(),
         };
-        let best = history.epochs.values().rfind(|epoch| epoch.is_best);
+        let best = history.best_epoch();
         self.best = best.and_then(|epoch| Some(Best { value: epoch.value(&watched)?, epoch: epoch.epoch }));
         self.watched = Some(watched);
     }

@@ -49,7 +49,7 @@ pub(super) fn cut(
     let is_free = |branch: &u64| !store.branch_dir(*branch).exists();
     let branch = (current..).find(is_free).unwrap_or(current);
     let reached = history.epochs.values().next_back();
-    let best = history.epochs.values().rfind(|epoch| epoch.is_best).and_then(|epoch| {
+    let best = history.best_epoch().and_then(|epoch| {
         Some(Best { value: epoch.value(&saved.watched)?, epoch: epoch.epoch, step: epoch.step })
     });
     let cut = BranchCut {

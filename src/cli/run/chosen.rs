@@ -5,6 +5,7 @@ use super::choice::{Choice, Which};
 use super::present;
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, fail};
+use crate::cli::target::is_same_file;
 use crate::train::best::Direction;
 use crate::train::history::History;
 use crate::train::keeper::Keeper;
@@ -142,11 +143,10 @@ fn file(keeper: &Keeper, path: &Path) -> Result<PathBuf, Failure> {
 
 /// Whether two files are one, or have equal bytes; a file that can not be read is equal to none.
 fn same_bytes(one: &Path, other: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt as _;
-    let (Ok(a), Ok(b)) = (fs::metadata(one), fs::metadata(other)) else { return false };
-    let is_one_file = (a.dev(), a.ino()) == (b.dev(), b.ino());
-    is_one_file
-        || (a.len() == b.len() && matches!((fs::read(one), fs::read(other)), (Ok(a), Ok(b)) if a == b))
+    is_same_file(one, other) || {
+        let (Ok(a), Ok(b)) = (fs::metadata(one), fs::metadata(other)) else { return false };
+        a.len() == b.len() && matches!((fs::read(one), fs::read(other)), (Ok(a), Ok(b)) if a == b)
+    }
 }
 
 /// The branch that a checkpoint from elsewhere is of: the journal knows what was ever published. One that it does not know,

@@ -5,6 +5,7 @@ use super::pool::Reach;
 use super::rung::Ladder;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
+use crate::cli::table::Table;
 use crate::sweep::standing::{Standing, State};
 use crate::train::best::Direction;
 use serde::Serialize;
@@ -152,7 +153,7 @@ impl fmt::Display for Summary {
         let mut header = vec!["trial".to_owned()];
         header.extend(self.axes.iter().cloned());
         header.extend(["state", "epoch", &self.metric, ""].map(str::to_owned));
-        let mut rows = vec![header];
+        let mut rows = Vec::new();
         for row in &self.trials {
             let mut cells = vec![row.trial.to_string()];
             cells.extend(self.axes.iter().map(|axis| row.values.get(axis).cloned().unwrap_or_default()));
@@ -161,7 +162,7 @@ impl fmt::Display for Summary {
             cells.push(if self.best == Some(row.trial) { "best".to_owned() } else { String::new() });
             rows.push(cells);
         }
-        f.write_str(&table(&rows))?;
+        f.write_str(&Table::of_texts(header).render(&rows))?;
         for row in self.trials.iter().filter(|row| row.state == "failed") {
             let code = row.exit_code.map_or(String::new(), |code| format!(" (exit code {code})"));
             let message = row.message.as_deref().unwrap_or_default();
@@ -180,18 +181,4 @@ impl fmt::Display for Summary {
             _ => writeln!(f, "no trial has a value of {} yet", self.metric),
         }
     }
-}
-
-/// Rows of cells in columns; the first row is the header.
-pub(super) fn table(rows: &[Vec<String>]) -> String {
-    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |column: usize| {
-        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..columns).map(width).collect();
-    let lines = rows.iter().map(|row| {
-        let padded = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
-        format!("{}\n", padded.collect::<Vec<_>>().join("  ").trim_end())
-    });
-    lines.collect()
 }

@@ -8,6 +8,7 @@ mod timeline;
 use super::chart::svg::escaped;
 use super::recorded::Recorded;
 use std::fmt::Write as _;
+use trainer_runtime::clock;
 
 /// Everything that the page shows.
 #[derive(Debug)]
@@ -106,23 +107,7 @@ fn table(class: &str, heading: &[&str], rows: &[(bool, Vec<String>)]) -> String 
 
 /// Seconds since 1970 as date and time in UTC.
 fn utc(unix_s: f64) -> String {
-    let whole = unix_s.clamp(0.0, 253_402_300_799.0) as u64;
-    let (days, second) = (whole / 86_400, whole % 86_400);
-    // Howard Hinnant, "chrono-compatible low-level date algorithms", civil_from_days, for days from 1970 on.
-    let days = days + 719_468;
-    let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    let year = era * 400 + year_of_era + u64::from(month <= 2);
-    format!(
-        "{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02} UTC",
-        second / 3600,
-        second / 60 % 60,
-        second % 60
-    )
+    clock::utc(unix_s.clamp(0.0, 253_402_300_799.0) as u64)
 }
 
 #[cfg(test)]

@@ -32,7 +32,7 @@ pub(super) fn summary(out: &mut String, contents: &Contents) {
             [format!("train_loss {:.6}", last.train_loss)].into_iter().chain(values).collect();
         rows.push(("last epoch", all.join(", ")));
     }
-    if let Some(best) = history.epochs.values().rfind(|epoch| epoch.is_best) {
+    if let Some(best) = history.best_epoch() {
         let values = best.validation.iter().map(|(name, value)| format!("{name} {value:.6}"));
         let all: Vec<String> = values.collect();
         rows.push(("best epoch", format!("{} (step {}) {}", best.epoch, best.step, all.join(", "))));
@@ -90,7 +90,7 @@ pub(super) fn epochs(out: &mut String, history: &History) {
         .chain(columns.iter().copied())
         .chain(["lr", "seconds", "attempt", ""])
         .collect();
-    let best = history.epochs.values().rfind(|epoch| epoch.is_best).map(|epoch| epoch.epoch);
+    let best = history.best_epoch().map(|epoch| epoch.epoch);
     let rows = history.epochs.values().map(|epoch| {
         let mut cells =
             vec![epoch.epoch.to_string(), epoch.step.to_string(), format!("{:.6}", epoch.train_loss)];

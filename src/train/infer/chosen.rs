@@ -89,8 +89,7 @@ impl Chosen {
     /// The name it was written under.
     #[must_use]
     pub fn name(&self) -> Name {
-        let meta = self.meta();
-        Name::new(meta.kind, meta.epoch, meta.step)
+        self.meta().name()
     }
 }
 
@@ -163,7 +162,7 @@ pub fn choose(work_dir: &Path, which: &Which) -> Result<Chosen, ChooseError> {
 }
 
 fn is_of_epoch(name: Name, epoch: u64) -> bool {
-    name.kind == Kind::Epoch && name == Name::new(Kind::Epoch, epoch, name.step)
+    name.kind == Kind::Epoch && name.epoch() == epoch
 }
 
 struct Finder<'a> {

@@ -5,6 +5,7 @@
 #   scripts/fuzz.sh                      lists the targets
 #   scripts/fuzz.sh TARGET RUNS          that many runs
 #   scripts/fuzz.sh --seconds N          every target for so long, one after the other
+#   scripts/fuzz.sh --same               every target for some thousand runs that hardly differ from time to time
 #   scripts/fuzz.sh --minimise           replaces the committed corpora by few small inputs with most of the coverage
 #
 # libFuzzer's flags are written out here, so that the stable toolchain does and cargo-fuzz need not be installed;
@@ -29,16 +30,27 @@ max_len() { # target
     esac
 }
 
+# Some seconds of one core. What these runs show is due to a change rather than to luck, as a check of changes has to be:
+# the seed is given, and libFuzzer is kept from learning from comparisons, which are of addresses too. What is left to luck
+# is the order of hash maps, which decides on what is new in four of the targets.
+same_runs() { # target
+    case "$1" in
+    operations) echo 2000 ;;
+    onnx_model) echo 10000 ;;
+    *) echo 100000 ;;
+    esac
+}
+
 targets() {
     for source in fuzz/fuzz_targets/*.rs; do basename "$source" .rs; done
 }
 
-fuzz() { # target, arguments of libFuzzer ...
-    local target="$1"
-    shift
-    mkdir -p "fuzz/grown/$target" "fuzz/artifacts/$target"
+fuzz() { # target, folder for new inputs, arguments of libFuzzer ...
+    local target="$1" grown="$2"
+    shift 2
+    mkdir -p "$grown" "fuzz/artifacts/$target"
     "fuzz/target/$host/release/$target" -max_len="$(max_len "$target")" -timeout=10 -rss_limit_mb=1024 -print_final_stats=1 \
-        -artifact_prefix="fuzz/artifacts/$target/" "$@" "fuzz/grown/$target" "fuzz/corpus/$target"
+        -artifact_prefix="fuzz/artifacts/$target/" "$@" "$grown" "fuzz/corpus/$target"
 }
 
 case "${1:-}" in
@@ -49,7 +61,16 @@ case "${1:-}" in
     build
     for target in $(targets); do
         printf '\n== %s\n' "$target"
-        fuzz "$target" -max_total_time="${2:?seconds are missing}" -verbosity=0
+        fuzz "$target" "fuzz/grown/$target" -max_total_time="${2:?seconds are missing}" -verbosity=0
+    done
+    ;;
+--same)
+    build
+    scratch="$(mktemp -d)"
+    trap 'rm -r "$scratch"' EXIT
+    for target in $(targets); do
+        printf '\n== %s\n' "$target"
+        fuzz "$target" "$scratch/$target" -seed=1 -use_cmp=0 -runs="$(same_runs "$target")" -verbosity=0
     done
     ;;
 --minimise)
@@ -68,6 +89,6 @@ case "${1:-}" in
     ;;
 *)
     build
-    fuzz "$1" -runs="${2:?the number of runs is missing}"
+    fuzz "$1" "fuzz/grown/$1" -runs="${2:?the number of runs is missing}"
     ;;
 esac

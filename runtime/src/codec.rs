@@ -26,6 +26,7 @@
 //! ```
 
 use bincode::config::{Configuration, Fixint, Limit, LittleEndian};
+use bincode::error::DecodeError as Malformation;
 
 #[doc(hidden)]
 pub use bincode;
@@ -34,8 +35,21 @@ pub use bincode::{Decode, Encode};
 /// The largest encoded value, and the most memory that decoding one may claim: 16 MiB.
 pub const LIMIT_BYTES: usize = 16 << 20;
 
-const CONFIGURATION: Configuration<LittleEndian, Fixint, Limit<LIMIT_BYTES>> =
-    bincode::config::standard().with_little_endian().with_fixed_int_encoding().with_limit::<LIMIT_BYTES>();
+/// The most memory that decoding may claim for each encoded byte of a short value.
+///
+/// An element of a list takes more memory than bytes, such as 24 for the one byte of an absent `Option<Vec<_>>`. No
+/// element may take more than this many per byte, or lists of it are refused when they are read again.
+pub const MEMORY_PER_BYTE: usize = 256;
+
+/// Up to how many bytes a value counts as short, and as one of middle length.
+const SHORT_BYTES: usize = 256;
+const MIDDLE_BYTES: usize = 4096;
+
+type Within<const LIMIT: usize> = Configuration<LittleEndian, Fixint, Limit<LIMIT>>;
+
+const fn within<const LIMIT: usize>() -> Within<LIMIT> {
+    bincode::config::standard().with_little_endian().with_fixed_int_encoding().with_limit::<LIMIT>()
+}
 
 /// A value that could not be encoded.
 #[derive(Debug, thiserror::Error)]
@@ -85,7 +99,7 @@ pub enum DecodeError {
 /// # Errors
 /// If it is larger than [`LIMIT_BYTES`] or refuses to be encoded.
 pub fn encode<T: Encode>(value: &T) -> Result<Vec<u8>, EncodeError> {
-    let bytes = bincode::encode_to_vec(value, CONFIGURATION).map_err(EncodeError::Refused)?;
+    let bytes = bincode::encode_to_vec(value, within::<LIMIT_BYTES>()).map_err(EncodeError::Refused)?;
     if bytes.len() > LIMIT_BYTES {
         return Err(EncodeError::TooLarge { found_bytes: bytes.len() });
     }
@@ -94,23 +108,35 @@ pub fn encode<T: Encode>(value: &T) -> Result<Vec<u8>, EncodeError> {
 
 /// Decodes a value from exactly these bytes.
 ///
-/// Safe on untrusted bytes: a length in them is held against [`LIMIT_BYTES`] before memory is taken for it.
+/// Safe on untrusted bytes: a length in them is held against what so many bytes warrant before memory is taken for it,
+/// 64 KiB for a value of up to 256 bytes, 1 MiB for one of up to 4096, and [`LIMIT_BYTES`] for any other.
 ///
 /// # Errors
 /// If the bytes are not the encoding of a `T`, or more than it.
 pub fn decode<T: Decode<()>>(bytes: &[u8]) -> Result<T, DecodeError> {
     let found_bytes = bytes.len();
-    let (value, used_bytes) = bincode::decode_from_slice(bytes, CONFIGURATION)
-        .map_err(|source| DecodeError::Malformed { found_bytes, source })?;
+    let (value, used_bytes) =
+        decode_first(bytes).map_err(|source| DecodeError::Malformed { found_bytes, source })?;
     if used_bytes != found_bytes {
         return Err(DecodeError::TrailingBytes { used_bytes, found_bytes });
     }
     Ok(value)
 }
 
+/// The value at the beginning of the bytes, and where it ends. The limit is a part of bincode's types, hence the steps.
+fn decode_first<T: Decode<()>>(bytes: &[u8]) -> Result<(T, usize), Malformation> {
+    const SHORT_LIMIT_BYTES: usize = SHORT_BYTES * MEMORY_PER_BYTE;
+    const MIDDLE_LIMIT_BYTES: usize = MIDDLE_BYTES * MEMORY_PER_BYTE;
+    match bytes.len() {
+        ..=SHORT_BYTES => bincode::decode_from_slice(bytes, within::<SHORT_LIMIT_BYTES>()),
+        ..=MIDDLE_BYTES => bincode::decode_from_slice(bytes, within::<MIDDLE_LIMIT_BYTES>()),
+        _ => bincode::decode_from_slice(bytes, within::<LIMIT_BYTES>()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{Decode, DecodeError, Encode, decode, encode};
+    use super::{Decode, DecodeError, Encode, Malformation, decode, encode};
 
     #[derive(Debug, PartialEq, Encode, Decode)]
     enum Event {
@@ -163,5 +189,34 @@ mod tests {
         assert!(decode::<Vec<u8>>(&bytes).is_err());
         assert!(decode::<Vec<u64>>(&(1_u64 << 40).to_le_bytes()).is_err());
         assert!(decode::<String>(&bytes).is_err());
+    }
+
+    /// Found by fuzzing: these thirty bytes made 16 MiB of an outer and an inner list.
+    #[test]
+    fn a_short_value_can_not_claim_the_memory_of_a_long_one() {
+        type Lists = Vec<Option<Vec<u64>>>;
+        let mut bytes = [0; 30];
+        (bytes[0], bytes[2], bytes[17], bytes[20]) = (3, 8, 1, 8);
+        assert_memory_is_refused::<Lists>(&bytes);
+        let list_of_2_mib = (2_u64 << 20).to_le_bytes().to_vec();
+        for zeros in [0, 300] {
+            assert_memory_is_refused::<Vec<u8>>(&[list_of_2_mib.clone(), vec![0; zeros]].concat());
+        }
+    }
+
+    #[track_caller]
+    fn assert_memory_is_refused<T: Decode<()> + std::fmt::Debug>(bytes: &[u8]) {
+        match decode::<T>(bytes) {
+            Err(DecodeError::Malformed { source: Malformation::LimitExceeded, .. }) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_value_of_any_length_is_read_again_although_its_elements_take_far_more_memory_than_bytes() {
+        for elements in [0, 1, 247, 248, 249, 4087, 4088, 4089, 60_000] {
+            let value: Vec<Option<[String; 8]>> = vec![None; elements];
+            assert_eq!(decode::<Vec<Option<[String; 8]>>>(&encode(&value).unwrap()).unwrap(), value);
+        }
     }
 }

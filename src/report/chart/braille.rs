@@ -378,11 +378,8 @@ mod tests {
         let plain = Terminal { columns: 40, has_unicode: true, has_colours: false };
         let block = text(&figure, plain).matches('⣿').count();
         let mean = vec![(0.0, 0.5), (4000.0, 0.5)];
-        figure.panels[0].lines.push(Line {
-            style: Style::Full,
-            points: mean,
-            ..figure.panels[0].lines[0].clone()
-        });
+        let mean = Line { style: Style::Full, points: mean, ..figure.panels[0].lines[0].clone() };
+        figure.panels[0].lines.push(mean);
         let shown = text(&figure, plain);
         assert!(block > 100 && shown.matches('⣿').count() + 30 < block, "{shown}");
     }

@@ -66,7 +66,7 @@ pub(super) fn find(work_dir: &Path, args: &TrainedArgs) -> Result<Found, Failure
         return Err(Failure::not_a_run(work_dir, &format!("no {SETTINGS}"), ""));
     }
     let plan = config::load(&args.sources(Some(settings))).map_err(fail(Exit::Usage))?.plan;
-    let chosen = choose(work_dir, args.checkpoint.as_ref().unwrap_or(&Which::BestOrLater))?;
+    let chosen = choose(work_dir, args.checkpoint.as_ref())?;
     log::info!("using {chosen}");
     let recorded = match Recorded::read(work_dir) {
         Ok(recorded) => Some(recorded),
@@ -115,6 +115,7 @@ pub(super) fn start(global: &GlobalArgs, plan: &Plan) -> Result<(Runtime, Place)
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct CheckpointReport {
     /// Its file.
+    #[serde(serialize_with = "crate::cli::output::path")]
     pub(super) path: PathBuf,
     /// The epoch that it says, from 1.
     pub(super) epoch: u64,

@@ -8,6 +8,7 @@ pub mod proto;
 pub mod tensor;
 pub mod model;
 mod rename;
+mod vector_products;
 pub mod read;
 pub mod write;
 pub mod fold;

@@ -18,10 +18,12 @@ mod functions;
 mod header;
 mod order;
 mod recognise;
+pub(super) mod roles;
 
 pub use error::ReadError;
 use external::EXTERNAL;
 pub use header::Header;
+pub(crate) use roles::{is_constant, is_path};
 
 /// Oldest version of the default operator set that is read: from 13 on, the axes of the shape operators are inputs.
 pub const MIN_OPSET: i64 = 13;
@@ -87,6 +89,7 @@ pub fn read_with_header(path: &Path, bytes: Bytes) -> Result<(Header, Graph), Re
     let mut graph = reader.graph(proto)?;
     graph.ir_version = model.ir_version;
     graph.opset = opset;
+    graph.roles = roles::roles(&model, proto);
     graph.other_opsets = other_opsets.map(|set| (set.domain.clone(), set.version)).collect();
     reader.check_order(&graph)?;
     Ok((header, graph))
@@ -175,6 +178,7 @@ impl Reader<'_> {
             outputs,
             value_info: Vec::new(),
             initializers,
+            roles: HashMap::new(),
             nodes,
         })
     }

@@ -236,7 +236,7 @@ fn weights_that_are_no_numbers_are_named_with_their_place() {
 }
 
 fn branch(name: &str, nodes: Vec<NodeProto>, output: &str) -> AttributeProto {
-    let output = vec![ValueInfoProto { name: output.to_owned(), r#type: None }];
+    let output = vec![ValueInfoProto { name: output.to_owned(), r#type: None, ..Default::default() }];
     let graph = GraphProto { name: name.to_owned(), node: nodes, output, ..Default::default() };
     AttributeProto {
         name: name.to_owned(),
@@ -277,7 +277,7 @@ fn a_loop_that_the_data_decide_is_named() {
             dims.iter().map(|dim| DimensionProto { value: Some(DimensionValue::Value(*dim)) }).collect();
         let kind = TensorTypeProto { elem_type: code, shape: Some(TensorShapeProto { dim }) };
         let kind = TypeProto { value: Some(TypeValue::Tensor(kind)) };
-        ValueInfoProto { name: name.to_owned(), r#type: Some(kind) }
+        ValueInfoProto { name: name.to_owned(), r#type: Some(kind), ..Default::default() }
     };
     let inner = |op: &str, input: &str, output: &str| NodeProto {
         op_type: op.to_owned(),

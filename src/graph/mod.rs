@@ -16,6 +16,7 @@ pub mod emit;
 pub mod autodiff;
 pub mod precision;
 pub mod recompute;
+pub mod draws;
 pub mod train_form;
 pub mod loss;
 pub mod step;

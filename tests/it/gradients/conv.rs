@@ -71,6 +71,16 @@ fn small_images() -> Vec<Case> {
         conv("small images, one axis", &[2, 2, 3], &[12, 2, 2]).list("pads", &[1, 0]),
         conv("small images, three axes", &[1, 1, 2, 1, 2], &[16, 1, 2, 2, 2])
             .list("pads", &[1, 1, 0, 0, 1, 0]),
+        conv("small images, depthwise", &[2, 3, 2, 3], &[3, 1, 3, 3]).int("group", 3).list("pads", &[1; 4]),
+        case("Conv", "small images, depthwise, strided, without bias")
+            .x(&[3, 2, 3, 3])
+            .x(&[2, 1, 2, 3])
+            .int("group", 2)
+            .list("pads", &[1, 0, 0, 2])
+            .list("strides", &[2, 1]),
+        conv("small images, depthwise, one axis, dilated", &[2, 3, 5], &[3, 1, 2])
+            .int("group", 3)
+            .list("dilations", &[3]),
     ]
 }
 

@@ -1,72 +1,129 @@
-//! Convolutions of small images as one product of matrices for all images.
+//! Convolutions of small images as products of matrices, for all images at once.
 //!
-//! ONNX Runtime computes a convolution image by image. Where the kernel is larger than what it is multiplied with, as at
-//! the end of most networks, reading the kernel for each image again is what takes the time, and the gradients have to
-//! reverse and to move values as large as the kernel on top. As a product `W X'`, in which the windows of all images are
-//! the columns of `X'`, the kernel is read once; its gradients are the products `dY X''` and `W' dY`, which read and write
-//! it as it lies in memory.
+//! ONNX Runtime computes a convolution image by image, and a group at a time. Where the kernel is larger than what it is
+//! multiplied with, as at the end of most networks, reading the kernel for each image again is what takes the time, and
+//! the gradients have to reverse and to move values as large as the kernel on top. As a product `W X'`, in which the
+//! windows of all images are the columns of `X'`, the kernel is read once; its gradients are the products `dY X''` and
+//! `W' dY`, which read and write it as it lies in memory.
+//!
+//! Where each channel is convolved by itself, there is so little to do for one channel of one image that starting takes
+//! most of the time. The kernel of a channel is then written out as the matrix that takes an image to its output.
 
 use super::{NodeView, Refusal, window_shape};
 use crate::graph::autodiff::rules::Composition;
 use crate::graph::emit::{ConvShape, Emit, Processor, Value};
 use crate::graph::tensor::{Dtype, Tensor, elements};
 
-/// How many times as many channels must come out as an image has elements. Windows are taken by a product with a matrix
-/// of zeros and ones, whose work, compared with that of the convolution, is an element of the image per such channel.
-const CHANNELS_PER_ELEMENT: usize = 4;
+/// How many elements an image may have for each channel that comes out. Windows are taken by a product with a matrix of
+/// zeros and ones, whose work is as many parts of that of the convolution.
+const ELEMENTS_PER_CHANNEL: f64 = 0.25;
+/// The largest image, in elements, whose channels are multiplied with matrices of their own.
+const LARGEST_IMAGE: usize = 128;
+/// The most elements of such a matrix for each image that it is multiplied with.
+const MATRIX_PER_IMAGE: usize = 256;
 
-/// Y = W X' + b, X' the windows of all images, side by side
+/// Y = W X' + b, X' the windows of all images, side by side; or for each channel y = M x + b, M written out from its kernel
 ///
 /// A refusal says that the operator itself is faster.
 pub(super) fn as_product(node: &NodeView, emit: &mut Emit) -> Composition {
     let (x, w) = (node.input(0), node.input(1));
     let (x_dims, w_dims) = (emit.dims(x).to_vec(), emit.dims(w).to_vec());
     let y_dims = emit.dims(node.output(0)).to_vec();
-    let shape = window_shape(&node.node, &x_dims, &y_dims, w_dims.get(2..).unwrap_or_default())?;
-    if !is_faster(x, w, &y_dims, &shape, emit) {
-        return Err(Refusal("its windows are larger than its kernel".to_owned()));
-    }
+    let shape = window_shape(&node.node, &x_dims, &y_dims, after_channels(&w_dims))?;
     let [batch, channels] = *x_dims.first_chunk().expect("ONNX Runtime refused inputs without channels");
     let outputs = w_dims.first().copied().unwrap_or(1);
-    let (image, positions) = (elements(after_channels(&x_dims)), elements(after_channels(&y_dims)));
-    let window = elements(&shape.kernel);
+    let sizes = Sizes {
+        batch,
+        channels,
+        outputs,
+        image: elements(after_channels(&x_dims)),
+        positions: elements(after_channels(&y_dims)),
+    };
+    let is_by_channel = shape.group > 1 && shape.group == channels && channels == outputs;
+    let is_faster = if is_by_channel { sizes.favour_matrices() } else { sizes.favour_product(&shape) };
+    // Kernels that are constants are left to ONNX Runtime, which lays them out anew when it builds the session.
+    let is_for_it =
+        emit.processor() == Processor::Cpu && emit.dtype(x) == Dtype::F32 && emit.known(w).is_none();
+    if !(is_for_it && is_faster) {
+        return Err(Refusal("the operator itself is faster for its shapes".to_owned()));
+    }
 
     // [N, C, i] -> [C, i, N]: with the images next to each other, a window is a list of rows.
-    let x = emit.reshape(x, &[batch, channels, image]);
+    let x = emit.reshape(x, &[batch, channels, sizes.image]);
     let x = emit.transpose(x, &[1, 2, 0]);
-    let windows = if is_each_element(&shape) {
-        x
+    let y = if is_by_channel {
+        multiplied_by_channel(x, w, &taken(&x_dims, &y_dims, &shape), &sizes, emit)
     } else {
-        let taken = taken(after_channels(&x_dims), after_channels(&y_dims), &shape);
-        let taken = emit.constant(Tensor::from_f64(Dtype::F32, vec![window * positions, image], &taken));
-        emit.matmul(taken, x)
+        let windows = if is_each_element(&shape) {
+            x
+        } else {
+            let rows = elements(&shape.kernel) * sizes.positions;
+            let taken =
+                Tensor::from_f64(Dtype::F32, vec![rows, sizes.image], &taken(&x_dims, &y_dims, &shape));
+            let taken = emit.constant(taken);
+            emit.matmul(taken, x)
+        };
+        multiplied_at_once(windows, w, &sizes, emit)
     };
-    let windows = emit.reshape(windows, &[channels * window, positions * batch]);
-    let kernel = emit.reshape(w, &[outputs, channels * window]);
-    let mut y = emit.gemm(kernel, false, windows, false);
-    if let Some(bias) = node.optional_input(2) {
-        let bias = emit.reshape(bias, &[outputs, 1]);
-        y = emit.add(y, bias);
-    }
-    let y = emit.reshape(y, &[outputs, positions, batch]);
+    let y = match node.optional_input(2) {
+        Some(bias) => {
+            let bias = emit.reshape(bias, &[outputs, 1, 1]);
+            emit.add(y, bias)
+        }
+        None => y,
+    };
     let y = emit.transpose(y, &[2, 0, 1]);
     Ok(vec![Some(emit.reshape(y, &y_dims))])
 }
 
-fn after_channels(dims: &[usize]) -> &[usize] {
-    dims.get(2..).unwrap_or_default()
+/// `[M, C k] x [C k, p N]`, from `[C, k p, N]` to `[M, p, N]`
+fn multiplied_at_once(windows: Value, w: Value, sizes: &Sizes, emit: &mut Emit) -> Value {
+    let depth = elements(emit.dims(w)) / sizes.outputs.max(1);
+    let windows = emit.reshape(windows, &[depth, sizes.positions * sizes.batch]);
+    let kernel = emit.reshape(w, &[sizes.outputs, depth]);
+    let y = emit.gemm(kernel, false, windows, false);
+    emit.reshape(y, &[sizes.outputs, sizes.positions, sizes.batch])
 }
 
-/// Kernels that are constants are left to ONNX Runtime, which lays them out anew when it builds the session.
-fn is_faster(x: Value, w: Value, y_dims: &[usize], shape: &ConvShape, emit: &Emit) -> bool {
-    let is_for_it = emit.processor() == Processor::Cpu && emit.dtype(x) == Dtype::F32 && shape.group == 1;
-    let outputs = emit.dims(w).first().copied().unwrap_or(1);
-    let batch = emit.dims(x).first().copied().unwrap_or(1);
-    let image = elements(after_channels(emit.dims(x)));
-    let columns = batch.saturating_mul(elements(after_channels(y_dims)));
-    let is_small = (2..=outputs).contains(&columns)
-        && (image.saturating_mul(CHANNELS_PER_ELEMENT) <= outputs || is_each_element(shape));
-    is_for_it && emit.known(w).is_none() && is_small
+/// `[C, p, i] x [C, i, N]`, from `[C, i, N]` to `[C, p, N]`
+fn multiplied_by_channel(x: Value, w: Value, taken: &[f64], sizes: &Sizes, emit: &mut Emit) -> Value {
+    let window = elements(emit.dims(w)) / sizes.channels.max(1);
+    let taken = Tensor::from_f64(Dtype::F32, vec![window, sizes.positions * sizes.image], taken);
+    let taken = emit.constant(taken);
+    let kernels = emit.reshape(w, &[sizes.channels, window]);
+    let matrices = emit.gemm(kernels, false, taken, false);
+    let matrices = emit.reshape(matrices, &[sizes.channels, sizes.positions, sizes.image]);
+    emit.matmul(matrices, x)
+}
+
+struct Sizes {
+    batch: usize,
+    channels: usize,
+    outputs: usize,
+    /// Elements of a channel of an image.
+    image: usize,
+    /// Elements of a channel of an output.
+    positions: usize,
+}
+
+impl Sizes {
+    fn favour_product(&self, shape: &ConvShape) -> bool {
+        let columns = self.batch.saturating_mul(self.positions);
+        let is_small =
+            self.image as f64 <= ELEMENTS_PER_CHANNEL * self.outputs as f64 || is_each_element(shape);
+        shape.group == 1 && (2..=self.outputs).contains(&columns) && is_small
+    }
+
+    fn favour_matrices(&self) -> bool {
+        let matrix = self.positions.saturating_mul(self.image);
+        self.batch > 1
+            && (1..=LARGEST_IMAGE).contains(&self.image)
+            && (1..=MATRIX_PER_IMAGE.saturating_mul(self.batch)).contains(&matrix)
+    }
+}
+
+fn after_channels(dims: &[usize]) -> &[usize] {
+    dims.get(2..).unwrap_or_default()
 }
 
 /// Whether the windows are the elements themselves.
@@ -76,7 +133,8 @@ fn is_each_element(shape: &ConvShape) -> bool {
 
 /// The matrix that takes windows from an image: 1 where an element of the kernel (the outer part of the row) at a position
 /// of the output (the inner part) reads an element of the image (the column), 0 elsewhere, and so in pads.
-fn taken(image: &[usize], output: &[usize], shape: &ConvShape) -> Vec<f64> {
+fn taken(x_dims: &[usize], y_dims: &[usize], shape: &ConvShape) -> Vec<f64> {
+    let (image, output) = (after_channels(x_dims), after_channels(y_dims));
     let columns = elements(image);
     let mut matrix = Vec::with_capacity(elements(&shape.kernel) * elements(output) * columns);
     for element in 0..elements(&shape.kernel) {
@@ -161,8 +219,18 @@ mod tests {
     }
 
     #[test]
-    fn groups_and_single_columns_stay_convolutions() {
-        check([2, 64, 2, 2], [64, 1, 3, 3], 64, false);
+    fn channels_of_small_images_are_multiplied_with_matrices_of_their_own() {
+        check([16, 960, 2, 2], [960, 1, 3, 3], 960, true);
+        check([16, 192, 8, 8], [192, 1, 3, 3], 192, true);
+        check([15, 192, 8, 8], [192, 1, 3, 3], 192, false);
+        check([1, 960, 2, 2], [960, 1, 3, 3], 960, false);
+        check([256, 96, 12, 12], [96, 1, 3, 3], 96, false);
+    }
+
+    #[test]
+    fn other_groups_and_single_columns_stay_convolutions() {
+        check([16, 64, 2, 2], [64, 2, 3, 3], 32, false);
+        check([16, 32, 2, 2], [64, 1, 3, 3], 32, false);
         check([1, 64, 1, 1], [64, 64, 3, 3], 1, false);
     }
 

@@ -324,7 +324,10 @@ fn a_loop_that_the_data_decide_is_named() {
     };
     check_graph(
         decide,
-        &["`y`: [?] of Loop; loops that do not fold to constants are not differentiated", "a loop of as many steps as the data say"],
+        &[
+            "`y`: [?] of Loop; loops that do not fold to constants are not differentiated",
+            "a loop of as many steps as the data say",
+        ],
     );
 }
 

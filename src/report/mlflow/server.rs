@@ -311,7 +311,9 @@ impl Server {
 
     fn unreachable(&self, reason: &str) -> TrackError {
         let remedy = match reason.contains("certificate") {
-            true => "; SSL_CERT_FILE names a file with the authority that vouches for it, if the system knows none",
+            true => {
+                "; SSL_CERT_FILE names a file with the authority that vouches for it, if the system knows none"
+            }
             false => "",
         };
         TrackError::Unreachable { uri: self.shown(), reason: format!("{reason}{remedy}") }

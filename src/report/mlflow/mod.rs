@@ -306,14 +306,14 @@ mod tests {
     use std::thread;
     use std::time::Duration;
 
-    /// Whether a thread is waited for that ends after ten times so long, and meanwhile takes something or not.
+    /// Whether a thread is waited for that ends after three times so long, and meanwhile takes something or not.
     fn is_waited_for(is_renewed: bool, takes: bool) -> bool {
         let (done, ended) = channel();
-        let (progress, left) = (Progress::default(), Duration::from_millis(60));
+        let (progress, left) = (Progress::default(), Duration::from_millis(300));
         thread::scope(|scope| {
             let progress = &progress;
             scope.spawn(move || {
-                for _ in 0..40 {
+                for _ in 0..12 {
                     thread::sleep(left / 4);
                     progress.taken.fetch_add(u64::from(takes), Ordering::Relaxed);
                 }

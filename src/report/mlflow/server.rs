@@ -265,8 +265,7 @@ impl Server {
         path: &str,
         response: Result<http::Response<Body>, ureq::Error>,
     ) -> Result<Value, TrackError> {
-        let unreachable =
-            |error: ureq::Error| TrackError::Unreachable { uri: self.shown(), reason: error.to_string() };
+        let unreachable = |error: ureq::Error| self.unreachable(&error.to_string());
         let mut response = response.map_err(unreachable)?;
         let status = response.status().as_u16();
         let path = path.split('?').next().unwrap_or(path);
@@ -291,7 +290,8 @@ impl Server {
         let plain = || {
             String::from_utf8_lossy(&body).chars().filter(|letter| !letter.is_control()).take(200).collect()
         };
-        let message = Some(field("message")).filter(|message| !message.is_empty()).unwrap_or_else(plain);
+        let said = [field("message"), plain(), "it gives no reason".to_owned()];
+        let message = said.into_iter().find(|said| !said.is_empty()).unwrap_or_default();
         Err(TrackError::Refused { path: path.to_owned(), status, code: field("error_code"), message })
     }
 
@@ -307,6 +307,16 @@ impl Server {
         found
             .map(str::to_owned)
             .ok_or_else(|| self.garbage(path, &format!("there is no `{}` in it", keys.join("."))))
+    }
+
+    fn unreachable(&self, reason: &str) -> TrackError {
+        let remedy = match reason.contains("certificate") {
+            true => {
+                "; SSL_CERT_FILE names a file with the authority that vouches for it, if the system knows none"
+            }
+            false => "",
+        };
+        TrackError::Unreachable { uri: self.shown(), reason: format!("{reason}{remedy}") }
     }
 
     fn garbage(&self, path: &str, reason: &str) -> TrackError {

@@ -116,7 +116,8 @@ fn without_settings(work_dir: &Path) -> Failure {
 impl Found {
     /// Refuses a model that is another than that of the run: its frozen weights, or its operators, would be others.
     pub(super) fn check_model(&self, crc32: u32) -> Result<(), Failure> {
-        let changed = self.recorded.as_ref().and_then(|recorded| changed_model(&recorded.history, crc32));
+        let changed =
+            self.recorded.as_ref().and_then(|recorded| changed_model(recorded.history.model_crc32, crc32));
         changed.map_or(Ok(()), |changed| {
             let remedy =
                 "restore the file that the run was started with, or name it with `--set model.onnx=FILE`";

@@ -18,6 +18,7 @@ fn planes() -> Vec<Case> {
     vec![
         conv("plain", &[2, 2, 4, 4], &[3, 2, 3, 3]).opsets(&[13, 18, 21, NEWEST]),
         case("Conv", "without bias").x(&[1, 2, 4, 4]).x(&[2, 2, 3, 3]).list("kernel_shape", &[3, 3]),
+        conv("an empty image", &[1, 2, 0, 3], &[2, 2, 1, 1]).refused("the input has the sizes [0, 3]"),
         conv("padded", &[1, 2, 3, 4], &[2, 2, 3, 3]).list("pads", &[1, 1, 1, 1]),
         conv("padded on each side differently", &[1, 1, 3, 4], &[2, 1, 3, 2]).list("pads", &[0, 1, 2, 0]),
         conv("padded by more than the kernel", &[1, 1, 2, 2], &[1, 1, 2, 2]).list("pads", &[2, 3, 2, 1]),

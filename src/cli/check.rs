@@ -183,14 +183,18 @@ fn parameters(found: &ParametersReport, page: &mut Page) {
         count => format!("; {count} tensors of running statistics"),
     };
     page.row("parameters", &format!("{} in {} tensors{statistics}", found.elements, found.trained.len()));
-    for reason in ["frozen", "no_path_to_loss"] {
+    let reasons = [
+        ("frozen", "frozen"),
+        ("buffer", "not trained, the file calls them buffers"),
+        ("no_path_to_loss", "not trained, the loss does not depend on them"),
+    ];
+    for (reason, why) in reasons {
         let names: Vec<&str> = found
             .not_trained
             .iter()
             .filter(|tensor| tensor.reason == reason)
             .map(|tensor| tensor.name.as_str())
             .collect();
-        let why = if reason == "frozen" { "frozen" } else { "not trained, the loss does not depend on them" };
         if !names.is_empty() {
             page.row("", &format!("{why}: {}", listed(names.into_iter())));
         }

@@ -1,10 +1,13 @@
-//! The form in which a trained model is used: running statistics in BatchNormalization, no Dropout.
+//! The form in which a trained model is used: running statistics in BatchNormalization, no Dropout, no product that ONNX
+//! Runtime computes wrongly.
 
 use super::model::{Graph, Node};
 use super::tensor::Tensor;
+use super::vector_products::write_out_vectors;
 use std::collections::{HashMap, HashSet};
 
-/// The model with BatchNormalization in its inference form and Dropout taken out.
+/// The model with BatchNormalization in its inference form and Dropout taken out, and products with stored vectors written
+/// with matrices of one column.
 ///
 /// Free dimensions stay free, names stay as they are. What Dropout alone read, as the constants of its rate and mode that
 /// exporters write as nodes, goes with it; what nothing read before stays.
@@ -35,6 +38,10 @@ pub fn rewrite(graph: &Graph) -> Graph {
         }
     }
     drop_orphans(&mut graph, &read);
+    let constants = graph.initializers.iter();
+    let ranks: HashMap<String, usize> =
+        constants.map(|(name, tensor)| (name.clone(), tensor.dims().len())).collect();
+    write_out_vectors(&mut graph, |name| ranks.get(name).copied());
     drop_unused(&mut graph);
     graph
 }
@@ -93,6 +100,7 @@ mod tests {
             ir_version: 8,
             opset: 17,
             other_opsets: Vec::new(),
+            roles: Default::default(),
             inputs: vec![Port::inferred("x")],
             outputs: vec![Port::inferred("y")],
             value_info: vec![Port::inferred("rate"), Port::inferred("kept")],

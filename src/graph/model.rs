@@ -4,7 +4,7 @@ use super::proto::{AttributeProto, GraphProto, attribute_type};
 use super::tensor::{Dtype, Tensor};
 use bytes::Bytes;
 use prost::Message;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 /// A graph of nodes over named values.
 ///
@@ -28,8 +28,38 @@ pub struct Graph {
     pub value_info: Vec<Port>,
     /// Values with known contents.
     pub initializers: Vec<(String, Tensor)>,
+    /// What some of them were in the model that was exported; empty where the file does not say.
+    pub roles: HashMap<String, Role>,
     /// Operations.
     pub nodes: Vec<Node>,
+}
+
+/// What an initializer was in the program that the model was exported from, by the names of `torch.export`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// An `nn.Parameter`.
+    Parameter,
+    /// A registered buffer, which PyTorch does not train.
+    Buffer,
+    /// A tensor that the code of the model holds.
+    Constant,
+}
+
+impl Role {
+    const NAMES: [(Self, &'static str); 3] =
+        [(Self::Parameter, "PARAMETER"), (Self::Buffer, "BUFFER"), (Self::Constant, "CONSTANT_TENSOR")];
+
+    /// The role that `torch.export` calls so.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::NAMES.iter().find(|(_, known)| *known == name).map(|(role, _)| *role)
+    }
+
+    /// What `torch.export` calls it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        Self::NAMES.iter().find(|(role, _)| *role == self).map_or("", |(_, name)| name)
+    }
 }
 
 impl Graph {

@@ -18,10 +18,12 @@ mod functions;
 mod header;
 mod order;
 mod recognise;
+pub(super) mod roles;
 
 pub use error::ReadError;
 use external::EXTERNAL;
 pub use header::Header;
+pub(crate) use roles::{is_constant, is_path};
 
 /// Oldest version of the default operator set that is read: from 13 on, the axes of the shape operators are inputs.
 pub const MIN_OPSET: i64 = 13;
@@ -87,6 +89,7 @@ pub fn read_with_header(path: &Path, bytes: Bytes) -> Result<(Header, Graph), Re
     let mut graph = reader.graph(proto)?;
     graph.ir_version = model.ir_version;
     graph.opset = opset;
+    graph.roles = roles::roles(&model, proto);
     graph.other_opsets = other_opsets.map(|set| (set.domain.clone(), set.version)).collect();
     reader.check_order(&graph)?;
     Ok((header, graph))
@@ -166,6 +169,7 @@ impl Reader<'_> {
             nodes.push(plain_node(node, position));
         }
         make_names_unique(&mut nodes);
+        name_unread_parts(&mut nodes);
         let name = if proto.name.is_empty() { "model".to_owned() } else { proto.name.clone() };
         Ok(Graph {
             name,
@@ -176,6 +180,7 @@ impl Reader<'_> {
             outputs,
             value_info: Vec::new(),
             initializers,
+            roles: HashMap::new(),
             nodes,
         })
     }
@@ -294,6 +299,16 @@ pub(super) fn plain_node(node: &NodeProto, position: usize) -> Node {
         inputs: node.input.clone(),
         outputs: node.output.clone(),
         attributes: node.attribute.clone(),
+    }
+}
+
+/// Gives the outputs of Split that have no name one, as `name#part1`: a part that nothing reads has a gradient, too.
+pub(super) fn name_unread_parts(nodes: &mut [Node]) {
+    for node in nodes.iter_mut().filter(|node| node.op == "Split" && node.domain.is_empty()) {
+        let unnamed = node.outputs.iter_mut().enumerate().filter(|(_, output)| output.is_empty());
+        for (position, output) in unnamed {
+            *output = format!("{}#part{position}", node.name);
+        }
     }
 }
 

@@ -2,9 +2,11 @@
 
 use super::model::{Dim, Graph, Port};
 use super::proto::{
-    DimensionProto, DimensionValue, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto,
-    TensorShapeProto, TensorTypeProto, TypeProto, TypeValue, ValueInfoProto,
+    DimensionProto, DimensionValue, GraphProto, ModelProto, NodeProto, OperatorSetIdProto,
+    StringStringEntryProto, TensorProto, TensorShapeProto, TensorTypeProto, TypeProto, TypeValue,
+    ValueInfoProto,
 };
+use super::read::roles::KIND;
 use super::tensor::Tensor;
 use prost::Message;
 use prost::encoding::{WireType, encode_key, encode_varint};
@@ -153,9 +155,19 @@ fn ports(graph: &Graph) -> GraphProto {
     GraphProto {
         input: graph.inputs.iter().map(value_info).collect(),
         output: graph.outputs.iter().map(value_info).collect(),
-        value_info: graph.value_info.iter().map(value_info).collect(),
+        value_info: graph.value_info.iter().map(value_info).chain(roles(graph)).collect(),
         ..Default::default()
     }
+}
+
+/// What the initializers were, noted as PyTorch's exporter notes it.
+fn roles(graph: &Graph) -> impl Iterator<Item = ValueInfoProto> {
+    graph.initializers.iter().filter_map(|(name, tensor)| {
+        let role = graph.roles.get(name)?;
+        let note = StringStringEntryProto { key: KIND.to_owned(), value: role.name().to_owned() };
+        let info = value_info(&Port::fixed(name.clone(), tensor.dtype(), tensor.dims()));
+        Some(ValueInfoProto { metadata_props: vec![note], ..info })
+    })
 }
 
 /// The message of one constant tensor.
@@ -183,7 +195,7 @@ fn value_info(port: &Port) -> ValueInfoProto {
         let shape = port.dims.as_ref().map(|dims| TensorShapeProto { dim: dims.iter().map(dim).collect() });
         TypeProto { value: Some(TypeValue::Tensor(TensorTypeProto { elem_type: dtype.code(), shape })) }
     });
-    ValueInfoProto { name: port.name.clone(), r#type: kind }
+    ValueInfoProto { name: port.name.clone(), r#type: kind, metadata_props: Vec::new() }
 }
 
 #[cfg(test)]

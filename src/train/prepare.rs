@@ -327,6 +327,8 @@ fn announce(plan: &ModelPlan, graph: &Graph, trainable: &Trainable) {
         match reason {
             Excluded::Frozen => log::info!("`{name}` is not trained: {frozen_by}"),
             Excluded::Scalar => log::debug!("`{name}` is not trained: it is a scalar constant"),
+            Excluded::Buffer => log::info!("`{name}` is not trained: the file says that it is a buffer"),
+            Excluded::Constant => log::debug!("`{name}` is not trained: the file says that it is a constant"),
             Excluded::Setting => log::debug!("`{name}` is not trained: operators read it as a setting"),
             Excluded::NoPathToLoss => log::warn!("`{name}` is not trained: the loss does not depend on it"),
             Excluded::ElementType(dtype) => {

@@ -40,6 +40,19 @@ pub fn cnn_with_dropout_as_pytorch_writes_it() -> Vec<u8> {
     to_bytes(&graph)
 }
 
+/// The builtin perceptron on `images`, with noise added before its last layer.
+pub fn mlp_with_noise() -> Vec<u8> {
+    let mut graph = build(Builtin::Mlp, "images", &[1, 8, 8], 10, 1);
+    let head = graph.nodes.iter().position(|node| node.name == "head").unwrap();
+    let before = graph.nodes[head].inputs[0].clone();
+    graph.nodes[head].inputs[0] = "noisy".to_owned();
+    let inputs = vec![before.clone(), "noise".to_owned()];
+    graph.nodes.insert(head, Node::new("add", "Add", inputs, vec!["noisy".to_owned()]));
+    let noise = Node::new("noise", "RandomNormalLike", vec![before], vec!["noise".to_owned()]);
+    graph.nodes.insert(head, noise);
+    to_bytes(&graph)
+}
+
 /// `y = Gemm(x, weight, bias)` for examples of `inputs` values; each weight begins as 0.1, the bias as given.
 pub fn linear(inputs: usize, bias: &[f32]) -> Vec<u8> {
     one_node("Gemm", inputs, bias)
@@ -75,6 +88,7 @@ pub fn one_node(op: &str, inputs: usize, bias: &[f32]) -> Vec<u8> {
         inputs: vec![port("x", inputs)],
         outputs: vec![port("y", outputs)],
         value_info: Vec::new(),
+        roles: Default::default(),
         initializers: vec![
             ("weight".to_owned(), Tensor::from_f32(vec![inputs, outputs], &vec![0.1; inputs * outputs])),
             ("bias".to_owned(), Tensor::from_f32(vec![outputs], bias)),

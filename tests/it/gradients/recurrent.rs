@@ -98,6 +98,12 @@ fn refusals() -> Vec<Case> {
         layer("LSTM", "other activations", 4, 1)
             .texts("activations", &["HardSigmoid", "Tanh", "Tanh"])
             .refused("its activations are"),
+        // As PyTorch's exporter writes projections: a cell state of another size than the hidden one.
+        layer("LSTM", "a wider cell state", 4, 1)
+            .absent()
+            .absent()
+            .x(&[1, 2, 2 * HIDDEN])
+            .refused("projections"),
         layer("GRU", "other activations", 3, 1)
             .texts("activations", &["Sigmoid", "Relu"])
             .refused("its activations are"),

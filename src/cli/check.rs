@@ -7,6 +7,7 @@ use super::output::print_text;
 use super::run::load_library;
 use super::settings_args::SettingsArgs;
 use super::table::size;
+use super::trained::is_there;
 use crate::config::{self, FlagValue, Origin, Value};
 use crate::engine::device::choose;
 use crate::engine::library::Host;
@@ -55,7 +56,7 @@ pub fn run(args: &CheckArgs, global: &GlobalArgs, out: &mut dyn Write) -> Result
     let mut sources = args.settings.sources(None);
     sources.work_dir_file = args.work_dir.as_ref().map(|dir| dir.join(SETTINGS));
     if let (Some(dir), Some(settings)) = (&args.work_dir, &sources.work_dir_file)
-        && !settings.is_file()
+        && !is_there(settings)
     {
         return Err(Failure::not_a_run(dir, &format!("no {SETTINGS}"), ""));
     }

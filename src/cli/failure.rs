@@ -68,9 +68,12 @@ impl Failure {
             // A newer program's, which a repair refuses as well.
             ReadError::Journal(error @ OpenError::Version { .. }) => fail(Exit::Damaged)(error),
             ReadError::Journal(error) => {
-                let exit = if error.is_damage() { Exit::Damaged } else { Exit::StorageFailed };
+                // What can not be read may be good.
+                if !error.is_damage() {
+                    return fail(Exit::StorageFailed)(error);
+                }
                 let remedy = super::repair::command(work_dir);
-                Self::new(exit, format!("{error}; `{remedy}` says what can be kept"))
+                Self::new(Exit::Damaged, format!("{error}; `{remedy}` says what can be kept"))
             }
             other => fail(Exit::Damaged)(other),
         }

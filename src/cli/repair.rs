@@ -17,7 +17,7 @@ use trainer_runtime::disk::{Disk, DiskError, RealDisk};
 use trainer_runtime::journal::repair::{Part, Repair, examine, has_segments};
 use trainer_runtime::journal::{OpenError, Tail};
 use trainer_runtime::keeper::{CHECKPOINTS_DIR, JOURNAL_DIR};
-use trainer_runtime::lock::{LockError, WorkDirLock};
+use trainer_runtime::lock::{self, LockError, WorkDirLock};
 
 /// Arguments of `trainer repair`.
 #[derive(Debug, Clone, Args)]
@@ -49,10 +49,8 @@ pub fn run(args: &RepairArgs, out: &mut dyn Write) -> Result<Exit, Failure> {
     let (journal_dir, checkpoints_dir) = (dir.join(JOURNAL_DIR), dir.join(CHECKPOINTS_DIR));
     let disk = RealDisk::shared();
     refuse_foreign(&*disk, dir, &journal_dir, &checkpoints_dir)?;
-    let _lock = WorkDirLock::acquire(dir).map_err(|error| match error {
-        LockError::Held { .. } => fail(Exit::Locked)(error),
-        other => fail(Exit::StorageFailed)(other),
-    })?;
+    let _lock =
+        if args.dry_run { check_not_held(dir).map(|()| None) } else { WorkDirLock::acquire(dir).map(Some) }?;
     let repair = examine(&*disk, &journal_dir).map_err(|error| match error {
         OpenError::Version { .. } => fail(Exit::Damaged)(error),
         other => fail(Exit::StorageFailed)(other),
@@ -75,6 +73,21 @@ pub fn run(args: &RepairArgs, out: &mut dyn Write) -> Result<Exit, Failure> {
         None if args.dry_run && is_damaged => Exit::Damaged,
         None => Exit::Finished,
     })
+}
+
+/// Looking needs no lock, which would write into the folder: only that nobody works on it.
+fn check_not_held(dir: &Path) -> Result<(), LockError> {
+    WorkDirLock::holder(dir)?
+        .map_or(Ok(()), |holder| Err(LockError::Held { path: dir.join(lock::FILE_NAME), holder }))
+}
+
+impl From<LockError> for Failure {
+    fn from(error: LockError) -> Self {
+        match error {
+            LockError::Held { .. } => fail(Exit::Locked)(error),
+            other => fail(Exit::StorageFailed)(other),
+        }
+    }
 }
 
 /// The command that repairs a work directory.

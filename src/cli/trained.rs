@@ -16,6 +16,7 @@ use crate::train::keeper::SETTINGS;
 use crate::train::resume::changed_model;
 use clap::Args;
 use serde::Serialize;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use trainer_runtime::checkpoint::LoadError;
 
@@ -63,7 +64,7 @@ pub(super) struct Found {
 /// # Errors
 /// With [`Exit::Usage`] where there is no run or no such checkpoint, with [`Exit::Damaged`] where it does not verify.
 pub(super) fn find(work_dir: &Path, args: &TrainedArgs) -> Result<Found, Failure> {
-    let settings = Some(work_dir.join(SETTINGS)).filter(|settings| settings.is_file());
+    let settings = Some(work_dir.join(SETTINGS)).filter(|settings| is_there(settings));
     if settings.is_none() && args.config.is_none() {
         return Err(without_settings(work_dir));
     }
@@ -89,6 +90,14 @@ pub(super) fn find(work_dir: &Path, args: &TrainedArgs) -> Result<Found, Failure
         );
     }
     Ok(Found { plan, chosen, recorded })
+}
+
+/// Whether there is anything of this name; what can not be read is for its reader to explain.
+pub(super) fn is_there(path: &Path) -> bool {
+    !matches!(
+        path.symlink_metadata().map_err(|error| error.kind()),
+        Err(ErrorKind::NotFound | ErrorKind::NotADirectory)
+    )
 }
 
 /// A folder that has no settings: no run's, or that of a run that has lost them.

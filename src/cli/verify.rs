@@ -105,19 +105,19 @@ fn of_directory(dir: &Path, bar: &Bar) -> Result<Report, Failure> {
     let store = Store::open_read_only(RealDisk::shared(), &dir.join(CHECKPOINTS_DIR));
     let journal_dir = dir.join(JOURNAL_DIR);
     let paths = checkpoint_files(store).map_err(fail(Exit::StorageFailed))?;
-    if paths.iter().all(|(_, named)| named.is_none()) && !journal_dir.is_dir() {
+    if paths.iter().all(|file| file.named.is_none()) && !journal_dir.is_dir() {
         let lacks = "neither a journal nor checkpoints";
         return Err(Failure::not_a_run(dir, lacks, ", or a checkpoint's file"));
     }
     // A second name of a file that was read needs no second reading.
     let file_of =
         |path: &Path| fs::metadata(path).ok().map(|found| ((found.dev(), found.ino()), found.len()));
-    let files: BTreeMap<(u64, u64), u64> = paths.iter().filter_map(|(path, _)| file_of(path)).collect();
+    let files: BTreeMap<(u64, u64), u64> = paths.iter().filter_map(|stored| file_of(&stored.path)).collect();
     bar.expect(files.values().sum());
     let mut known: BTreeMap<(u64, u64), CheckpointState> = BTreeMap::new();
     let mut checkpoints = Vec::new();
     let mut done_bytes = 0;
-    for (path, named) in paths {
+    for StoredFile { path, named } in paths {
         let file = file_of(&path);
         if let Some(state) =
             file.and_then(|(file, _)| known.get(&file)).filter(|state| state.damage.is_none())
@@ -144,18 +144,23 @@ fn of_directory(dir: &Path, bar: &Bar) -> Result<Report, Failure> {
     Ok(Report { path: dir.to_owned(), journal: Some(of_journal(&journal_dir)?), checkpoints })
 }
 
-/// A file to verify: of a checkpoint also the folder that has it, and its name.
-type ToVerify = (PathBuf, Option<(Store, Name)>);
+/// The file of a checkpoint or of a link.
+struct StoredFile {
+    path: PathBuf,
+    /// Of a checkpoint, the folder that has it and its name there.
+    named: Option<(Store, Name)>,
+}
 
 /// The files of all checkpoints and links, those of branches that ended behind the others.
-fn checkpoint_files(store: Store) -> Result<Vec<ToVerify>, DiskError> {
+fn checkpoint_files(store: Store) -> Result<Vec<StoredFile>, DiskError> {
     let mut files = Vec::new();
     let of_branches = branches(&store);
     for folder in std::iter::once(store).chain(of_branches) {
         for Entry { name, .. } in folder.list()? {
-            files.push((folder.path(name), Some((folder.clone(), name))));
+            files.push(StoredFile { path: folder.path(name), named: Some((folder.clone(), name)) });
         }
-        files.extend([Link::Best, Link::Last, Link::Final].map(|link| (folder.link_path(link), None)));
+        let of_link = |link| StoredFile { path: folder.link_path(link), named: None };
+        files.extend([Link::Best, Link::Last, Link::Final].map(of_link));
     }
     Ok(files)
 }

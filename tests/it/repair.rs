@@ -80,6 +80,7 @@ fn files(dir: &WorkDir) -> BTreeMap<PathBuf, Vec<u8>> {
 fn check_repaired(damage: impl Fn(&WorkDir), words: &[&str]) -> WorkDir {
     let dir = killed();
     damage(&dir);
+    fs::remove_file(dir.path().join("lock")).unwrap();
     let before = files(&dir);
 
     let tried = repair(&dir, &["--dry-run"]).check_code(5);

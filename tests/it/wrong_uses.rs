@@ -98,7 +98,7 @@ fn a_folder_that_is_missing_or_not_ours_is_named_by_every_command() {
 fn a_folder_that_is_held_is_left_alone_by_what_changes_it_and_shown_by_what_looks() {
     let dir = WorkDir::new(&["model.builtin=mlp", "--epochs", "400", "schedule.kind=constant"]);
     let mut child = dir.start_until_step(30, &[]);
-    for words in [["resume"].as_slice(), &["repair"]] {
+    for words in [["resume"].as_slice(), &["repair"], &["repair", "--dry-run"]] {
         check(on(words, &dir.path()), 3, &["is held by process"]);
     }
     check(dir.run(&["--fresh"]), 3, &["is held by process"]);
@@ -176,6 +176,17 @@ fn a_full_output_is_no_success() {
     }
     let child = trainer(["setup", "--offline"]).stdout(full()).stderr(std::process::Stdio::piped()).spawn();
     check(Ended::of_child(child.unwrap()), 74, &["can not write the result to the output"]);
+}
+
+#[test]
+fn a_journal_that_can_not_be_read_is_no_damaged_one() {
+    let dir = finished();
+    let journal = dir.path().join("journal");
+    fs::remove_dir_all(&journal).unwrap();
+    std::os::unix::fs::symlink("journal", &journal).unwrap();
+    let ended = on(&["history"], &dir.path());
+    assert!(!ended.stderr.contains("trainer repair"), "{ended:?}");
+    check(ended, 74, &["could not list"]);
 }
 
 #[test]

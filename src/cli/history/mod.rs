@@ -89,13 +89,31 @@ fn render(rows: &[Row], notes: Vec<Note>, is_json: bool) -> String {
     if !is_json && !rows.is_empty() {
         out.push_str(&table.header());
     }
-    let mut notes = notes.into_iter().peekable();
+    let mut notes = placed(notes).into_iter().peekable();
     for row in rows {
-        while let Some(note) = notes.next_if(|note| note.step < row.step) {
+        while let Some((_, note)) = notes.next_if(|(step, _)| *step < row.step) {
             out.push_str(&note.line(is_json));
         }
         out.push_str(&row.line(&table, is_json));
     }
-    notes.for_each(|note| out.push_str(&note.line(is_json)));
+    notes.for_each(|(_, note)| out.push_str(&note.line(is_json)));
     out
+}
+
+/// Each note with the update that it stands behind: its own, or that of a cut which came later, for the rows behind that are
+/// not of what the note tells of.
+fn placed(notes: Vec<Note>) -> Vec<(u64, Note)> {
+    let mut cut_at = u64::MAX;
+    let mut placed: Vec<(u64, Note)> = notes
+        .into_iter()
+        .rev()
+        .map(|note| {
+            if note.cuts {
+                cut_at = cut_at.min(note.step);
+            }
+            (note.step.min(cut_at), note)
+        })
+        .collect();
+    placed.reverse();
+    placed
 }

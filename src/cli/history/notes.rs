@@ -11,6 +11,8 @@ pub(super) struct Note {
     pub(super) text: String,
     /// More for programs.
     pub(super) details: Option<Value>,
+    /// Whether what came behind `step` before is no longer of the history: rows behind it are of what came later.
+    pub(super) cuts: bool,
 }
 
 /// A branch that ended, for programs.
@@ -24,7 +26,7 @@ fn branch_json(cut: &BranchCut) -> Value {
 
 impl Note {
     pub(super) fn line(&self, is_json: bool) -> String {
-        let Self { step, what, text, details } = self;
+        let Self { step, what, text, details, .. } = self;
         if is_json {
             let mut line = json!({ "note": what, "step": step, "text": text });
             if let (Some(line), Some(details)) = (line.as_object_mut(), details) {
@@ -106,6 +108,11 @@ impl Notes {
         self.unended = self.unended.filter(|_| !is_end);
         self.step = at;
         let details = if let Event::BranchCut(cut) = event { Some(branch_json(cut)) } else { None };
-        Some(Note { step: at, what, text, details })
+        let cuts = match event {
+            Event::BranchCut(_) => true,
+            Event::Resumed(resumed) => resumed.discards_later,
+            _ => false,
+        };
+        Some(Note { step: at, what, text, details, cuts })
     }
 }

@@ -78,8 +78,16 @@ fn find(dir: &Path) -> Result<Vec<PathBuf>, Failure> {
         if depth == DEEPEST {
             continue;
         }
-        // One that can not be read holds nothing that could be listed.
-        let Ok(entries) = fs::read_dir(&folder) else { continue };
+        let entries = match fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            Err(error) => {
+                log::warn!(
+                    "{} can not be looked into, so runs in it are not listed: {error}",
+                    folder.display()
+                );
+                continue;
+            }
+        };
         let inner = entries.flatten().filter(|entry| !entry.file_name().to_string_lossy().starts_with('.'));
         // Links could lead in circles.
         let inner = inner.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));

@@ -62,6 +62,12 @@ fn the_history_shows_branches_and_lists_them_for_programs() {
         |more: &[&str]| Ended::of(crate::work_dir::trainer(["history"]).arg(dir.path()).args(more)).stdout;
     let said = history(&[]);
     assert!(said.contains("-- branch at step 46: branch 1 ended at step 92, epoch 4, best "), "{said}");
+    // What the old branch came to stands before what the new one did.
+    let lines: Vec<&str> = said.lines().map(str::trim_start).collect();
+    let at = |start: &str| lines.iter().position(|line| line.starts_with(start)).unwrap();
+    let order =
+        ["2 ", "-- finished at step 92", "-- branch at step 46", "-- resumed at step 46", "3 "].map(at);
+    assert!(order.is_sorted() && lines.last().unwrap().starts_with("-- finished at step 92"), "{said}");
     let json = history(&["--json"]);
     let objects = json.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
     let branch = objects.into_iter().find(|object| object["note"] == "branch").unwrap();

@@ -66,7 +66,7 @@ pub(super) fn find(work_dir: &Path, args: &TrainedArgs) -> Result<Found, Failure
         return Err(Failure::not_a_run(work_dir, &format!("no {SETTINGS}"), ""));
     }
     let plan = config::load(&args.sources(Some(settings))).map_err(fail(Exit::Usage))?.plan;
-    let chosen = choose(work_dir, args.checkpoint.as_ref().unwrap_or(&Which::BestOrLater))?;
+    let chosen = choose(work_dir, args.checkpoint.as_ref())?;
     log::info!("using {chosen}");
     let recorded = match Recorded::read(work_dir) {
         Ok(recorded) => Some(recorded),
@@ -92,7 +92,8 @@ pub(super) fn find(work_dir: &Path, args: &TrainedArgs) -> Result<Found, Failure
 impl Found {
     /// Refuses a model that is another than that of the run: its frozen weights, or its operators, would be others.
     pub(super) fn check_model(&self, crc32: u32) -> Result<(), Failure> {
-        let changed = self.recorded.as_ref().and_then(|recorded| changed_model(&recorded.history, crc32));
+        let changed =
+            self.recorded.as_ref().and_then(|recorded| changed_model(recorded.history.model_crc32, crc32));
         changed.map_or(Ok(()), |changed| {
             let remedy =
                 "restore the file that the run was started with, or name it with `--set model.onnx=FILE`";
@@ -114,6 +115,7 @@ pub(super) fn start(global: &GlobalArgs, plan: &Plan) -> Result<(Runtime, Place)
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct CheckpointReport {
     /// Its file.
+    #[serde(serialize_with = "crate::cli::output::path")]
     pub(super) path: PathBuf,
     /// The epoch that it says, from 1.
     pub(super) epoch: u64,

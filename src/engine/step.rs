@@ -18,9 +18,10 @@ use super::update_session::{StepNumbers, UpdateSession};
 use crate::config::{OptimizerPlan, Reduction};
 use crate::data::HostArray;
 use crate::graph::step::{DrawFeed, MaskFeed, StepGraph, Trainable};
-use crate::random::{Purpose, stream};
+use crate::graph::tensor::Tensor;
 use ort::memory::Allocator;
 use ort::value::Tensor as OrtTensor;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 mod held;
@@ -82,7 +83,7 @@ impl Engine {
         trainable: &Trainable,
         plan: &OptimizerPlan,
     ) -> Result<Self, EngineError> {
-        let named = |tensors: &[(String, crate::graph::tensor::Tensor)]| {
+        let named = |tensors: &[(String, Tensor)]| {
             tensors.iter().map(|(name, tensor)| (name.clone(), tensor.dims().to_vec())).collect::<Vec<_>>()
         };
         let parameters = named(&trainable.parameters);
@@ -108,9 +109,10 @@ impl Engine {
         let device = update_session.as_ref().map_or(Ok(Allocator::default()), UpdateSession::allocator)?;
         let host = Allocator::default();
         let mut initial = StateSet::allocate(&layout, &device, 0)?;
-        let given = trainable.parameters.iter().chain(&trainable.states);
-        let given: Vec<Option<Vec<f32>>> = given.map(|(_, tensor)| tensor.to_f32()).collect();
-        fill_all(&mut initial, &layout, &|index| given.get(index)?.as_deref())?;
+        let given: Vec<&Tensor> =
+            trainable.parameters.iter().chain(&trainable.states).map(|(_, tensor)| tensor).collect();
+        // One after the other: all at once would be in memory twice.
+        fill_all(&mut initial, &layout, &|index| given.get(index)?.to_f32().map(Cow::Owned))?;
         Ok(Self {
             evaluates: Evaluates::of(plan),
             scratch,
@@ -168,7 +170,7 @@ impl Engine {
         let mut compiled = Compiled::new(&self.runtime, self.place, graph, batch)?;
         // Every evaluation sees the same numbers, in every batch, so that its results can be compared.
         for (node, (draw, memory)) in compiled.draws().enumerate() {
-            draw.distribution.fill(&mut stream(0, Purpose::Draw, u64::MAX, node as u64), memory);
+            draw.fill_for_evaluation(node, memory);
         }
         self.evaluation.push(compiled);
         Ok(())

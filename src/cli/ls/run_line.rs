@@ -46,6 +46,7 @@ impl Standing {
 pub(super) struct RunLine {
     /// Its folder within the one that is listed.
     pub(super) name: String,
+    #[serde(serialize_with = "crate::cli::output::path")]
     pub(super) path: PathBuf,
     pub(super) run_id: Option<String>,
     pub(super) state: Standing,

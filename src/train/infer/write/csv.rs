@@ -6,8 +6,6 @@ use crate::train::infer::predictor::Answered;
 use csv::{Writer, WriterBuilder};
 use std::io::BufWriter;
 use std::path::PathBuf;
-use std::sync::Arc;
-use trainer_runtime::disk::DiskFile;
 
 /// The column with the name of the file that an example is.
 const FILE_COLUMN: &str = "file";
@@ -15,7 +13,6 @@ const FILE_COLUMN: &str = "file";
 /// A table that is being written.
 #[derive(Debug)]
 pub(super) struct Table {
-    file: Arc<dyn DiskFile>,
     path: PathBuf,
     writer: Writer<BufWriter<Appending>>,
     /// Columns of each output; none before the header was written.
@@ -25,9 +22,9 @@ pub(super) struct Table {
 
 impl Table {
     pub(super) fn new(file: Appending) -> Self {
-        let (handle, path) = (Arc::clone(&file.file), file.path.clone());
+        let path = file.path.clone();
         let writer = WriterBuilder::new().from_writer(BufWriter::new(file));
-        Self { file: handle, path, writer, widths: None, rows: 0 }
+        Self { path, writer, widths: None, rows: 0 }
     }
 
     pub(super) fn add(
@@ -85,9 +82,8 @@ impl Table {
         Ok(widths)
     }
 
-    pub(super) fn finish(&mut self) -> Result<Arc<dyn DiskFile>, WriteError> {
-        self.writer.flush().map_err(|error| Appending::error(&self.path, error))?;
-        Ok(Arc::clone(&self.file))
+    pub(super) fn finish(&mut self) -> Result<(), WriteError> {
+        self.writer.flush().map_err(|error| Appending::error(&self.path, error))
     }
 }
 

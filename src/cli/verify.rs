@@ -144,9 +144,11 @@ fn of_directory(dir: &Path, bar: &Bar) -> Result<Report, Failure> {
     Ok(Report { path: dir.to_owned(), journal: Some(of_journal(&journal_dir)?), checkpoints })
 }
 
-/// The files of all checkpoints and links, those of branches that ended behind the others; of a checkpoint also the folder
-/// that has it, and its name.
-fn checkpoint_files(store: Store) -> Result<Vec<(PathBuf, Option<(Store, Name)>)>, DiskError> {
+/// A file to verify: of a checkpoint also the folder that has it, and its name.
+type ToVerify = (PathBuf, Option<(Store, Name)>);
+
+/// The files of all checkpoints and links, those of branches that ended behind the others.
+fn checkpoint_files(store: Store) -> Result<Vec<ToVerify>, DiskError> {
     let mut files = Vec::new();
     let of_branches = branches(&store);
     for folder in std::iter::once(store).chain(of_branches) {

@@ -37,11 +37,11 @@ pub fn rewrite(graph: &Graph) -> Graph {
             _ => {}
         }
     }
+    drop_orphans(&mut graph, &read);
     let constants = graph.initializers.iter();
     let ranks: HashMap<String, usize> =
         constants.map(|(name, tensor)| (name.clone(), tensor.dims().len())).collect();
     write_out_vectors(&mut graph, |name| ranks.get(name).copied());
-    drop_orphans(&mut graph, &read);
     drop_unused(&mut graph);
     graph
 }
@@ -100,10 +100,10 @@ mod tests {
             ir_version: 8,
             opset: 17,
             other_opsets: Vec::new(),
+            roles: Default::default(),
             inputs: vec![Port::inferred("x")],
             outputs: vec![Port::inferred("y")],
             value_info: vec![Port::inferred("rate"), Port::inferred("kept")],
-            roles: Default::default(),
             initializers: ["w", "scale", "spare"]
                 .map(|name| (name.to_owned(), Tensor::from_f32([1], &[1.0])))
                 .to_vec(),

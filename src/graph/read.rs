@@ -169,6 +169,7 @@ impl Reader<'_> {
             nodes.push(plain_node(node, position));
         }
         make_names_unique(&mut nodes);
+        name_unread_parts(&mut nodes);
         let name = if proto.name.is_empty() { "model".to_owned() } else { proto.name.clone() };
         Ok(Graph {
             name,
@@ -298,6 +299,16 @@ pub(super) fn plain_node(node: &NodeProto, position: usize) -> Node {
         inputs: node.input.clone(),
         outputs: node.output.clone(),
         attributes: node.attribute.clone(),
+    }
+}
+
+/// Gives the outputs of Split that have no name one, as `name#part1`: a part that nothing reads has a gradient, too.
+pub(super) fn name_unread_parts(nodes: &mut [Node]) {
+    for node in nodes.iter_mut().filter(|node| node.op == "Split" && node.domain.is_empty()) {
+        let unnamed = node.outputs.iter_mut().enumerate().filter(|(_, output)| output.is_empty());
+        for (position, output) in unnamed {
+            *output = format!("{}#part{position}", node.name);
+        }
     }
 }
 

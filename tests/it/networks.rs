@@ -22,19 +22,6 @@ pub fn cnn_with_dropout() -> Vec<u8> {
     to_bytes(&graph)
 }
 
-/// The builtin perceptron on `images`, with noise added before its last layer.
-pub fn mlp_with_noise() -> Vec<u8> {
-    let mut graph = build(Builtin::Mlp, "images", &[1, 8, 8], 10, 1);
-    let head = graph.nodes.iter().position(|node| node.name == "head").unwrap();
-    let before = graph.nodes[head].inputs[0].clone();
-    graph.nodes[head].inputs[0] = "noisy".to_owned();
-    let inputs = vec![before.clone(), "noise".to_owned()];
-    graph.nodes.insert(head, Node::new("add", "Add", inputs, vec!["noisy".to_owned()]));
-    let noise = Node::new("noise", "RandomNormalLike", vec![before], vec!["noise".to_owned()]);
-    graph.nodes.insert(head, noise);
-    to_bytes(&graph)
-}
-
 /// The same with the rate and the mode of Dropout as nodes, as both exporters of PyTorch write them.
 pub fn cnn_with_dropout_as_pytorch_writes_it() -> Vec<u8> {
     let mut graph = read_bytes(Path::new("dropout.onnx"), cnn_with_dropout().into()).unwrap();
@@ -50,6 +37,19 @@ pub fn cnn_with_dropout_as_pytorch_writes_it() -> Vec<u8> {
         }];
         graph.nodes.insert(0, constant);
     }
+    to_bytes(&graph)
+}
+
+/// The builtin perceptron on `images`, with noise added before its last layer.
+pub fn mlp_with_noise() -> Vec<u8> {
+    let mut graph = build(Builtin::Mlp, "images", &[1, 8, 8], 10, 1);
+    let head = graph.nodes.iter().position(|node| node.name == "head").unwrap();
+    let before = graph.nodes[head].inputs[0].clone();
+    graph.nodes[head].inputs[0] = "noisy".to_owned();
+    let inputs = vec![before.clone(), "noise".to_owned()];
+    graph.nodes.insert(head, Node::new("add", "Add", inputs, vec!["noisy".to_owned()]));
+    let noise = Node::new("noise", "RandomNormalLike", vec![before], vec!["noise".to_owned()]);
+    graph.nodes.insert(head, noise);
     to_bytes(&graph)
 }
 

@@ -226,7 +226,8 @@ impl CheckpointLine {
         line.damage = match (examined.fault(), bad.first()) {
             (Some(fault), _) => Some(fault.to_string()),
             (None, Some(first)) => {
-                Some(format!("{} tensors do not verify, the first is {first:?}", bad.len()))
+                let do_not = if bad.len() == 1 { "tensor does not" } else { "tensors do not" };
+                Some(format!("{} {do_not} verify, the first is {first:?}", bad.len()))
             }
             (None, None) => None,
         };

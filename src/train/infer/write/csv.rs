@@ -3,8 +3,8 @@
 use super::{Appending, MAX_COLUMNS, WriteError};
 use crate::graph::tensor::{Dtype, Tensor};
 use crate::train::infer::predictor::Answered;
-use csv::{Writer, WriterBuilder};
-use std::io::BufWriter;
+use csv::{ErrorKind, Writer, WriterBuilder};
+use std::io::{self, BufWriter};
 use std::path::PathBuf;
 
 /// The column with the name of the file that an example is.
@@ -54,7 +54,7 @@ impl Table {
                 .zip(&widths)
                 .flat_map(|(texts, width)| texts.iter().skip(row * width).take(*width).map(String::as_str));
             let written = self.writer.write_record(file_name.into_iter().chain(fields));
-            written.map_err(|error| Appending::error(&self.path, error.into()))?;
+            written.map_err(|error| Appending::error(&self.path, of_csv(error)))?;
             self.rows += 1;
         }
         Ok(())
@@ -77,13 +77,21 @@ impl Table {
             }
             widths.push(columns);
         }
-        self.writer.write_record(&header).map_err(|error| Appending::error(&self.path, error.into()))?;
+        self.writer.write_record(&header).map_err(|error| Appending::error(&self.path, of_csv(error)))?;
         self.widths = Some(widths.clone());
         Ok(widths)
     }
 
     pub(super) fn finish(&mut self) -> Result<(), WriteError> {
         self.writer.flush().map_err(|error| Appending::error(&self.path, error))
+    }
+}
+
+/// What the disk said, which says what to do: that it is full, for instance.
+fn of_csv(error: csv::Error) -> io::Error {
+    match error.into_kind() {
+        ErrorKind::Io(error) => error,
+        other => io::Error::other(format!("{other:?}")),
     }
 }
 

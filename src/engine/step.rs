@@ -19,7 +19,6 @@ use crate::config::{OptimizerPlan, Reduction};
 use crate::data::HostArray;
 use crate::graph::step::{DrawFeed, MaskFeed, StepGraph, Trainable};
 use crate::graph::tensor::Tensor;
-use crate::random::{Purpose, stream};
 use ort::memory::Allocator;
 use ort::value::Tensor as OrtTensor;
 use std::borrow::Cow;
@@ -171,7 +170,7 @@ impl Engine {
         let mut compiled = Compiled::new(&self.runtime, self.place, graph, batch)?;
         // Every evaluation sees the same numbers, in every batch, so that its results can be compared.
         for (node, (draw, memory)) in compiled.draws().enumerate() {
-            draw.distribution.fill(&mut stream(0, Purpose::Draw, u64::MAX, node as u64), memory);
+            draw.fill_for_evaluation(node, memory);
         }
         self.evaluation.push(compiled);
         Ok(())

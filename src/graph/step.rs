@@ -12,6 +12,7 @@ use super::recompute::{self, Recompute, Recomputed};
 use super::tensor::{Dtype, ValueType};
 use super::train_form;
 use crate::config::{LossPlan, Precision, Reduction};
+use crate::random::{Purpose, stream};
 use std::collections::{HashMap, HashSet};
 
 mod narrow;
@@ -86,6 +87,11 @@ pub struct DrawFeed {
 }
 
 impl DrawFeed {
+    /// Fills memory with what every evaluation is fed, at this position among the numbers of its graph.
+    pub fn fill_for_evaluation(&self, position: usize, memory: &mut [f32]) {
+        self.distribution.fill(&mut stream(0, Purpose::Draw, u64::MAX, position as u64), memory);
+    }
+
     fn of(draw: &Draw, emit: &Emit) -> Self {
         let (input, dims) = (emit.name(draw.value).to_owned(), emit.dims(draw.value).to_vec());
         Self { input, dims, distribution: draw.distribution }

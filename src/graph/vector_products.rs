@@ -11,7 +11,8 @@ use super::tensor::Tensor;
 pub(super) fn write_out_vectors(graph: &mut Graph, rank_of: impl Fn(&str) -> Option<usize>) -> bool {
     let is_product = |node: &Node| match node.inputs.as_slice() {
         [left, right] if node.op == "MatMul" && node.domain.is_empty() => {
-            rank_of(right) == Some(1) && rank_of(left) != Some(1)
+            let is_named = node.outputs.first().is_some_and(|output| !output.is_empty());
+            is_named && rank_of(right) == Some(1) && rank_of(left) != Some(1)
         }
         _ => false,
     };

@@ -30,6 +30,8 @@ pub enum Purpose {
     Sweep = 8,
     /// Examples on which two forms of a model are compared; indices: input, 0.
     Sample = 9,
+    /// Numbers that a model draws; indices: step, position of the node among the model's nodes that draw.
+    Draw = 10,
 }
 
 /// The stream of `purpose` for the run's `seed` and two indices whose meaning [`Purpose`] gives.

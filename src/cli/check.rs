@@ -53,8 +53,12 @@ const LISTED: usize = 12;
 /// ONNX Runtime can not be loaded.
 pub fn run(args: &CheckArgs, global: &GlobalArgs, out: &mut dyn Write) -> Result<Exit, Failure> {
     let mut sources = args.settings.sources(None);
-    sources.work_dir_file =
-        args.work_dir.as_ref().map(|dir| dir.join(SETTINGS)).filter(|settings| settings.is_file());
+    sources.work_dir_file = args.work_dir.as_ref().map(|dir| dir.join(SETTINGS));
+    if let (Some(dir), Some(settings)) = (&args.work_dir, &sources.work_dir_file)
+        && !settings.is_file()
+    {
+        return Err(Failure::not_a_run(dir, &format!("no {SETTINGS}"), ""));
+    }
     sources.without_data = true;
     if let Some(model) = &args.model {
         let value = Value::Text(model.to_string_lossy().into_owned());
@@ -178,14 +182,18 @@ fn parameters(found: &ParametersReport, page: &mut Page) {
         count => format!("; {count} tensors of running statistics"),
     };
     page.row("parameters", &format!("{} in {} tensors{statistics}", found.elements, found.trained.len()));
-    for reason in ["frozen", "no_path_to_loss"] {
+    let reasons = [
+        ("frozen", "frozen"),
+        ("buffer", "not trained, the file calls them buffers"),
+        ("no_path_to_loss", "not trained, the loss does not depend on them"),
+    ];
+    for (reason, why) in reasons {
         let names: Vec<&str> = found
             .not_trained
             .iter()
             .filter(|tensor| tensor.reason == reason)
             .map(|tensor| tensor.name.as_str())
             .collect();
-        let why = if reason == "frozen" { "frozen" } else { "not trained, the loss does not depend on them" };
         if !names.is_empty() {
             page.row("", &format!("{why}: {}", listed(names.into_iter())));
         }

@@ -133,6 +133,7 @@ pub fn run(args: &RunArgs, verb: Verb, global: &GlobalArgs, signals: &Signals) -
         && let Some(line) = nothing_to_do(&keeper, &plan, &settings)
     {
         keep_only::clean(&mut keeper, &args.taking_up.keep_only)?;
+        control.enter(Phase::Telling);
         mlflow::catch_up(&plan.mlflow, keeper.work_dir(), voice);
         print_result(&line)?;
         return Ok(Exit::Finished);
@@ -174,6 +175,10 @@ pub fn run(args: &RunArgs, verb: Verb, global: &GlobalArgs, signals: &Signals) -
     let exit = finish(&ending, &mut prepared, &mut keeper, &progress, announced)?;
     if exit == Exit::Finished {
         keep_only::clean(&mut keeper, &args.taking_up.keep_only)?;
+    }
+    // Of one that was stopped, a copy of the signal is no second one.
+    if control.stop_requested().is_none() {
+        control.enter(Phase::Telling);
     }
     Ok(exit)
 }

@@ -7,7 +7,7 @@ use super::state::{Layout, StateSet};
 use super::step::Evaluates;
 use crate::config::Reduction;
 use crate::data::{HostArray, Values};
-use crate::graph::step::{Feed, LOSS_SUM, LOSS_WEIGHT, MaskFeed, StepGraph};
+use crate::graph::step::{DrawFeed, Feed, LOSS_SUM, LOSS_WEIGHT, MaskFeed, StepGraph};
 use crate::graph::tensor::Dtype;
 use ndarray::ArrayViewD;
 use ort::memory::Allocator;
@@ -48,6 +48,7 @@ pub(super) struct Compiled {
     place: Place,
     feeds: Vec<(Feed, FeedTensor)>,
     masks: Vec<(MaskFeed, OrtTensor<bool>)>,
+    draws: Vec<(DrawFeed, OrtTensor<f32>)>,
     loss_scale: Option<(&'static str, OrtTensor<f32>)>,
     loss: [(&'static str, OrtTensor<f32>); 2],
     predictions: (String, OrtTensor<f32>),
@@ -78,6 +79,12 @@ impl Compiled {
                 OrtTensor::new(&host, mask.dims.as_slice()).map_err(|error| made(&mask.input, &error))?;
             masks.push((mask, tensor));
         }
+        let mut draws = Vec::with_capacity(graph.draws.len());
+        for draw in graph.draws {
+            let tensor =
+                OrtTensor::new(&host, draw.dims.as_slice()).map_err(|error| made(&draw.input, &error))?;
+            draws.push((draw, tensor));
+        }
         let scalar = |name: &'static str| {
             let dims: [usize; 0] = [];
             Ok::<_, EngineError>((name, OrtTensor::new(&host, dims).map_err(|error| made(name, &error))?))
@@ -91,6 +98,7 @@ impl Compiled {
             place,
             feeds,
             masks,
+            draws,
             loss_scale: graph.loss_scale.map(scalar).transpose()?,
             loss: [scalar(LOSS_SUM)?, scalar(LOSS_WEIGHT)?],
             predictions: (name, predictions),
@@ -103,6 +111,11 @@ impl Compiled {
     /// The dropout masks, to be filled before a run: dimensions and ratio, and the memory.
     pub(super) fn masks(&mut self) -> impl Iterator<Item = (&MaskFeed, &mut [bool])> {
         self.masks.iter_mut().map(|(mask, tensor)| (&*mask, tensor.extract_tensor_mut().1))
+    }
+
+    /// The numbers that the model draws, to be filled before a run: dimensions and distribution, and the memory.
+    pub(super) fn draws(&mut self) -> impl Iterator<Item = (&DrawFeed, &mut [f32])> {
+        self.draws.iter_mut().map(|(draw, tensor)| (&*draw, tensor.extract_tensor_mut().1))
     }
 
     /// Copies a batch into the tensors that the graph reads; `names` are those of the arrays.
@@ -147,7 +160,8 @@ impl Compiled {
         let is_training = !self.gradient_names.is_empty();
         if known.is_some() && self.place != Place::Cpu {
             // A host tensor was copied to the device when it was bound; what it holds now has to be copied again.
-            let fed = Fed { feeds: &self.feeds, masks: &self.masks, loss_scale: self.loss_scale.as_ref() };
+            let (feeds, masks, draws) = (&self.feeds, &self.masks, &self.draws);
+            let fed = Fed { feeds, masks, draws, loss_scale: self.loss_scale.as_ref() };
             bind_host_inputs(binding, &fed, set, shared, is_training)?;
         }
         let work = if is_training { "computing gradients" } else { "evaluating" };
@@ -173,7 +187,7 @@ impl Compiled {
         {
             binding.bind_input(name, tensor).map_err(|error| failed(name, &error))?;
         }
-        let fed = Fed { feeds: &self.feeds, masks: &self.masks, loss_scale: self.loss_scale.as_ref() };
+        let fed = self.fed();
         bind_host_inputs(&mut binding, &fed, set, shared, !self.gradient_names.is_empty())?;
         for (name, tensor) in &mut self.loss {
             bind_output(&mut binding, name, tensor)?;
@@ -186,6 +200,11 @@ impl Compiled {
             bind_output(&mut binding, name, tensor)?;
         }
         Ok(binding)
+    }
+
+    fn fed(&self) -> Fed<'_> {
+        let (feeds, masks, draws) = (&self.feeds, &self.masks, &self.draws);
+        Fed { feeds, masks, draws, loss_scale: self.loss_scale.as_ref() }
     }
 
     /// Sum and weight of the loss of the last run.
@@ -214,6 +233,7 @@ pub(super) fn bind_output(
 struct Fed<'a> {
     feeds: &'a [(Feed, FeedTensor)],
     masks: &'a [(MaskFeed, OrtTensor<bool>)],
+    draws: &'a [(DrawFeed, OrtTensor<f32>)],
     loss_scale: Option<&'a (&'static str, OrtTensor<f32>)>,
 }
 
@@ -239,6 +259,9 @@ fn bind_host_inputs(
     }
     for (mask, tensor) in fed.masks {
         binding.bind_input(&mask.input, tensor).map_err(|error| failed(&mask.input, &error))?;
+    }
+    for (draw, tensor) in fed.draws {
+        binding.bind_input(&draw.input, tensor).map_err(|error| failed(&draw.input, &error))?;
     }
     if let Some((name, tensor)) = fed.loss_scale {
         binding.bind_input(*name, tensor).map_err(|error| failed(name, &error))?;

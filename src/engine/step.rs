@@ -17,9 +17,12 @@ use super::transfer::fill_all;
 use super::update_session::{StepNumbers, UpdateSession};
 use crate::config::{OptimizerPlan, Reduction};
 use crate::data::HostArray;
-use crate::graph::step::{MaskFeed, StepGraph, Trainable};
+use crate::graph::step::{DrawFeed, MaskFeed, StepGraph, Trainable};
+use crate::graph::tensor::Tensor;
+use crate::random::{Purpose, stream};
 use ort::memory::Allocator;
 use ort::value::Tensor as OrtTensor;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 mod held;
@@ -81,7 +84,7 @@ impl Engine {
         trainable: &Trainable,
         plan: &OptimizerPlan,
     ) -> Result<Self, EngineError> {
-        let named = |tensors: &[(String, crate::graph::tensor::Tensor)]| {
+        let named = |tensors: &[(String, Tensor)]| {
             tensors.iter().map(|(name, tensor)| (name.clone(), tensor.dims().to_vec())).collect::<Vec<_>>()
         };
         let parameters = named(&trainable.parameters);
@@ -107,9 +110,10 @@ impl Engine {
         let device = update_session.as_ref().map_or(Ok(Allocator::default()), UpdateSession::allocator)?;
         let host = Allocator::default();
         let mut initial = StateSet::allocate(&layout, &device, 0)?;
-        let given = trainable.parameters.iter().chain(&trainable.states);
-        let given: Vec<Option<Vec<f32>>> = given.map(|(_, tensor)| tensor.to_f32()).collect();
-        fill_all(&mut initial, &layout, &|index| given.get(index)?.as_deref())?;
+        let given: Vec<&Tensor> =
+            trainable.parameters.iter().chain(&trainable.states).map(|(_, tensor)| tensor).collect();
+        // One after the other: all at once would be in memory twice.
+        fill_all(&mut initial, &layout, &|index| given.get(index)?.to_f32().map(Cow::Owned))?;
         Ok(Self {
             evaluates: Evaluates::of(plan),
             scratch,
@@ -164,13 +168,28 @@ impl Engine {
     /// # Errors
     /// If ONNX Runtime does not accept the graph.
     pub fn add_evaluation(&mut self, graph: StepGraph, batch: usize) -> Result<(), EngineError> {
-        self.evaluation.push(Compiled::new(&self.runtime, self.place, graph, batch)?);
+        let mut compiled = Compiled::new(&self.runtime, self.place, graph, batch)?;
+        // Every evaluation sees the same numbers, in every batch, so that its results can be compared.
+        for (node, (draw, memory)) in compiled.draws().enumerate() {
+            draw.distribution.fill(&mut stream(0, Purpose::Draw, u64::MAX, node as u64), memory);
+        }
+        self.evaluation.push(compiled);
         Ok(())
     }
 
     /// What training graphs in float16 multiply their loss with from here on; 1 at first. Others do not read it.
     pub fn set_loss_scale(&mut self, scale: f32) {
         self.loss_scale = scale;
+    }
+
+    /// Fills the numbers that the model draws, for the next part of so many examples; `fill` is given their position among
+    /// all such numbers.
+    pub fn draw(&mut self, examples: usize, fill: &mut dyn FnMut(usize, &DrawFeed, &mut [f32])) {
+        if let Some(compiled) = self.training.iter_mut().find(|compiled| compiled.batch == examples) {
+            for (position, (draw, memory)) in compiled.draws().enumerate() {
+                fill(position, draw, memory);
+            }
+        }
     }
 
     /// Computes loss and gradients of one part of a batch and adds them to those of the parts before it.

@@ -28,6 +28,7 @@ pub fn build(kind: Builtin, input_name: &str, example: &[usize], outputs: usize,
         inputs: vec![input],
         outputs: vec![output],
         value_info: Vec::new(),
+        roles: Default::default(),
         initializers: Vec::new(),
         nodes: Vec::new(),
     };

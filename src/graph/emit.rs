@@ -359,6 +359,7 @@ impl Emit {
             outputs: outputs.iter().map(port).collect(),
             value_info,
             initializers: kept.collect(),
+            roles: HashMap::new(),
             nodes,
         }
     }

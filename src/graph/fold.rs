@@ -7,6 +7,7 @@
 use super::emit::Emit;
 use super::model::{Graph, Node, Port};
 use super::tensor::{Dtype, Tensor, ValueType};
+use super::vector_products::write_out_vectors;
 use std::collections::{HashMap, HashSet};
 use thiserror::Error;
 
@@ -98,13 +99,14 @@ pub enum FoldError {
         kind: ValueType,
     },
     /// Shapes depend on the contents of the data.
-    #[error("the shape of {} depends on the data or on a free dimension ({listing}), expected fixed shapes; give free \
-             dimensions a size with `model.dimensions.NAME`, or export the model without data-dependent shapes", count(*values))]
+    #[error("the shape of {} depends on the data or on a free dimension ({listing}), expected fixed shapes; {remedy}", count(*values))]
     Dynamic {
         /// How many values are concerned.
         values: usize,
         /// The first of them with what is known.
         listing: String,
+        /// What to do about the operators that make them.
+        remedy: &'static str,
     },
 }
 
@@ -151,7 +153,9 @@ pub fn lower(graph: &Graph, variables: &HashSet<&str>, oracle: &dyn Oracle) -> R
         let folded = fold_once(&mut graph, &types, oracle)?;
         let branched = take_known_branches(&mut graph);
         let written = write_out_lists(&mut graph, &types);
-        if !(plain || folded || branched || written) {
+        let ranks = ranks(&graph, &types);
+        let columns = write_out_vectors(&mut graph, |name| ranks.get(name).copied());
+        if !(plain || folded || branched || written || columns) {
             break;
         }
         types = infer_all(&graph, oracle)?;
@@ -159,13 +163,14 @@ pub fn lower(graph: &Graph, variables: &HashSet<&str>, oracle: &dyn Oracle) -> R
     let mut emit = Emit::new(graph.opset, graph.other_opsets.clone());
     for port in &graph.inputs {
         let kind = port_type(port)
-            .ok_or_else(|| dynamic(&[(port.name.clone(), "a free input dimension".to_owned())]))?;
+            .ok_or_else(|| dynamic(&[(port.name.clone(), "a free input dimension".to_owned())], OTHER))?;
         emit.declare(&port.name, of_possible_size(&port.name, kind)?);
     }
     for (name, tensor) in graph.initializers {
         emit.declare_initializer(&name, tensor);
     }
     let mut unknown = Vec::new();
+    let ops: HashSet<String> = graph.nodes.iter().map(|node| node.op.clone()).collect();
     for node in graph.nodes {
         for output in node.outputs.iter().filter(|name| !name.is_empty()) {
             match types.get(output).and_then(PartialType::complete) {
@@ -185,7 +190,15 @@ pub fn lower(graph: &Graph, variables: &HashSet<&str>, oracle: &dyn Oracle) -> R
         }
         emit.push(node);
     }
-    if unknown.is_empty() { Ok(emit) } else { Err(dynamic(&unknown)) }
+    if unknown.is_empty() { Ok(emit) } else { Err(dynamic(&unknown, remedy(&ops))) }
+}
+
+/// The number of axes of each value whose shape is known.
+fn ranks(graph: &Graph, types: &HashMap<String, PartialType>) -> HashMap<String, usize> {
+    let inputs = graph.inputs.iter().filter_map(|port| Some((port.name.clone(), port.dims.as_ref()?.len())));
+    let constants = graph.initializers.iter().map(|(name, tensor)| (name.clone(), tensor.dims().len()));
+    let made = types.iter().filter_map(|(name, kind)| Some((name.clone(), kind.complete()?.dims.len())));
+    inputs.chain(constants).chain(made).collect()
 }
 
 /// Dimensions for people: `[4, ?]`.
@@ -195,9 +208,26 @@ fn shape_text(dims: &[Option<usize>]) -> String {
     format!("[{}]", dims.join(", "))
 }
 
-fn dynamic(unknown: &[(String, String)]) -> FoldError {
+const OTHER: &str = "give free dimensions a size with `model.dimensions.NAME`, or export the model without data-dependent \
+                     shapes";
+
+/// What to do about values of unknown shape in a model with these operators.
+fn remedy(ops: &HashSet<String>) -> &'static str {
+    let has = |known: &[&str]| known.iter().any(|op| ops.contains(*op));
+    if has(&["NonZero", "Compress", "Unique", "NonMaxSuppression"]) {
+        "`x[mask]`, `torch.nonzero` and `torch.where(mask)` pick as many elements as the data say: compute on all of them, and \
+         choose with `torch.where(mask, a, b)` or multiply by the mask"
+    } else if has(&["Loop", "SequenceEmpty", "SequenceInsert"]) {
+        "a loop of as many steps as the data say can not be trained: write it over a fixed number, or as operations on whole \
+         tensors (`nn.Embedding` and a sum in the place of `nn.EmbeddingBag`)"
+    } else {
+        OTHER
+    }
+}
+
+fn dynamic(unknown: &[(String, String)], remedy: &'static str) -> FoldError {
     let first: Vec<String> = unknown.iter().take(3).map(|(name, dims)| format!("`{name}`: {dims}")).collect();
-    FoldError::Dynamic { values: unknown.len(), listing: first.join(", ") }
+    FoldError::Dynamic { values: unknown.len(), listing: first.join(", "), remedy }
 }
 
 fn port_type(port: &Port) -> Option<ValueType> {

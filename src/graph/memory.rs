@@ -128,6 +128,7 @@ mod tests {
             opset: 18,
             other_opsets: Vec::new(),
             value_info: Vec::new(),
+            roles: Default::default(),
             inputs: vec![Port::fixed("x", Dtype::F32, &[1])],
             outputs: vec![Port::fixed("y", Dtype::F32, &[1])],
             initializers: Vec::new(),

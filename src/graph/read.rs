@@ -18,10 +18,12 @@ mod functions;
 mod header;
 mod order;
 mod recognise;
+pub(super) mod roles;
 
 pub use error::ReadError;
 use external::EXTERNAL;
 pub use header::Header;
+pub(crate) use roles::{is_constant, is_path};
 
 /// Oldest version of the default operator set that is read: from 13 on, the axes of the shape operators are inputs.
 pub const MIN_OPSET: i64 = 13;
@@ -87,6 +89,7 @@ pub fn read_with_header(path: &Path, bytes: Bytes) -> Result<(Header, Graph), Re
     let mut graph = reader.graph(proto)?;
     graph.ir_version = model.ir_version;
     graph.opset = opset;
+    graph.roles = roles::roles(&model, proto);
     graph.other_opsets = other_opsets.map(|set| (set.domain.clone(), set.version)).collect();
     reader.check_order(&graph)?;
     Ok((header, graph))
@@ -150,6 +153,7 @@ impl Reader<'_> {
                 remedy,
             });
         }
+        self.check_names(proto)?;
         let mut initializers = Vec::with_capacity(proto.initializer.len());
         for tensor in &proto.initializer {
             initializers.push((tensor.name.clone(), self.tensor(tensor)?));
@@ -165,6 +169,7 @@ impl Reader<'_> {
             nodes.push(plain_node(node, position));
         }
         make_names_unique(&mut nodes);
+        name_unread_parts(&mut nodes);
         let name = if proto.name.is_empty() { "model".to_owned() } else { proto.name.clone() };
         Ok(Graph {
             name,
@@ -175,8 +180,22 @@ impl Reader<'_> {
             outputs,
             value_info: Vec::new(),
             initializers,
+            roles: HashMap::new(),
             nodes,
         })
+    }
+
+    /// The empty name is that of an optional input or output which is left out, so no value can have it.
+    fn check_names(&self, proto: &GraphProto) -> Result<(), ReadError> {
+        let initializers = proto.initializer.iter().map(|tensor| ("initializer", &tensor.name)).enumerate();
+        let inputs = proto.input.iter().map(|input| ("input", &input.name)).enumerate();
+        let outputs = proto.output.iter().map(|output| ("output", &output.name)).enumerate();
+        match initializers.chain(inputs).chain(outputs).find(|(_, (_, name))| name.is_empty()) {
+            None => Ok(()),
+            Some((position, (what, _))) => {
+                Err(self.invalid(format!("{what} {position} of graph `{}`", proto.name), "it has no name"))
+            }
+        }
     }
 
     fn port(&self, info: &ValueInfoProto) -> Result<Port, ReadError> {
@@ -280,6 +299,16 @@ pub(super) fn plain_node(node: &NodeProto, position: usize) -> Node {
         inputs: node.input.clone(),
         outputs: node.output.clone(),
         attributes: node.attribute.clone(),
+    }
+}
+
+/// Gives the outputs of Split that have no name one, as `name#part1`: a part that nothing reads has a gradient, too.
+pub(super) fn name_unread_parts(nodes: &mut [Node]) {
+    for node in nodes.iter_mut().filter(|node| node.op == "Split" && node.domain.is_empty()) {
+        let unnamed = node.outputs.iter_mut().enumerate().filter(|(_, output)| output.is_empty());
+        for (position, output) in unnamed {
+            *output = format!("{}#part{position}", node.name);
+        }
     }
 }
 

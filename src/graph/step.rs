@@ -1,6 +1,7 @@
 //! The graphs that a run executes: one that gives loss and gradients, one that evaluates.
 
 use super::autodiff::{Backward, differentiate};
+use super::draws::{Distribution, Draw, feed_all};
 use super::emit::{Emit, Processor, Value};
 use super::fold::{Oracle, lower};
 use super::inference_form;
@@ -73,6 +74,24 @@ pub struct MaskFeed {
     pub ratio: f64,
 }
 
+/// Numbers fed with each step in the place of those that the model draws, of type f32.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DrawFeed {
+    /// Name of the graph's input.
+    pub input: String,
+    /// Dimensions.
+    pub dims: Vec<usize>,
+    /// How they are distributed.
+    pub distribution: Distribution,
+}
+
+impl DrawFeed {
+    fn of(draw: &Draw, emit: &Emit) -> Self {
+        let (input, dims) = (emit.name(draw.value).to_owned(), emit.dims(draw.value).to_vec());
+        Self { input, dims, distribution: draw.distribution }
+    }
+}
+
 /// A graph with the names of what goes in and out.
 #[derive(Debug, Clone)]
 pub struct StepGraph {
@@ -82,6 +101,8 @@ pub struct StepGraph {
     pub feeds: Vec<Feed>,
     /// Dropout masks, in the order of the model's nodes.
     pub masks: Vec<MaskFeed>,
+    /// Numbers that the model draws, in the order of its nodes.
+    pub draws: Vec<DrawFeed>,
     /// Output holding the gradient of the loss sum, per parameter, in the order of [`Trainable::parameters`]; empty in an
     /// evaluation graph.
     pub gradients: Vec<String>,
@@ -155,9 +176,10 @@ pub fn training(spec: &StepSpec<'_>, oracle: &dyn Oracle) -> Result<StepGraph, S
         ratio: mask.ratio,
     });
     let masks: Vec<MaskFeed> = masks.collect();
+    let draws: Vec<DrawFeed> = form.draws.iter().map(|draw| DrawFeed::of(draw, emit)).collect();
     let kind = emit.kind(predictions).clone();
     let target = target.map(|target| emit.kind(target).clone());
-    let mut inputs = all_inputs(spec, emit, &started.feeds, &masks);
+    let mut inputs = all_inputs(spec, emit, &started.feeds, &masks, &draws);
     inputs.extend(scaling.as_ref().map(|scaling| scaling.scale));
     if let Some(low) = low {
         backward.forward_nodes = settle(emit, low, backward.forward_nodes);
@@ -168,6 +190,7 @@ pub fn training(spec: &StepSpec<'_>, oracle: &dyn Oracle) -> Result<StepGraph, S
     Ok(StepGraph {
         recomputed,
         masks: keep_present(masks, &graph, |mask| &mask.input),
+        draws: keep_present(draws, &graph, |draw| &draw.input),
         feeds: keep_present(started.feeds, &graph, |feed| &feed.input),
         gradients: gradient_names,
         without_gradient,
@@ -214,6 +237,7 @@ fn name_gradients(
 pub fn evaluation(spec: &StepSpec<'_>, oracle: &dyn Oracle) -> Result<StepGraph, StepError> {
     let mut started = start(spec, inference_form::rewrite(spec.graph), oracle)?;
     let emit = &mut started.emit;
+    let draws: Vec<DrawFeed> = feed_all(emit).iter().map(|draw| DrawFeed::of(draw, emit)).collect();
     let Objective { output, target, parts, classes } = objective::attach(spec, emit, &mut started.feeds)?;
     let mut outputs =
         vec![emit.name_output(parts.sum, LOSS_SUM), emit.name_output(parts.weight, LOSS_WEIGHT)];
@@ -221,12 +245,13 @@ pub fn evaluation(spec: &StepSpec<'_>, oracle: &dyn Oracle) -> Result<StepGraph,
     outputs.push(predictions);
     let kind = emit.kind(predictions).clone();
     let target = target.map(|target| emit.kind(target).clone());
-    let inputs = all_inputs(spec, emit, &started.feeds, &[]);
+    let inputs = all_inputs(spec, emit, &started.feeds, &[], &draws);
     let sizes = started.emit.value_bytes();
     let graph = started.emit.finish("evaluation", &inputs, &outputs);
     Ok(StepGraph {
         recomputed: None,
         masks: Vec::new(),
+        draws: keep_present(draws, &graph, |draw| &draw.input),
         feeds: keep_present(started.feeds, &graph, |feed| &feed.input),
         gradients: Vec::new(),
         without_gradient: Vec::new(),
@@ -308,8 +333,15 @@ fn listing<'a>(names: impl Iterator<Item = &'a String>) -> String {
     if quoted.is_empty() { "none".to_owned() } else { quoted.join(", ") }
 }
 
-fn all_inputs(spec: &StepSpec<'_>, emit: &Emit, feeds: &[Feed], masks: &[MaskFeed]) -> Vec<Value> {
+fn all_inputs(
+    spec: &StepSpec<'_>,
+    emit: &Emit,
+    feeds: &[Feed],
+    masks: &[MaskFeed],
+    draws: &[DrawFeed],
+) -> Vec<Value> {
     let fed =
         feeds.iter().map(|feed| feed.input.as_str()).chain(masks.iter().map(|mask| mask.input.as_str()));
+    let fed = fed.chain(draws.iter().map(|draw| draw.input.as_str()));
     fed.chain(spec.trainable.names()).filter_map(|name| emit.find(name)).collect()
 }

@@ -1,10 +1,11 @@
-//! The training form of a model: batch statistics in BatchNormalization, masks in Dropout.
+//! The training form of a model: batch statistics in BatchNormalization, masks in Dropout, numbers drawn outside.
 //!
 //! PyTorch's exporter writes BatchNormalization in its inference form even for a model in training mode, so every such
 //! node is switched to the statistics of the batch, and its running statistics become state that each step updates. A
 //! node whose running statistics are frozen goes on normalising with them, as fine-tuning a frozen backbone wants.
 //! Dropout masks are fed from outside: they are a function of seed, step and node, the same on every device.
 
+use super::draws::{Draw, feed};
 use super::emit::{Emit, Value};
 use super::model::{Node, attribute};
 use super::tensor::{Dtype, ValueType};
@@ -22,6 +23,8 @@ pub struct TrainingForm {
     pub states: Vec<(String, Value)>,
     /// Dropout masks, in the order of the graph.
     pub masks: Vec<Mask>,
+    /// Numbers that the model draws, in the order of the graph.
+    pub draws: Vec<Draw>,
 }
 
 /// A mask to feed: true where an element is kept.
@@ -79,7 +82,11 @@ pub fn rewrite(emit: &mut Emit) -> Result<TrainingForm, TrainFormError> {
                 batch_normalization(node, emit, &mut form, &mut running)?
             }
             "Dropout" if node.domain.is_empty() => dropout(node, emit, &mut form)?,
-            _ => emit.push(node),
+            _ => {
+                if let Some(node) = feed(node, emit, &mut form.draws) {
+                    emit.push(node);
+                }
+            }
         }
     }
     Ok(form)

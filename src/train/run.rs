@@ -19,6 +19,7 @@ use super::watch::{watch_from_the_start, watched_column};
 use crate::data::{Batch, Batches, Cursor, Prefetch};
 use crate::engine::error::ErrorClass;
 use crate::engine::step::{Clipping, StepOutcome};
+use crate::random::{Purpose, stream};
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -253,6 +254,10 @@ impl Loop<'_, '_> {
             let mut mask = |node: usize, mask: &crate::graph::step::MaskFeed, memory: &mut [bool]| {
                 fill_mask(seed, ordinal, part as u64, node as u64, mask.ratio, memory);
             };
+            engine.draw(range.len(), &mut |node, draw, memory| {
+                let place = ((part as u64) << 32) | node as u64;
+                draw.distribution.fill(&mut stream(seed, Purpose::Draw, ordinal, place), memory);
+            });
             let computed = if ranges.len() == 1 {
                 engine.gradients(names, &batch.arrays, &mut mask)
             } else {

@@ -131,6 +131,19 @@ fn values_that_are_missing_or_there_twice_are_named() {
     check_graph(twice, &["value `bias`", "defined twice, expected once"]);
 }
 
+/// Found by fuzzing: a left out input of a Clip was taken for an initializer without a name.
+#[test]
+fn a_value_without_a_name_is_refused_with_its_place() {
+    let unnamed =
+        |change: fn(&mut GraphProto)| move |model: &mut ModelProto| change(model.graph.as_mut().unwrap());
+    check_message(
+        unnamed(|graph| graph.initializer[0].name.clear()),
+        &["initializer 0 of graph", "it has no name"],
+    );
+    check_message(unnamed(|graph| graph.input[0].name.clear()), &["input 0 of graph", "it has no name"]);
+    check_message(unnamed(|graph| graph.output[0].name.clear()), &["output 0 of graph", "it has no name"]);
+}
+
 #[test]
 fn tensors_whose_bytes_do_not_fit_are_named_with_both_sizes() {
     check_weight(|weight| weight.dims = vec![2, 3], &["`weight`", "float32[2, 3] needs 24 bytes, found 16"]);
@@ -236,7 +249,7 @@ fn weights_that_are_no_numbers_are_named_with_their_place() {
 }
 
 fn branch(name: &str, nodes: Vec<NodeProto>, output: &str) -> AttributeProto {
-    let output = vec![ValueInfoProto { name: output.to_owned(), r#type: None }];
+    let output = vec![ValueInfoProto { name: output.to_owned(), r#type: None, ..Default::default() }];
     let graph = GraphProto { name: name.to_owned(), node: nodes, output, ..Default::default() };
     AttributeProto {
         name: name.to_owned(),
@@ -277,7 +290,7 @@ fn a_loop_that_the_data_decide_is_named() {
             dims.iter().map(|dim| DimensionProto { value: Some(DimensionValue::Value(*dim)) }).collect();
         let kind = TensorTypeProto { elem_type: code, shape: Some(TensorShapeProto { dim }) };
         let kind = TypeProto { value: Some(TypeValue::Tensor(kind)) };
-        ValueInfoProto { name: name.to_owned(), r#type: Some(kind) }
+        ValueInfoProto { name: name.to_owned(), r#type: Some(kind), ..Default::default() }
     };
     let inner = |op: &str, input: &str, output: &str| NodeProto {
         op_type: op.to_owned(),
@@ -311,7 +324,10 @@ fn a_loop_that_the_data_decide_is_named() {
     };
     check_graph(
         decide,
-        &["`y`: [?] of Loop; loops that do not fold to constants are not differentiated", "; give free "],
+        &[
+            "`y`: [?] of Loop; loops that do not fold to constants are not differentiated",
+            "a loop of as many steps as the data say",
+        ],
     );
 }
 
@@ -330,6 +346,23 @@ fn nodes_that_share_a_name_are_trained_as_any_others() {
     }
     let dir = good();
     let path = dir.write("twins.onnx", to_bytes(&graph));
+    Ended::of(trainer(["check", &path]).args(["--device", "cpu", "--threads", "1"])).check_code(0);
+    dir.run(&[&format!("model.onnx={path}")]).check_code(0);
+}
+
+/// Found by fuzzing: the gradient of a Split asked for the type of every part.
+#[test]
+fn a_part_of_a_split_that_has_no_name_gets_no_gradient_and_the_others_do() {
+    let mut graph = read_bytes("linear.onnx".as_ref(), linear(2, &[0.0; 4]).into()).unwrap();
+    graph.nodes[0].outputs[0] = "all".to_owned();
+    graph.initializers.push(("parts".to_owned(), Tensor::from_i64([2], &[2, 2])));
+    let mut split = node("Split", &["all", "parts"], "y");
+    split.outputs.push(String::new());
+    split.attributes = vec![attribute::int("axis", 1)];
+    graph.nodes.push(split);
+    graph.outputs[0].dims = None;
+    let dir = good();
+    let path = dir.write("split.onnx", to_bytes(&graph));
     Ended::of(trainer(["check", &path]).args(["--device", "cpu", "--threads", "1"])).check_code(0);
     dir.run(&[&format!("model.onnx={path}")]).check_code(0);
 }

@@ -191,3 +191,9 @@ fn a_convolutional_autoencoder_follows_pytorch() {
 fn a_model_with_two_outputs_and_two_losses_follows_pytorch() {
     check_follows_pytorch("two_losses");
 }
+
+/// Its scales are single numbers, its turns are buffers, and a vector weighs its positions.
+#[test]
+fn a_decoder_with_rotary_positions_follows_pytorch() {
+    check_follows_pytorch("llama");
+}

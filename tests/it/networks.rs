@@ -4,9 +4,10 @@ use std::path::Path;
 use trainer::config::Builtin;
 use trainer::graph::builtin::build;
 use trainer::graph::model::{Dim, Graph, Node, Port};
+use trainer::graph::proto::{AttributeProto, attribute_type};
 use trainer::graph::read::read_bytes;
 use trainer::graph::tensor::{Dtype, Tensor};
-use trainer::graph::write::to_bytes;
+use trainer::graph::write::{tensor_proto, to_bytes};
 
 /// The builtin convolutional network on `images`, with Dropout (half of the values) before its last layer.
 pub fn cnn_with_dropout() -> Vec<u8> {
@@ -18,6 +19,37 @@ pub fn cnn_with_dropout() -> Vec<u8> {
     graph.nodes[head].inputs[0] = "dropped".to_owned();
     let inputs = vec![before, "ratio".to_owned(), "training".to_owned()];
     graph.nodes.insert(head, Node::new("dropout", "Dropout", inputs, vec!["dropped".to_owned()]));
+    to_bytes(&graph)
+}
+
+/// The same with the rate and the mode of Dropout as nodes, as both exporters of PyTorch write them.
+pub fn cnn_with_dropout_as_pytorch_writes_it() -> Vec<u8> {
+    let mut graph = read_bytes(Path::new("dropout.onnx"), cnn_with_dropout().into()).unwrap();
+    for name in ["ratio", "training"] {
+        let at = graph.initializers.iter().position(|(known, _)| known == name).unwrap();
+        let (name, value) = graph.initializers.remove(at);
+        let mut constant = Node::new(format!("node_{name}"), "Constant", vec![], vec![name]);
+        constant.attributes = vec![AttributeProto {
+            name: "value".to_owned(),
+            t: Some(tensor_proto("", &value)),
+            r#type: attribute_type::TENSOR,
+            ..AttributeProto::default()
+        }];
+        graph.nodes.insert(0, constant);
+    }
+    to_bytes(&graph)
+}
+
+/// The builtin perceptron on `images`, with noise added before its last layer.
+pub fn mlp_with_noise() -> Vec<u8> {
+    let mut graph = build(Builtin::Mlp, "images", &[1, 8, 8], 10, 1);
+    let head = graph.nodes.iter().position(|node| node.name == "head").unwrap();
+    let before = graph.nodes[head].inputs[0].clone();
+    graph.nodes[head].inputs[0] = "noisy".to_owned();
+    let inputs = vec![before.clone(), "noise".to_owned()];
+    graph.nodes.insert(head, Node::new("add", "Add", inputs, vec!["noisy".to_owned()]));
+    let noise = Node::new("noise", "RandomNormalLike", vec![before], vec!["noise".to_owned()]);
+    graph.nodes.insert(head, noise);
     to_bytes(&graph)
 }
 
@@ -56,6 +88,7 @@ pub fn one_node(op: &str, inputs: usize, bias: &[f32]) -> Vec<u8> {
         inputs: vec![port("x", inputs)],
         outputs: vec![port("y", outputs)],
         value_info: Vec::new(),
+        roles: Default::default(),
         initializers: vec![
             ("weight".to_owned(), Tensor::from_f32(vec![inputs, outputs], &vec![0.1; inputs * outputs])),
             ("bias".to_owned(), Tensor::from_f32(vec![outputs], bias)),

@@ -81,3 +81,10 @@ fn a_sum_is_divided_by_nothing_in_however_many_parts() {
         assert!((losses(&dir)[0] - sum).abs() < 1e-5 * sum, "{:?}, expected {sum}", losses(&dir));
     }
 }
+
+#[test]
+fn an_output_that_a_further_loss_misnames_is_reported_with_the_key_of_that_loss() {
+    let dir = on_two_heads(&["loss.auxiliary.second.output=r"]);
+    let said = ["the model has no output `r`, it has `p`, `q`", "correct `loss.auxiliary.second.output`"];
+    dir.run(&[]).check_code(2).check_says(&said);
+}

@@ -96,6 +96,7 @@ fn deep(layers: usize, width: usize) -> Vec<u8> {
         inputs: vec![port("x")],
         outputs: vec![port("y")],
         value_info: Vec::new(),
+        roles: Default::default(),
         initializers,
         nodes,
     })

@@ -27,6 +27,7 @@ fn bigrams() -> Vec<u8> {
         inputs: vec![port("ids", Dtype::I64, None)],
         outputs: vec![port("logits", Dtype::F32, Some(VOCABULARY))],
         value_info: Vec::new(),
+        roles: Default::default(),
         initializers: vec![("table".to_owned(), table)],
         nodes: vec![gather],
     })

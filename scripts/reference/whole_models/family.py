@@ -75,6 +75,8 @@ class Family:
     lr: float
     # Batches of an epoch whose steps are timed.
     timed_batches: int = 10
+    # Buffers, which the older exporter writes as if they were parameters.
+    freeze: tuple[str, ...] = ()
     # One with which no activation of the first step lies so near its bend that rounding decides on which side it is.
     data_seed: int = DATA_SEED
     loss_tolerance: float = LOSS_TOLERANCE

@@ -155,3 +155,96 @@ class GruForecaster(nn.Module):
 
     def forward(self, past):
         return self.out(self.gru(past)[0])
+
+
+def turned(x, cos, sin):
+    """Rotary positions: halves of the last axis, turned by the angle of their place."""
+    left, right = x.chunk(2, -1)
+    return x * cos + torch.cat((-right, left), -1) * sin
+
+
+class LlamaBlock(nn.Module):
+    """Attention with fewer heads of keys than of queries and a gated perceptron, each let in by a number of its own."""
+
+    def __init__(self, width, heads, key_heads):
+        super().__init__()
+        self.heads, self.key_heads, self.size = heads, key_heads, width // heads
+        self.norm1, self.norm2 = RmsNorm(width), RmsNorm(width)
+        self.query = nn.Linear(width, width, bias=False)
+        self.key = nn.Linear(width, key_heads * self.size, bias=False)
+        self.value = nn.Linear(width, key_heads * self.size, bias=False)
+        self.out = nn.Linear(width, width, bias=False)
+        self.gate = nn.Linear(width, 2 * width, bias=False)
+        self.up = nn.Linear(width, 2 * width, bias=False)
+        self.down = nn.Linear(2 * width, width, bias=False)
+        self.attention_scale = nn.Parameter(torch.tensor(0.5))
+        self.perceptron_scale = nn.Parameter(torch.tensor(0.5))
+
+    def forward(self, x, cos, sin):
+        batch, length, width = x.shape
+        y = self.norm1(x)
+        query = self.query(y).view(batch, length, self.heads, self.size).transpose(1, 2)
+        key, value = (
+            layer(y).view(batch, length, self.key_heads, self.size).transpose(1, 2) for layer in (self.key, self.value)
+        )
+        key, value = (part.repeat_interleave(self.heads // self.key_heads, 1) for part in (turned(key, cos, sin), value))
+        y = functional.scaled_dot_product_attention(turned(query, cos, sin), key, value, is_causal=True)
+        x = x + self.attention_scale * self.out(y.transpose(1, 2).reshape(batch, length, width))
+        y = self.norm2(x)
+        return x + self.perceptron_scale * self.down(functional.silu(self.gate(y)) * self.up(y))
+
+
+class RmsNorm(nn.Module):
+    """x divided by its root mean square."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+
+    def forward(self, x):
+        return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-6) * self.weight
+
+
+class Llama(nn.Module):
+    """A decoder whose positions a vector weighs for a classifier. The turns are buffers, the scales single numbers."""
+
+    def __init__(self, vocabulary, length, width, heads, key_heads, layers, classes):
+        super().__init__()
+        self.token = nn.Embedding(vocabulary, width)
+        self.blocks = nn.ModuleList([LlamaBlock(width, heads, key_heads) for _ in range(layers)])
+        self.norm = RmsNorm(width)
+        self.pool = nn.Parameter(torch.randn(length) / length)
+        self.head = nn.Linear(width, classes)
+        size = width // heads
+        angles = torch.outer(torch.arange(length), 10000.0 ** (-torch.arange(0, size, 2) / size)).repeat(1, 2)
+        self.register_buffer("cos", angles.cos())
+        self.register_buffer("sin", angles.sin())
+
+    def forward(self, ids):
+        x = self.token(ids)
+        for block in self.blocks:
+            x = block(x, self.cos, self.sin)
+        return self.head(self.norm(x).transpose(1, 2) @ self.pool)
+
+
+class WaveNet(nn.Module):
+    """Causal convolutions over characters with gates, whose reach doubles from layer to layer."""
+
+    def __init__(self, vocabulary, width, layers):
+        super().__init__()
+        self.token = nn.Embedding(vocabulary, width)
+        reach = [2**layer for layer in range(layers)]
+        self.filters = nn.ModuleList([nn.Conv1d(width, 2 * width, 2, dilation=distance) for distance in reach])
+        self.onward = nn.ModuleList([nn.Conv1d(width, width, 1) for _ in reach[1:]])
+        self.skip = nn.ModuleList([nn.Conv1d(width, width, 1) for _ in reach])
+        self.head = nn.Conv1d(width, vocabulary, 1)
+
+    def forward(self, ids):
+        x, total = self.token(ids).transpose(1, 2), 0.0
+        for layer, (filters, skip) in enumerate(zip(self.filters, self.skip)):
+            y, gate = filters(functional.pad(x, (2**layer, 0))).chunk(2, 1)
+            y = torch.tanh(y) * torch.sigmoid(gate)
+            total = total + skip(y)
+            if layer < len(self.onward):
+                x = x + self.onward[layer](y)
+        return self.head(functional.silu(total))

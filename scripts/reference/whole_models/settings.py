@@ -1,5 +1,7 @@
 """The settings of a run, as a user writes them."""
 
+import json
+
 
 def value(item):
     """A value in TOML."""
@@ -19,7 +21,9 @@ def loss_table(term, heading):
 def write_settings(family, data, path, model="model.onnx", arrays="data.npz", threads=2):
     """Writes `trainer.toml` for 20 steps of plain SGD over the data in their order. Paths are relative to the file."""
     lines = ['device = "cpu"', f"threads = {threads}", "metrics = []", ""]
-    lines += ["[model]", f'onnx = "{model}"', "", "[data]", f'train = "{arrays}"', "shuffle = false"]
+    lines += ["[model]", f'onnx = "{model}"']
+    lines += [f"freeze = {json.dumps(family.freeze)}"] if family.freeze else []
+    lines += ["", "[data]", f'train = "{arrays}"', "shuffle = false"]
     lines += [f'inputs.{name} = {{ array = "{name}" }}' for name in data.inputs]
     lines += [f'targets.{name} = {{ array = "{name}" }}' for name in data.targets]
     lines += [""]

@@ -320,8 +320,14 @@ pub(super) fn check_targets(reader: &mut Reader<'_>, data: &DataPlan, loss: &Los
         }
         if names.is_empty() {
             let reason = "the loss compares with a target";
-            let remedy = "add `targets.y = { array = \"y\" }` to [data], with the name of the array";
-            reader.missing("data.targets", reason, remedy);
+            let array = match data.source {
+                DataSource::Tokens(_) => "next",
+                DataSource::Images(_) | DataSource::Digits => "labels",
+                DataSource::Files { .. } => "y",
+            };
+            let remedy =
+                format!("add `targets.y = {{ array = \"{array}\" }}` to [data], with the name of the array");
+            reader.missing("data.targets", reason, &remedy);
             return;
         }
         if term.target.is_none() && data.only_target(loss).is_none() {

@@ -56,6 +56,12 @@ impl LossPlan {
         }
     }
 
+    /// This loss and the further ones, each with the table of the settings that it stands in.
+    pub fn named_terms(&self) -> impl Iterator<Item = (String, &Self)> {
+        let further = self.auxiliary.iter().map(|(name, plan)| (format!("loss.auxiliary.{name}"), plan));
+        std::iter::once(("loss".to_owned(), self)).chain(further)
+    }
+
     /// This loss and the further ones.
     pub fn terms(&self) -> impl Iterator<Item = &Self> {
         std::iter::once(self).chain(self.auxiliary.values())

@@ -257,6 +257,11 @@ fn what_must_be_given_is_named_with_the_reason_and_the_line_to_add() {
          [data], with the name of the array",
     );
     check_file_message(
+        "[model]\nonnx = \"m.onnx\"\n[data]\ntokens.train = \"t.bin\"\ntokens.window = 8\ninputs.ids = { array = \"tokens\" }\n",
+        "`data.targets` is missing: the loss compares with a target; add `targets.y = { array = \"next\" }` to \
+         [data], with the name of the array",
+    );
+    check_file_message(
         &format!("{USER}\ndata.targets.z = {{}}\n"),
         "`loss.target` is missing: there are 2 targets: \"y\", \"z\"; add `target` with one of them to [loss]",
     );

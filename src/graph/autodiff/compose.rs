@@ -7,8 +7,8 @@ use crate::graph::emit::{Emit, Value};
 use crate::graph::model::Node;
 use std::collections::HashMap;
 
-/// Puts the operators it is made of in the place of each node that has a composition and through which a gradient has to
-/// pass on its way from one of `ends` to one of `wanted`. Compositions may hold compositions.
+/// Puts the operators it is made of in the place of each node that has a composition, or a faster form for its shapes, and
+/// through which a gradient has to pass on its way from one of `ends` to one of `wanted`. Compositions may hold compositions.
 ///
 /// Gives the nodes that stay, by name, with the reason why their composition does not cover them.
 pub(in crate::graph) fn compose(
@@ -23,9 +23,9 @@ pub(in crate::graph) fn compose(
         let forward: Vec<Node> = emit.nodes().to_vec();
         let dependent = dependents(emit, &forward, wanted);
         let path = path_to_loss(emit, &forward, &dependent, ends);
-        let is_open = |node: &Node| match find(node, emit.opset()).map(|rule| &rule.gradient) {
-            Some(Gradient::Composed(build)) if !refused.contains_key(&node.name) => Some(*build),
-            _ => None,
+        let is_open = |node: &Node| {
+            let rule = find(node, emit.opset()).filter(|_| !refused.contains_key(&node.name))?;
+            if let Gradient::Composed(build) = rule.gradient { Some(build) } else { rule.faster }
         };
         let builders: Vec<_> = forward
             .iter()

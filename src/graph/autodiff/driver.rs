@@ -105,12 +105,21 @@ pub(super) fn dependents(emit: &Emit, forward: &[Node], wanted: &[Value]) -> Has
     for node in forward {
         let flows = !matches!(find(node, emit.opset()).map(|rule| &rule.gradient), Some(Gradient::Zero(_)));
         let reads = node.reads().filter_map(|name| emit.find(name)).any(|value| dependent.contains(&value));
-        if flows && reads {
+        if flows && reads && !is_detached(node) {
             let outputs = node.outputs.iter().filter_map(|name| emit.find(name));
             dependent.extend(outputs.filter(|value| emit.dtype(*value).is_float()));
         }
     }
     dependent
+}
+
+/// Whether a gradient stops at a node, because it is what PyTorch's `detach` was exported as: an Identity whose output is
+/// called `detach`, or `detach_1` and so on.
+pub(crate) fn is_detached(node: &Node) -> bool {
+    let is_numbered = |rest: &str| rest.strip_prefix('_').is_some_and(|digits| digits.parse::<u32>().is_ok());
+    let name = node.outputs.first().map_or("", |name| name.rsplit(['.', '/']).next().unwrap_or_default());
+    let is_named_so = name.strip_prefix("detach").is_some_and(|rest| rest.is_empty() || is_numbered(rest));
+    node.op == "Identity" && node.domain.is_empty() && is_named_so
 }
 
 /// For each node, whether a gradient has to pass through it from one of `ends`.

@@ -2,7 +2,7 @@
 
 use crate::graph::model::{Graph, Node};
 use crate::graph::proto::{AttributeProto, GraphProto, NodeProto, attribute_type};
-use crate::graph::read::{make_names_unique, plain_node};
+use crate::graph::read::{make_names_unique, name_unread_parts, plain_node};
 use crate::graph::rename::{defined, renamed};
 use std::collections::HashMap;
 
@@ -31,6 +31,7 @@ pub(super) fn take_known_branches(graph: &mut Graph) -> bool {
         }
     }
     make_names_unique(&mut nodes);
+    name_unread_parts(&mut nodes);
     graph.nodes = nodes;
     true
 }

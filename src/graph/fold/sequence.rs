@@ -152,6 +152,7 @@ mod tests {
             opset: 18,
             other_opsets: Vec::new(),
             value_info: Vec::new(),
+            roles: HashMap::new(),
             inputs: vec![Port::fixed("x", Dtype::F32, &[size])],
             outputs: vec![Port::inferred("y")],
             initializers: sizes.into_iter().chain([first]).collect(),

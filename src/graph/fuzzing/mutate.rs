@@ -309,7 +309,7 @@ fn wrap_in_branch(graph: &mut GraphProto, random: &mut Random) {
             output: node
                 .output
                 .iter()
-                .map(|name| ValueInfoProto { name: name.clone(), r#type: None })
+                .map(|name| ValueInfoProto { name: name.clone(), r#type: None, ..Default::default() })
                 .collect(),
             ..Default::default()
         }),

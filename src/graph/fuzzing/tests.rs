@@ -61,6 +61,7 @@ fn graph(input: Port, initializers: &[(&str, &[usize])], nodes: Vec<Node>) -> Gr
         opset: 18,
         other_opsets: Vec::new(),
         value_info: Vec::new(),
+        roles: Default::default(),
         inputs: vec![input],
         outputs: vec![Port::inferred(nodes.last().unwrap().outputs[0].clone())],
         initializers: initializers.iter().map(|(name, dims)| ((*name).to_owned(), tensor(dims))).collect(),

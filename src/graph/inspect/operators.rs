@@ -81,5 +81,8 @@ pub fn doubtful<'a>(graph: &Graph, parameters: impl Iterator<Item = &'a str>) ->
         let last = name.rsplit('.').next().unwrap_or(name);
         last.starts_with("weight") || last.starts_with("bias")
     };
-    parameters.filter(|name| !layers.contains(*name) && !is_named_so(name)).map(str::to_owned).collect()
+    // Where the file says what they are there is no doubt.
+    let is_told = |name: &str| graph.roles.contains_key(name);
+    let is_doubtful = |name: &&str| !layers.contains(*name) && !is_named_so(name) && !is_told(name);
+    parameters.filter(is_doubtful).map(str::to_owned).collect()
 }

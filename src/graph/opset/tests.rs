@@ -18,6 +18,7 @@ fn graph(op: &str, opset: i64, inputs: &[(&str, Tensor)], attributes: Vec<Attrib
         inputs: vec![Port::fixed("x", Dtype::F32, &[2, 3])],
         outputs: vec![Port::inferred("y")],
         value_info: Vec::new(),
+        roles: Default::default(),
         initializers: inputs.iter().map(|(name, tensor)| ((*name).to_owned(), tensor.clone())).collect(),
         nodes: vec![node],
     }

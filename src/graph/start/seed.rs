@@ -1,6 +1,6 @@
 //! Initial values drawn from the seed, from the distributions that PyTorch's layers draw theirs from by default.
 
-use super::super::model::Graph;
+use super::super::model::{Graph, Role};
 use super::super::tensor::{Dtype, Tensor, elements};
 use super::parts::{Part, parts};
 use crate::random::{Purpose, standard_normal, stream, unit_f32};
@@ -27,7 +27,9 @@ pub fn draw(graph: &mut Graph, seed: u64) -> Drawn {
         if tensor.dtype() != Dtype::F32 || tensor.dims().is_empty() {
             continue;
         }
-        match parts.get(name) {
+        // Tables that the model's program keeps as buffers hold what was computed, such as positions.
+        let is_table = graph.roles.get(name).is_some_and(|role| *role != Role::Parameter);
+        match parts.get(name).filter(|part| !is_table || matches!(part, Part::Constant(_))) {
             Some(part) => {
                 let mut rng = stream(seed, Purpose::Init, index as u64, 0);
                 *tensor = values(*part, tensor.dims(), &mut rng);

@@ -25,6 +25,7 @@ fn graph(initializers: &[(&str, &[usize])], nodes: Vec<Node>, output: &str, clas
         inputs: vec![Port::fixed("x", Dtype::F32, &[1, 8])],
         outputs: vec![Port { name: output.to_owned(), dtype: Some(Dtype::F32), dims: Some(dims) }],
         value_info: Vec::new(),
+        roles: Default::default(),
         initializers: initializers.iter().map(|(name, dims)| ((*name).to_owned(), zeros(dims))).collect(),
         nodes,
     }

@@ -80,8 +80,10 @@ pub enum StepError {
         output: String,
     },
     /// A model with no or several outputs where one must be chosen.
-    #[error("the model has {found} outputs ({available}), expected one; choose it with `loss.output`")]
+    #[error("the model has {found} outputs ({available}), expected one; choose it with `{table}.output`")]
     ChooseOutput {
+        /// The table of the settings that the loss stands in.
+        table: String,
         /// How many there are.
         found: usize,
         /// Their names.

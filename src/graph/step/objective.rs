@@ -44,10 +44,10 @@ pub fn target_input(name: &str) -> String {
 /// If the settings name none and the model has several, or they name one the model does not have.
 pub fn loss_outputs(graph: &Graph, plan: &LossPlan) -> Result<Vec<String>, StepError> {
     let mut outputs = Vec::new();
-    for term in plan.terms() {
-        outputs.push(loss_output(graph, term)?);
+    for (table, term) in plan.named_terms() {
+        outputs.push(output_of(graph, term, &table)?);
         if let Some(other) = term.kind.other_output() {
-            outputs.push(known_output(graph, other, "loss.other_output")?);
+            outputs.push(known_output(graph, other, &format!("{table}.other_output"))?);
         }
     }
     Ok(outputs)
@@ -58,12 +58,17 @@ pub fn loss_outputs(graph: &Graph, plan: &LossPlan) -> Result<Vec<String>, StepE
 /// # Errors
 /// As [`loss_outputs`].
 pub fn loss_output(graph: &Graph, plan: &LossPlan) -> Result<String, StepError> {
+    output_of(graph, plan, "loss")
+}
+
+/// As [`loss_output`], for the loss that the settings have in this table.
+fn output_of(graph: &Graph, plan: &LossPlan, table: &str) -> Result<String, StepError> {
     match (&plan.output, graph.outputs.as_slice()) {
-        (Some(name), _) => known_output(graph, name, "loss.output"),
+        (Some(name), _) => known_output(graph, name, &format!("{table}.output")),
         (None, [only]) => Ok(only.name.clone()),
         (None, outputs) => {
             let available = listing(outputs.iter().map(|port| &port.name));
-            Err(StepError::ChooseOutput { found: outputs.len(), available })
+            Err(StepError::ChooseOutput { table: table.to_owned(), found: outputs.len(), available })
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{StepError, loss_outputs};
 use crate::config::LossPlan;
-use crate::graph::model::{Graph, Node};
+use crate::graph::model::{Graph, Node, Role};
 use crate::graph::tensor::{Dtype, Tensor};
 use crate::graph::train_form::is_running_statistic;
 use std::collections::HashSet;
@@ -25,6 +25,10 @@ pub enum Excluded {
     Frozen,
     /// A scalar constant of an expression.
     Scalar,
+    /// A buffer of the model that was exported, which that model's program does not train.
+    Buffer,
+    /// A tensor that the code of that model holds.
+    Constant,
     /// Operators read it as a setting, such as the scales of a Resize.
     Setting,
     /// The loss does not depend on it.
@@ -67,6 +71,15 @@ impl Trainable {
         self.parameters.is_empty() && self.states.is_empty()
     }
 
+    /// The same with zeros as initial values, which take no memory; see [`Tensor::zeros`].
+    #[must_use]
+    pub fn without_values(mut self) -> Self {
+        for (_, tensor) in self.parameters.iter_mut().chain(&mut self.states) {
+            *tensor = Tensor::zeros(tensor.kind().clone());
+        }
+        self
+    }
+
     /// Number of trained values.
     #[must_use]
     pub fn parameter_elements(&self) -> usize {
@@ -96,7 +109,8 @@ fn is_setting(nodes: &[Node], name: &str) -> bool {
 }
 
 /// Sorts the initializers of a model: every float initializer of rank 1 or more that the loss depends on is trained,
-/// unless `is_frozen` says otherwise; running statistics of BatchNormalization are state.
+/// unless `is_frozen` says otherwise, and numbers that the file calls parameters, too. What it calls buffers or constants is
+/// not. Running statistics of BatchNormalization are state.
 ///
 /// # Errors
 /// If the output that the loss reads can not be chosen, or nothing is left to train.
@@ -119,8 +133,8 @@ pub fn trainable(
             Some(Excluded::Frozen)
         } else if tensor.dtype() != Dtype::F32 {
             Some(Excluded::ElementType(tensor.dtype()))
-        } else if tensor.dims().is_empty() {
-            Some(Excluded::Scalar)
+        } else if let Some(excluded) = by_role(graph.roles.get(name).copied(), statistic, tensor) {
+            Some(excluded)
         } else if is_setting(&graph.nodes, name) {
             Some(Excluded::Setting)
         } else {
@@ -144,6 +158,17 @@ pub fn trainable(
         });
     }
     Ok(sorted)
+}
+
+/// Why an initializer with this role, or none that is known, is not trained.
+fn by_role(role: Option<Role>, is_statistic: bool, tensor: &Tensor) -> Option<Excluded> {
+    match role {
+        Some(Role::Parameter) => None,
+        Some(Role::Buffer) if is_statistic => None,
+        Some(Role::Buffer) => Some(Excluded::Buffer),
+        Some(Role::Constant) => Some(Excluded::Constant),
+        None => tensor.dims().is_empty().then_some(Excluded::Scalar),
+    }
 }
 
 /// All values that `outputs` depend on.

@@ -138,6 +138,8 @@ pub(super) fn parameters(
         reason: match reason {
             Excluded::Frozen => "frozen".to_owned(),
             Excluded::Scalar => "scalar".to_owned(),
+            Excluded::Buffer => "buffer".to_owned(),
+            Excluded::Constant => "constant".to_owned(),
             Excluded::Setting => "setting".to_owned(),
             Excluded::NoPathToLoss => "no_path_to_loss".to_owned(),
             Excluded::ElementType(dtype) => dtype.name().to_owned(),

@@ -328,9 +328,10 @@ fn layout(plan: &Plan, trainable: &Trainable) -> Layout {
 fn batch_report(batch: usize, fixed_bytes: usize, built: &StepGraph) -> BatchReport {
     let feeds = built.feeds.iter().map(|feed| feed.kind.size_bytes());
     let masks = built.masks.iter().map(|mask| elements(&mask.dims));
+    let draws = built.draws.iter().map(|draw| elements(&draw.dims).saturating_mul(size_of::<f32>()));
     let constants = built.graph.initializers.iter().map(|(_, tensor)| tensor.bytes().len());
     let outputs = built.predictions.1.size_bytes();
-    let batch_bytes = feeds.chain(masks).chain(constants).fold(outputs, usize::saturating_add);
+    let batch_bytes = feeds.chain(masks).chain(draws).chain(constants).fold(outputs, usize::saturating_add);
     let total = fixed_bytes.saturating_add(batch_bytes).saturating_add(built.activation_bytes);
     BatchReport {
         batch,

@@ -2,6 +2,7 @@
 
 use crate::graph::model::Graph;
 use crate::graph::precision::{HalveError, halved};
+use crate::graph::read::{is_constant, is_path};
 use crate::graph::step::Excluded;
 use crate::graph::tensor::{Dtype, Tensor, ValueType, elements};
 use crate::train::infer::Trained;
@@ -86,27 +87,10 @@ fn is_weight(trained: &Trained, name: &str) -> bool {
     }
     let excluded = trained.trainable.excluded.iter().find(|(excluded, _)| excluded == name);
     match excluded.map(|(_, reason)| *reason) {
-        Some(Excluded::Frozen) => true,
-        Some(Excluded::Scalar | Excluded::Setting | Excluded::NoPathToLoss | Excluded::ElementType(_)) => {
-            is_path(name) && !is_constant(name)
-        }
+        Some(Excluded::Frozen | Excluded::Buffer) => true,
+        Some(_) => is_path(name) && !is_constant(name),
         None => false,
     }
-}
-
-/// Whether a name is one of attributes of modules: words between dots.
-fn is_path(name: &str) -> bool {
-    let is_word =
-        |word: &str| !word.is_empty() && word.chars().all(|letter| letter.is_alphanumeric() || letter == '_');
-    name.split('.').all(is_word)
-}
-
-/// Whether it is one that exporters give to constants.
-fn is_constant(name: &str) -> bool {
-    let stem = name.trim_end_matches(|letter: char| letter.is_ascii_digit()).trim_end_matches('_');
-    ["val", "const", "scalar_tensor", "int64", "constant"]
-        .iter()
-        .any(|known| stem.eq_ignore_ascii_case(known))
 }
 
 /// The weight of a Linear that the older exporter transposed: the node that reads it is called after the module, and the
@@ -185,6 +169,7 @@ mod tests {
             inputs: Vec::new(),
             outputs: Vec::new(),
             value_info: Vec::new(),
+            roles: Default::default(),
             initializers: vec![
                 ("onnx::MatMul_12".to_owned(), weight),
                 (bias.to_owned(), Tensor::from_f32([3], &[0.0; 3])),

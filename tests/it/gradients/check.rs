@@ -357,6 +357,7 @@ impl Operands {
             inputs: self.fed.iter().map(|(name, t)| Port::fixed(name.clone(), t.dtype(), t.dims())).collect(),
             outputs: outputs.into_iter().map(Port::inferred).collect(),
             value_info: Vec::new(),
+            roles: Default::default(),
             initializers: self.varied.iter().chain(&self.constants).cloned().collect(),
             nodes: vec![node],
         }

@@ -1,8 +1,16 @@
 use super::case::{Case, NEWEST, case};
 
 pub fn cases() -> Vec<Case> {
-    let mut all =
-        [planes(), groups(), other_ranks(), automatic_pads(), transposed(), transposed_to_a_shape()].concat();
+    let families = [
+        planes(),
+        small_images(),
+        groups(),
+        other_ranks(),
+        automatic_pads(),
+        transposed(),
+        transposed_to_a_shape(),
+    ];
+    let mut all = families.concat();
     for case in &mut all {
         *case = case.clone().single_linear();
     }
@@ -18,6 +26,7 @@ fn planes() -> Vec<Case> {
     vec![
         conv("plain", &[2, 2, 4, 4], &[3, 2, 3, 3]).opsets(&[13, 18, 21, NEWEST]),
         case("Conv", "without bias").x(&[1, 2, 4, 4]).x(&[2, 2, 3, 3]).list("kernel_shape", &[3, 3]),
+        conv("an empty image", &[1, 2, 0, 3], &[2, 2, 1, 1]).refused("the input has the sizes [0, 3]"),
         conv("padded", &[1, 2, 3, 4], &[2, 2, 3, 3]).list("pads", &[1, 1, 1, 1]),
         conv("padded on each side differently", &[1, 1, 3, 4], &[2, 1, 3, 2]).list("pads", &[0, 1, 2, 0]),
         conv("padded by more than the kernel", &[1, 1, 2, 2], &[1, 1, 2, 2]).list("pads", &[2, 3, 2, 1]),
@@ -40,6 +49,39 @@ fn planes() -> Vec<Case> {
         conv("a kernel as large as the image", &[2, 1, 3, 3], &[2, 1, 3, 3]),
         conv("one pixel", &[1, 1, 1, 1], &[1, 1, 3, 3]).list("pads", &[1, 1, 1, 1]),
         conv("no examples", &[0, 1, 3, 3], &[1, 1, 2, 2]).opsets(&[14, NEWEST]),
+    ]
+}
+
+/// Smaller than the kernel, so that on the CPU all images are multiplied with it at once.
+fn small_images() -> Vec<Case> {
+    vec![
+        conv("images smaller than the kernel", &[2, 2, 2, 2], &[16, 2, 3, 3]).list("pads", &[1; 4]),
+        case("Conv", "small images, without bias")
+            .x(&[3, 2, 2, 1])
+            .x(&[9, 2, 2, 1])
+            .list("pads", &[1, 0, 1, 0]),
+        conv("small images, strided, pads that differ", &[2, 1, 3, 3], &[36, 1, 2, 3])
+            .list("strides", &[2, 3])
+            .list("pads", &[0, 2, 1, 1]),
+        conv("small images, strided with a rest", &[1, 2, 2, 4], &[32, 2, 1, 2]).list("strides", &[2, 2]),
+        conv("small images, dilated", &[2, 1, 3, 3], &[36, 1, 2, 2]).list("dilations", &[1, 2]),
+        conv("small images, automatic pads", &[1, 1, 3, 2], &[24, 1, 2, 2]).text("auto_pad", "SAME_LOWER"),
+        conv("small images, a kernel of one element", &[2, 3, 1, 2], &[4, 3, 1, 1]),
+        conv("small images, a kernel of one element, strided", &[2, 2, 2, 3], &[24, 2, 1, 1])
+            .list("strides", &[1, 2]),
+        conv("small images, one axis", &[2, 2, 3], &[12, 2, 2]).list("pads", &[1, 0]),
+        conv("small images, three axes", &[1, 1, 2, 1, 2], &[16, 1, 2, 2, 2])
+            .list("pads", &[1, 1, 0, 0, 1, 0]),
+        conv("small images, depthwise", &[2, 3, 2, 3], &[3, 1, 3, 3]).int("group", 3).list("pads", &[1; 4]),
+        case("Conv", "small images, depthwise, strided, without bias")
+            .x(&[3, 2, 3, 3])
+            .x(&[2, 1, 2, 3])
+            .int("group", 2)
+            .list("pads", &[1, 0, 0, 2])
+            .list("strides", &[2, 1]),
+        conv("small images, depthwise, one axis, dilated", &[2, 3, 5], &[3, 1, 2])
+            .int("group", 3)
+            .list("dilations", &[3]),
     ]
 }
 

@@ -57,6 +57,7 @@ fn body(inputs: &[(&str, i32)], passed: &[(&str, &str)]) -> GraphProto {
         r#type: Some(TypeProto {
             value: Some(TypeValue::Tensor(TensorTypeProto { elem_type, shape: shape_of(elem_type) })),
         }),
+        ..Default::default()
     };
     let type_of = |name: &str| inputs.iter().find(|(input, _)| *input == name).map_or(1, |(_, kind)| *kind);
     let node = |(from, to): &(&str, &str)| NodeProto {

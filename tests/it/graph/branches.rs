@@ -62,7 +62,7 @@ fn scaling(name: &str, factor: f32) -> AttributeProto {
         name: name.to_owned(),
         node: vec![multiply],
         initializer: vec![constant],
-        output: vec![ValueInfoProto { name: "scaled".to_owned(), r#type: None }],
+        output: vec![ValueInfoProto { name: "scaled".to_owned(), r#type: None, ..Default::default() }],
         ..Default::default()
     };
     AttributeProto {
@@ -133,7 +133,8 @@ fn a_loop_over_constants_is_computed_once() {
             shape: Some(trainer::graph::proto::TensorShapeProto { dim: vec![] }),
         };
         let value = Some(trainer::graph::proto::TypeValue::Tensor(kind));
-        ValueInfoProto { name: name.to_owned(), r#type: Some(trainer::graph::proto::TypeProto { value }) }
+        let kind = Some(trainer::graph::proto::TypeProto { value });
+        ValueInfoProto { name: name.to_owned(), r#type: kind, ..Default::default() }
     };
     let inner = |op: &str, inputs: &[&str], output: &str| NodeProto {
         op_type: op.to_owned(),

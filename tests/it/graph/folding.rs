@@ -197,3 +197,43 @@ fn a_value_of_unknown_rank_is_not_taken_for_a_scalar() {
     assert_eq!(known_ints(&emit, "target"), [6, 4]);
     assert_eq!(emit.dims(emit.find("y").unwrap()), [6, 4]);
 }
+
+/// That `y = Transpose(a) v` is computed as by hand where nothing of it is known beforehand, and that no product is left whose
+/// right operand is a vector.
+#[track_caller]
+fn check_product_with_vector(graph: &Graph, a: &[f64], v: &[f64]) {
+    let tensor = |dims: &[usize], values: &[f64]| Tensor::from_f64(Dtype::F32, dims, values);
+    let (rows, columns) = (v.len(), a.len() / v.len());
+    let feeds = [("a".to_owned(), tensor(&[rows, columns], a)), ("v".to_owned(), tensor(&[rows], v))];
+    let column = |at: usize| (0..rows).map(|row| a[row * columns + at] * v[row]).sum::<f64>();
+    let expected: Vec<f64> = (0..columns).map(column).collect();
+    let given = run(graph, &feeds)[0].to_f64().unwrap();
+    let close = given.iter().zip(&expected).all(|(given, expected)| (given - expected).abs() < 1e-5);
+    assert!(close && given.len() == expected.len(), "{given:?}, by hand {expected:?}");
+}
+
+#[test]
+fn a_transposed_matrix_by_a_vector_is_not_left_to_onnxruntime_which_computes_something_else() {
+    let nodes = vec![
+        node("Transpose", &["a"], &["at"], vec![attribute::ints("perm", &[1, 0])]),
+        node("MatMul", &["at", "v"], &["y"], vec![]),
+    ];
+    let model = model_of(&[Some(1)], &[], nodes);
+    let inputs = vec![Port::fixed("a", Dtype::F32, &[3, 2]), Port::fixed("v", Dtype::F32, &[3])];
+    let model = Graph { inputs, ..model };
+    let emit = lower(&model, &HashSet::new(), &oracle()).unwrap();
+    let [a, v, y] = ["a", "v", "y"].map(|name| emit.find(name).unwrap());
+    assert_eq!(emit.dims(y), [2]);
+    let (matrix, vector) = ([1.0, -2.0, 0.5, 4.0, 3.0, -1.0], [2.0, -1.0, 0.25]);
+    check_product_with_vector(&emit.finish("lowered", &[a, v], &[y]), &matrix, &vector);
+}
+
+#[test]
+fn a_part_that_the_data_choose_is_refused_with_what_to_do_instead() {
+    let nodes = vec![
+        node("NonZero", &["x"], &["places"], vec![]),
+        node("Cast", &["places"], &["y"], vec![attribute::int("to", 1)]),
+    ];
+    let error = lowered(&[], nodes, &[]).unwrap_err().to_string();
+    assert!(error.contains("NonZero") && error.contains("torch.where(mask, a, b)"), "{error}");
+}

@@ -152,3 +152,17 @@ fn attributes_survive_the_inference_form() {
     // (3 - 1) / sqrt(0.5 + 0.5) * 2 and 4 / sqrt(3.5 + 0.5) + 1
     assert_eq!(given[0].to_f64().unwrap(), [4.0, 3.0]);
 }
+
+#[test]
+fn a_transposed_value_by_a_stored_vector_is_computed_right_in_the_inference_form() {
+    let nodes = vec![
+        node("Transpose", &["x"], &["columns"], vec![attribute::ints("perm", &[0, 2, 1])]),
+        node("MatMul", &["columns", "v"], &["y"], vec![]),
+    ];
+    let vector = Tensor::from_f32([3], &[2.0, -1.0, 0.25]);
+    let graph = rewrite(&model_of(&[None, Some(3), Some(2)], &[("v", vector)], nodes));
+    let x = Tensor::from_f32([1, 3, 2], &[1.0, -2.0, 0.5, 4.0, 3.0, -1.0]);
+    let given = run(&graph, &[("x".to_owned(), x)]);
+    assert_eq!(given[0].dims(), [1, 2]);
+    assert_eq!(given[0].to_f64().unwrap(), [2.25, -8.25]);
+}

@@ -10,6 +10,7 @@ mod folding;
 mod forms;
 mod functions;
 mod reading;
+mod roles;
 mod steps;
 mod training_form;
 
@@ -31,6 +32,7 @@ pub fn model_of(x: &[Option<usize>], initializers: &[(&str, Tensor)], nodes: Vec
         inputs: vec![input],
         outputs: vec![output],
         value_info: Vec::new(),
+        roles: Default::default(),
         initializers: initializers
             .iter()
             .map(|(name, tensor)| ((*name).to_owned(), tensor.clone()))
@@ -69,7 +71,7 @@ pub fn branch(name: &str, from: &str) -> AttributeProto {
     let graph = GraphProto {
         name: name.to_owned(),
         node: vec![pass],
-        output: vec![ValueInfoProto { name: output, r#type: None }],
+        output: vec![ValueInfoProto { name: output, r#type: None, ..Default::default() }],
         ..Default::default()
     };
     AttributeProto {

@@ -200,3 +200,21 @@ fn initializers_listed_among_the_inputs_are_no_inputs() {
     assert_eq!(read.inputs.len(), 1);
     assert!(read.initializers.iter().any(|(name, _)| name == "w"));
 }
+
+/// A model of PyTorch's older exporter, which notes no roles: numbers among its initializers are parameters unless their
+/// names are those of exporters.
+#[test]
+fn a_number_of_the_older_exporter_is_a_parameter_if_it_is_called_like_one() {
+    let mut model = ModelProto::decode(to_bytes(&affine()).as_slice()).unwrap();
+    let number = |name: &str| trainer::graph::write::tensor_proto(name, &ramp(&[]));
+    let names = ["logit_scale", "blocks.0.alpha", "onnx::Mul_12", "/Constant_output_0", "val_3", "17"];
+    model.graph.as_mut().unwrap().initializer.extend(names.map(number));
+    let parameters = |model: &ModelProto| {
+        let mut names: Vec<String> = read(model.encode_to_vec()).unwrap().roles.into_keys().collect();
+        names.sort();
+        names
+    };
+    assert!(parameters(&model).is_empty(), "another program's");
+    model.producer_name = "pytorch".to_owned();
+    assert_eq!(parameters(&model), ["blocks.0.alpha", "logit_scale"]);
+}

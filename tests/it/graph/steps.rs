@@ -38,7 +38,7 @@ impl Setup {
         Self { loss: cross_entropy(), target, ..Self::new(graph, batch, example) }
     }
 
-    fn trainable(&self) -> Result<Trainable, StepError> {
+    pub fn trainable(&self) -> Result<Trainable, StepError> {
         trainable(&self.graph, &self.loss, |name| name.starts_with("frozen"))
     }
 

@@ -2,7 +2,9 @@
 
 use super::steps::{Setup, check_close, outputs};
 use super::{model_of, node, ramp};
+use trainer::graph::draws::Distribution;
 use trainer::graph::model::{Dim, attribute};
+use trainer::graph::proto::AttributeProto;
 use trainer::graph::step::{LOSS_SUM, LOSS_WEIGHT};
 use trainer::graph::tensor::{Dtype, Tensor};
 
@@ -119,4 +121,44 @@ fn dropout_without_a_ratio_drops_half_and_a_ratio_out_of_range_is_refused() {
     assert_eq!(dropout(None).training().unwrap().masks[0].ratio, 0.5);
     let message = dropout(Some(1.0)).training().unwrap_err().to_string();
     assert!(message.contains("node_y") && message.contains("ratio 1"), "{message}");
+}
+
+/// `y = h + numbers` with `h = x w`; the numbers are those of an operator that draws.
+fn drawing(op: &str, attributes: Vec<AttributeProto>) -> Setup {
+    let nodes = vec![
+        node("Mul", &["x", "w"], &["h"], vec![]),
+        node(op, &["h"], &["numbers"], attributes),
+        node("Add", &["h", "numbers"], &["y"], vec![]),
+    ];
+    Setup::new(model_of(&[None, Some(4)], &[("w", ramp(&[4]))], nodes), 2, &[4])
+}
+
+/// That a node gives way to an input, in training and in evaluation, and that what is fed decides the result.
+#[track_caller]
+fn check_drawn_outside(op: &str, attributes: Vec<AttributeProto>, expected: Distribution, gives: [f64; 4]) {
+    let setup = drawing(op, attributes);
+    for step in [setup.training().unwrap(), setup.evaluation().unwrap()] {
+        let [draw] = step.draws.as_slice() else { panic!("{op}: {:?}", step.draws) };
+        assert_eq!((draw.distribution, draw.dims.as_slice()), (expected, &[2, 4][..]), "{op}");
+        let mut values = setup.values();
+        values.push(("x".to_owned(), Tensor::from_f32([2, 4], &[1.0; 8])));
+        values.push(("trainer/target/t".to_owned(), Tensor::from_f32([2, 4], &[0.0; 8])));
+        values.push((
+            draw.input.clone(),
+            Tensor::from_f32([2, 4], &[0.0, 0.5, -0.5, 2.0, 0.0, 0.5, -0.5, 2.0]),
+        ));
+        let given = outputs(&step, &values)["trainer/predictions"].to_f64().unwrap();
+        check_close(&given, &[gives, gives].concat(), 1e-6);
+    }
+}
+
+#[test]
+fn numbers_that_a_model_draws_come_from_outside() {
+    let normal = vec![attribute::float("mean", 1.0), attribute::float("scale", 0.25)];
+    let expected = Distribution::Normal { mean: 1.0, scale: 0.25 };
+    check_drawn_outside("RandomNormalLike", normal, expected, [0.1, 0.3, -0.2, 1.6]);
+    let expected = Distribution::Uniform { low: 0.0, high: 1.0 };
+    check_drawn_outside("RandomUniformLike", vec![], expected, [0.1, 0.3, -0.2, 1.6]);
+    // 1 where the number is below the probability, which is 0.1, -0.2, 0.3, -0.4.
+    check_drawn_outside("Bernoulli", vec![], expected, [1.1, -0.2, 1.3, -0.4]);
 }

@@ -1,7 +1,7 @@
 //! Processes that are killed, stopped or limited.
 
 use super::{STEPS_PER_EPOCH, send, three_epochs, undisturbed};
-use crate::networks::cnn_with_dropout;
+use crate::networks::{cnn_with_dropout, mlp_with_noise};
 use crate::work_dir::{Ended, WorkDir};
 use rustix::process::Signal;
 use std::fs;
@@ -89,6 +89,17 @@ fn dropout_masks_are_the_same_after_a_resume() {
     let other_seed = undisturbed(&[&settings[..], &["data.shuffle=false", "--seed", "1"]].concat());
     let seed = undisturbed(&[&settings[..], &["data.shuffle=false", "--seed", "2"]].concat());
     assert_ne!(seed.losses, other_seed.losses, "the model has no dropout, nothing was tested");
+}
+
+#[test]
+fn numbers_that_a_model_draws_are_the_same_after_a_resume() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("noise.onnx");
+    fs::write(&path, mlp_with_noise()).unwrap();
+    let model = format!("model.onnx={}", path.display());
+    let arrays = [r#"data.inputs.images={array="images"}"#, r#"data.targets.y={array="labels"}"#];
+    let settings = [&model, "data.builtin=digits", arrays[0], arrays[1], "checkpoint.every_steps=7"];
+    check_killed(&[30, 80], &settings);
 }
 
 /// A schedule that reduces the rate, and an early stop, both of which remember past epochs.

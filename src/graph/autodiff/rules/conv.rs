@@ -4,7 +4,10 @@
 //! costs twice as much), otherwise a transposed convolution. The gradient of the weight is a convolution as well, of the
 //! input with the gradient of the output as its kernel, which is as large as the image; [`folded_weight_grad`] says what
 //! makes that fast. Where its form does not apply, the input is stacked, shifted once for each element of the kernel,
-//! and multiplied with the gradient of the output as a matrix.
+//! and multiplied with the gradient of the output as a matrix. Small images are multiplied with the kernel all at once, see
+//! [`product`].
+
+mod product;
 
 use super::{NodeView, Refusal, Rule, Ruled, rule};
 use crate::graph::emit::{ConvShape, Emit, Processor, Value};
@@ -14,7 +17,8 @@ use crate::graph::tensor::{Dtype, Tensor, elements};
 /// The longest axis that is reversed by a product: its work grows with the length.
 const LONGEST_PRODUCT: usize = 49;
 
-pub(super) const RULES: &[Rule] = &[rule("Conv", conv), rule("ConvTranspose", conv_transpose)];
+pub(super) const RULES: &[Rule] =
+    &[rule("Conv", conv).faster_as(product::as_product), rule("ConvTranspose", conv_transpose)];
 
 /// Y = W * X + b   gives   dX = flipped W * dY,   dW[m, c, k] = sum dY[n, m, o] X[n, c, s o + d k],   db = sum dY
 fn conv(node: &NodeView, emit: &mut Emit) -> Ruled {
@@ -84,6 +88,14 @@ pub(super) fn window_shape(
     window: &[usize],
 ) -> Result<ConvShape, Refusal> {
     let axes = window.len();
+    let spatial = |dims: &[usize]| dims.get(2..).unwrap_or_default().to_vec();
+    for (what, sizes) in [("window", window.to_vec()), ("input", spatial(x)), ("output", spatial(y))] {
+        if sizes.contains(&0) || sizes.len() != axes {
+            return Err(Refusal(format!(
+                "the {what} has the sizes {sizes:?} along the axes of the window, expected {axes} of 1 or more"
+            )));
+        }
+    }
     let list = |name: &str, default: usize, length: usize| -> Result<Vec<usize>, Refusal> {
         let Some(given) = node.ints(name) else { return Ok(vec![default; length]) };
         let numbers: Option<Vec<usize>> = given.iter().map(|number| usize::try_from(*number).ok()).collect();

@@ -71,22 +71,25 @@ pub struct Rule {
     pub all_outputs: bool,
     /// The rule itself.
     pub gradient: Gradient,
+    /// Operators that are put in the place of a node that they make faster, before gradients are taken; it gives a
+    /// refusal for the others, which the rule is for.
+    pub faster: Option<fn(&NodeView, &mut Emit) -> Composition>,
 }
 
 const fn rule(op: &'static str, derive: fn(&NodeView, &mut Emit) -> Ruled) -> Rule {
-    Rule { op, since: 13, until: None, all_outputs: false, gradient: Gradient::Rule(derive) }
+    Rule { op, since: 13, until: None, all_outputs: false, gradient: Gradient::Rule(derive), faster: None }
 }
 
 const fn composed(op: &'static str, build: fn(&NodeView, &mut Emit) -> Composition) -> Rule {
-    Rule { op, since: 13, until: None, all_outputs: true, gradient: Gradient::Composed(build) }
+    Rule { op, since: 13, until: None, all_outputs: true, gradient: Gradient::Composed(build), faster: None }
 }
 
 const fn zero(op: &'static str, reason: &'static str) -> Rule {
-    Rule { op, since: 13, until: None, all_outputs: false, gradient: Gradient::Zero(reason) }
+    Rule { op, since: 13, until: None, all_outputs: false, gradient: Gradient::Zero(reason), faster: None }
 }
 
 const fn refused(op: &'static str, reason: &'static str) -> Rule {
-    Rule { op, since: 13, until: None, all_outputs: false, gradient: Gradient::Refused(reason) }
+    Rule { op, since: 13, until: None, all_outputs: false, gradient: Gradient::Refused(reason), faster: None }
 }
 
 impl Rule {
@@ -102,6 +105,11 @@ impl Rule {
 
     const fn for_all_outputs(mut self) -> Self {
         self.all_outputs = true;
+        self
+    }
+
+    const fn faster_as(mut self, build: fn(&NodeView, &mut Emit) -> Composition) -> Self {
+        self.faster = Some(build);
         self
     }
 

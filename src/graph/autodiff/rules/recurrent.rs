@@ -101,6 +101,13 @@ fn differentiate(
         _ => &[Order::Forward, Order::Backward],
     };
     let size = size_of(node, emit);
+    if size.steps == 0 || size.hidden == 0 {
+        return Err(Refusal(format!(
+            "its sequences have {} steps of {} hidden values, expected 1 or more of both",
+            size.steps, size.hidden
+        )));
+    }
+    expect_shapes(node, operands, orders.len(), size, emit)?;
     let y_kind =
         ValueType::new(emit.dtype(node.input(0)), vec![size.steps, orders.len(), size.batch, size.hidden]);
     let y = emit.extra_output(&node.node.name, 0, y_kind);
@@ -111,6 +118,39 @@ fn differentiate(
         parts.push((direction, grads));
     }
     Ok(join(node, operands, &parts, size, emit))
+}
+
+/// ONNX Runtime finds operands that do not fit when it runs, at the earliest.
+///
+/// PyTorch's exporter writes an LSTM with projections so, which ONNX has not: weights cut off at the size of the projection,
+/// and a cell state of another size than the hidden one.
+fn expect_shapes(
+    node: &NodeView,
+    operands: &Operands,
+    directions: usize,
+    size: Size,
+    emit: &Emit,
+) -> Result<(), Refusal> {
+    let Size { batch, hidden, .. } = size;
+    let inputs = emit.dims(node.input(0)).last().copied().unwrap_or(0);
+    let gates = operands.gates * hidden;
+    let expected: [(usize, &str, &[usize]); 5] = [
+        (1, "weights of the input", &[directions, gates, inputs]),
+        (2, "weights of the hidden state", &[directions, gates, hidden]),
+        (3, "biases", &[directions, 2 * gates]),
+        (5, "first hidden state", &[directions, batch, hidden]),
+        (6, "first cell state", &[directions, batch, hidden]),
+    ];
+    for (position, what, dims) in expected {
+        let found = node.optional_input(position).map(|value| emit.dims(value));
+        if let Some(found) = found.filter(|found| *found != dims) {
+            return Err(Refusal(format!(
+                "shape of its {what}: found {found:?}, expected {dims:?}; a layer with projections (`proj_size`) has no form in ONNX: \
+                 use a Linear behind the layer"
+            )));
+        }
+    }
+    Ok(())
 }
 
 fn size_of(node: &NodeView, emit: &Emit) -> Size {

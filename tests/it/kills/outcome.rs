@@ -30,15 +30,10 @@ impl Outcome {
     /// What the finished run came to.
     #[track_caller]
     pub fn of(dir: &WorkDir) -> Self {
-        let checkpoint = dir.final_checkpoint();
-        let run_id = checkpoint.meta().run_id.to_string();
-        let mut bytes = fs::read(dir.store().link_path(Link::Final)).unwrap();
-        bytes[HEADER_CRC32].fill(b'-');
-        let found = bytes.windows(run_id.len()).position(|window| window == run_id.as_bytes()).unwrap();
-        bytes[found..found + run_id.len()].fill(b'-');
+        let final_checkpoint = final_bytes(dir);
         let model = fs::read(dir.path().join("model.onnx")).unwrap();
         let records = dir.events().into_iter().filter_map(timeless).collect();
-        Self { result: dir.result(), final_checkpoint: bytes, model, records }
+        Self { result: dir.result(), final_checkpoint, model, records }
     }
 
     /// That a finished run came to this, and left nothing behind.
@@ -51,6 +46,17 @@ impl Outcome {
         check_records(&self.records, &other.records);
         check_no_litter(&dir.path());
     }
+}
+
+/// The bytes of the final checkpoint, but for the run id, which is drawn at random, and the checksum that covers it.
+#[track_caller]
+pub fn final_bytes(dir: &WorkDir) -> Vec<u8> {
+    let run_id = dir.final_checkpoint().meta().run_id.to_string();
+    let mut bytes = fs::read(dir.store().link_path(Link::Final)).unwrap();
+    bytes[HEADER_CRC32].fill(b'-');
+    let found = bytes.windows(run_id.len()).position(|window| window == run_id.as_bytes()).unwrap();
+    bytes[found..found + run_id.len()].fill(b'-');
+    bytes
 }
 
 /// That these are equal; if not, shows the first that are not.

@@ -5,7 +5,7 @@ use super::syscalls::blows;
 use super::{Record, Trial, run_all};
 use crate::kills::calls::{Effect, Point};
 use crate::kills::modes::{all_kept, checkpoints};
-use crate::kills::outcome::{check_image, copy_folder};
+use crate::kills::outcome::{check_image, copy_folder, final_bytes};
 use crate::kills::tracer::REWRITES;
 use crate::kills::{Aim, At, Blow, Struck, calls_of};
 use crate::work_dir::WorkDir;
@@ -47,7 +47,7 @@ impl Left {
         let history = dir.folded();
         Self {
             losses: history.steps.iter().map(|(step, done)| (*step, done.loss_bits)).collect(),
-            final_checkpoint: fs::read(dir.store().link_path(Link::Final)).unwrap(),
+            final_checkpoint: final_bytes(dir),
             model: fs::read(dir.path().join("model.onnx")).unwrap(),
             branches: in_branches(&dir.path().join("checkpoints")),
             cuts: (history.branches.len(), history.open_cut.is_some()),

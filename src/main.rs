@@ -74,13 +74,8 @@ fn installed_signals() -> Result<Signals, Failure> {
 
 fn set_up(cuda: bool, global: &GlobalArgs) -> Result<Exit, Failure> {
     let options = cli::setup::Options { cuda, offline: global.offline, ort_lib: global.ort_lib.clone() };
-    let done = cli::setup::run(
-        &options,
-        &Host::of_this_process(),
-        &announce::ToStderr::default(),
-        &mut io::stdout(),
-    );
-    done.map(|()| Exit::Finished).map_err(|error| Failure { exit: Exit::Failure, error })
+    let (host, announce) = (Host::of_this_process(), announce::ToStderr::default());
+    cli::setup::run(&options, &host, &announce, &mut io::stdout())
 }
 
 fn examine(work_dir: Option<PathBuf>, json: bool, global: &GlobalArgs) -> Result<Exit, Failure> {

@@ -15,20 +15,43 @@ use crate::mutant;
 /// If any storage operation fails. The old contents are then intact, unless it was the last sync of the directory
 /// that failed: then a power loss leaves either.
 pub fn write(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> Result<(), DiskError> {
-    let (dir, name) = split(path)?;
-    let mut temporary_name = name.to_os_string();
-    temporary_name.push(".tmp");
-    replace(disk, path, dir.join(temporary_name), bytes)
+    write_pieces(disk, path, &[bytes], Folder::Ours)
 }
 
-/// As [`write()`], for a file that a user names: `<name>.tmp` beside it may be the user's, so it is not touched, and the
-/// bytes are first written to [`foreign_temporary`].
+/// As [`write()`], for a file that a user names.
 ///
 /// # Errors
 /// As for [`write()`]; they name the file itself.
 pub fn write_among_others(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> Result<(), DiskError> {
-    let temporary = foreign_temporary(path)?;
-    replace(disk, path, temporary.clone(), bytes).map_err(|error| named(error, &temporary, path))
+    write_pieces(disk, path, &[bytes], Folder::OfUsers)
+}
+
+/// Whose folder a file is written into, which decides on the name that it has before it is whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Folder {
+    /// A folder of ours: `<name>.tmp`.
+    Ours,
+    /// One where `<name>.tmp` may be the user's: [`foreign_temporary`].
+    OfUsers,
+}
+
+/// As [`write()`], for contents that lie in several places, one behind the other.
+///
+/// # Errors
+/// As for [`write()`]; in a folder of users they name the file itself.
+pub fn write_pieces(disk: &dyn Disk, path: &Path, pieces: &[&[u8]], folder: Folder) -> Result<(), DiskError> {
+    match folder {
+        Folder::Ours => {
+            let (dir, name) = split(path)?;
+            let mut temporary_name = name.to_os_string();
+            temporary_name.push(".tmp");
+            replace(disk, path, dir.join(temporary_name), pieces)
+        }
+        Folder::OfUsers => {
+            let temporary = foreign_temporary(path)?;
+            replace(disk, path, temporary.clone(), pieces).map_err(|error| named(error, &temporary, path))
+        }
+    }
 }
 
 /// The name under which a file is written that a user names: beside it, hidden, and of this process alone.
@@ -58,13 +81,13 @@ fn split(path: &Path) -> Result<(&Path, &OsStr), DiskError> {
     Ok((if dir.as_os_str().is_empty() { Path::new(".") } else { dir }, name))
 }
 
-fn replace(disk: &dyn Disk, path: &Path, mut temporary: PathBuf, bytes: &[u8]) -> Result<(), DiskError> {
+fn replace(disk: &dyn Disk, path: &Path, mut temporary: PathBuf, pieces: &[&[u8]]) -> Result<(), DiskError> {
     let (dir, _) = split(path)?;
     if mutant::is("small-file-no-temporary-name") {
         temporary = path.to_path_buf();
     }
     remove_if_present(disk, &temporary)?;
-    let written = write_new(disk, &temporary, bytes).and_then(|()| disk.rename(&temporary, path));
+    let written = write_new(disk, &temporary, pieces).and_then(|()| disk.rename(&temporary, path));
     if let Err(error) = written {
         // The first error is the one to report; a leftover is removed by the next write.
         let _ = disk.remove(&temporary);
@@ -73,15 +96,15 @@ fn replace(disk: &dyn Disk, path: &Path, mut temporary: PathBuf, bytes: &[u8]) -
     mutant::unless("small-file-sync-dir", || disk.sync_dir(dir))
 }
 
-fn write_new(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> Result<(), DiskError> {
+fn write_new(disk: &dyn Disk, path: &Path, pieces: &[&[u8]]) -> Result<(), DiskError> {
     let file = disk.create_new(path)?;
-    file.write_all(bytes)?;
+    pieces.iter().try_for_each(|piece| file.write_all(piece))?;
     mutant::unless("small-file-sync", || file.sync_data())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{write, write_among_others};
+    use super::{Folder, write, write_among_others, write_pieces};
     use crate::disk::RealDisk;
     use crate::disk::fault::FaultDisk;
 
@@ -105,6 +128,13 @@ mod tests {
         write(&RealDisk, &path, b"new").unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"new");
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn pieces_follow_each_other() {
+        let (dir, disk) = (tempfile::tempdir().unwrap(), FaultDisk::default());
+        write_pieces(&disk, &dir.path().join("f"), &[b"one", b"", b"two"], Folder::Ours).unwrap();
+        assert_eq!(std::fs::read(dir.path().join("f")).unwrap(), b"onetwo");
     }
 
     #[test]

@@ -127,10 +127,12 @@ pub fn decode<T: Decode<()>>(bytes: &[u8]) -> Result<T, DecodeError> {
 fn decode_first<T: Decode<()>>(bytes: &[u8]) -> Result<(T, usize), Malformation> {
     const SHORT_LIMIT_BYTES: usize = SHORT_BYTES * MEMORY_PER_BYTE;
     const MIDDLE_LIMIT_BYTES: usize = MIDDLE_BYTES * MEMORY_PER_BYTE;
-    match bytes.len() {
-        ..=SHORT_BYTES => bincode::decode_from_slice(bytes, within::<SHORT_LIMIT_BYTES>()),
-        ..=MIDDLE_BYTES => bincode::decode_from_slice(bytes, within::<MIDDLE_LIMIT_BYTES>()),
-        _ => bincode::decode_from_slice(bytes, within::<LIMIT_BYTES>()),
+    if bytes.len() <= SHORT_BYTES {
+        bincode::decode_from_slice(bytes, within::<SHORT_LIMIT_BYTES>())
+    } else if bytes.len() <= MIDDLE_BYTES {
+        bincode::decode_from_slice(bytes, within::<MIDDLE_LIMIT_BYTES>())
+    } else {
+        bincode::decode_from_slice(bytes, within::<LIMIT_BYTES>())
     }
 }
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Kills the real program thousands of times, takes each run up again, and compares what it comes to with an undisturbed run.
 #
-#   scripts/faults/run.sh [syscalls|recovery|random|steps|errors|all]...     all, if nothing is named
+#   scripts/faults/run.sh [syscalls|recovery|random|steps|errors|modes|all]...     all, if nothing is named
 #
 # FAULTS_JOBS    runs at the same time (2)
 # FAULTS_KILLS   kills of `random` (1000)
@@ -16,18 +16,24 @@ export ORT_DISABLE_TELEMETRY=1
 
 campaigns=("$@")
 if [ ${#campaigns[@]} -eq 0 ] || [ "${campaigns[0]}" = all ]; then
-    campaigns=(syscalls recovery random steps errors)
+    campaigns=(syscalls recovery random steps errors modes)
 fi
 
 cargo build --release --quiet
 failed=()
 for campaign in "${campaigns[@]}"; do
     case $campaign in
-        syscalls | recovery | random | steps | errors) ;;
+        syscalls | recovery | random | steps | errors | modes) ;;
         *) echo "unknown campaign: $campaign" >&2; exit 2 ;;
     esac
-    cargo test --release --quiet --test it -- --ignored --nocapture --exact \
-        "kills::campaign::${campaign/recovery/syscalls}::$campaign" || failed+=("$campaign")
+    case $campaign in
+        modes) tests=(modes_killed modes_failing) ;;
+        *) tests=("$campaign") ;;
+    esac
+    for test in "${tests[@]}"; do
+        cargo test --release --quiet --test it -- --ignored --nocapture --exact \
+            "kills::campaign::${campaign/recovery/syscalls}::$test" || failed+=("$test")
+    done
 done
 if [ ${#failed[@]} -gt 0 ]; then
     echo "failed: ${failed[*]}" >&2

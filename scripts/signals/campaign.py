@@ -6,8 +6,12 @@ followed by a second signal within 500 ms, and taken up again until they finish.
 that nobody disturbed: tensors, the trainer's own state, and history. Every attempt has to end with 128 + the signal's
 number and a sentence that says what is saved, or be complete, or be hit before the program's first instruction.
 
+With `--modes`, an attempt may also go back to a checkpoint that it finds, or begin anew with `--fresh`; then no checkpoint
+that was there may be gone, wherever the signal came.
+
     cargo build --release
     scripts/signals/campaign.py --count 500
+    scripts/signals/campaign.py --count 200 --modes
 
 Signals are sent from here and not from a shell, whose background jobs ignore SIGINT.
 """
@@ -35,9 +39,23 @@ SETTINGS = [
 STOPS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
 
-def command(program, folder):
+def command(program, folder, more=()):
     sets = [argument for setting in SETTINGS for argument in ("--set", setting)]
-    return [str(program), "run", "--work-dir", str(folder), *sets]
+    return [str(program), "run", "--work-dir", str(folder), *sets, *more]
+
+
+def saved(folder):
+    """The bytes of every checkpoint in the folder of a run, in those of its branches and in those that were moved aside."""
+    return {path.read_bytes() for path in folder.glob("**/*.safetensors")} if folder.exists() else set()
+
+
+def some_mode(folder, rng):
+    """Arguments of an attempt that does more than go on: none for most."""
+    kind = rng.random()
+    there = sorted(folder.glob("checkpoints/*step-*.safetensors"))
+    if kind < 0.4 and there:
+        return ["--resume", str(rng.choice(there))]
+    return ["--fresh"] if kind > 0.9 else []
 
 
 def result(folder):
@@ -76,8 +94,8 @@ def phase_of(said, code):
     return "complete" if code == 0 else "said nothing"
 
 
-def attempt(program, folder, number, is_double, longest_s, rng):
-    process = subprocess.Popen(command(program, folder), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+def attempt(program, folder, more, number, is_double, longest_s, rng):
+    process = subprocess.Popen(command(program, folder, more), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     time.sleep(rng.random() * longest_s)
     process.send_signal(number)
     sent = time.monotonic()
@@ -130,18 +148,28 @@ def main():
     parser.add_argument("--program", type=pathlib.Path, default=ROOT / "target/release/trainer")
     parser.add_argument("--count", type=int, default=500, help="signals of each kind")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--modes", action="store_true", help="also go back to checkpoints, and begin anew")
     args = parser.parse_args()
+    if args.modes:
+        SETTINGS.append("checkpoint.keep_last=99")
     rng = random.Random(args.seed)
     base = pathlib.Path(tempfile.mkdtemp(prefix="signals-"))
     expected, whole_s = undisturbed(args.program, base / "undisturbed")
     print(f"an undisturbed run takes {whole_s:.2f} s", flush=True)
     size_bytes = (base / "undisturbed/checkpoints/final.safetensors").stat().st_size
-    phases, times, finished = collections.Counter(), [], 0
+    phases, modes, times, finished = collections.Counter(), collections.Counter(), [], 0
     folder = base / "exp"
     todo = [(number, index % 2 == 1) for number in STOPS for index in range(args.count)]
     rng.shuffle(todo)
     for number, is_double in todo:
-        code, err, took_s, second = attempt(args.program, folder, number, is_double, whole_s * 1.1, rng)
+        more = some_mode(folder, rng) if args.modes else []
+        before = saved(folder) if args.modes else set()
+        # What comes before training is hit rarely where the moment is any of the whole run.
+        longest_s = whole_s * (0.3 if more else 1.1)
+        code, err, took_s, second = attempt(args.program, folder, more, number, is_double, longest_s, rng)
+        modes[more[0] if more else "go on"] += 1
+        if not before <= saved(folder):
+            raise SystemExit(f"a checkpoint is gone after {number.name} and {more}: {folder}")
         phases[check(code, err, number, second)] += 1
         if "Saved step" in err and not is_double:
             times.append(took_s)
@@ -158,6 +186,8 @@ def main():
     print(f"{len(todo)} signals; {finished} disturbed runs ended with the bytes of the undisturbed one")
     for phase, count in phases.most_common():
         print(f"  {count:5} {phase}")
+    if args.modes:
+        print("attempts: " + ", ".join(f"{count} {mode}" for mode, count in modes.most_common()))
     times.sort()
     if times:
         p99 = times[min(len(times) - 1, int(len(times) * 0.99))]

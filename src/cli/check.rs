@@ -53,8 +53,12 @@ const LISTED: usize = 12;
 /// ONNX Runtime can not be loaded.
 pub fn run(args: &CheckArgs, global: &GlobalArgs, out: &mut dyn Write) -> Result<Exit, Failure> {
     let mut sources = args.settings.sources(None);
-    sources.work_dir_file =
-        args.work_dir.as_ref().map(|dir| dir.join(SETTINGS)).filter(|settings| settings.is_file());
+    sources.work_dir_file = args.work_dir.as_ref().map(|dir| dir.join(SETTINGS));
+    if let (Some(dir), Some(settings)) = (&args.work_dir, &sources.work_dir_file)
+        && !settings.is_file()
+    {
+        return Err(Failure::not_a_run(dir, &format!("no {SETTINGS}"), ""));
+    }
     sources.without_data = true;
     if let Some(model) = &args.model {
         let value = Value::Text(model.to_string_lossy().into_owned());

@@ -81,7 +81,9 @@ fn open_whole(path: &Path) -> Result<Examined, Failure> {
 /// What they differ in.
 #[derive(Debug, Serialize)]
 struct Report {
+    #[serde(serialize_with = "crate::cli::output::path")]
     a: PathBuf,
+    #[serde(serialize_with = "crate::cli::output::path")]
     b: PathBuf,
     /// Whether tensors and state are equal to the bit.
     equal: bool,

@@ -88,6 +88,7 @@ pub struct LibraryReport {
     /// The version it reports, or the one that would be fetched.
     pub version: Option<String>,
     /// The file, or the one that would be made.
+    #[serde(serialize_with = "crate::cli::output::optional_path")]
     pub path: Option<PathBuf>,
     /// Where it comes from.
     pub origin: Option<String>,
@@ -136,6 +137,7 @@ pub struct MemoryReport {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct DiskReport {
     /// The folder that was examined: the work directory or its nearest ancestor that exists.
+    #[serde(serialize_with = "crate::cli::output::path")]
     pub path: PathBuf,
     /// Kind of the file system.
     pub file_system: Option<String>,

@@ -131,6 +131,7 @@ fn recorded(found: &Found) -> Option<&EpochDone> {
 #[derive(Debug, Serialize)]
 struct Report {
     checkpoint: CheckpointReport,
+    #[serde(serialize_with = "crate::cli::output::optional_path")]
     data: Option<PathBuf>,
     split: Option<&'static str>,
     examples: usize,

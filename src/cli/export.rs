@@ -178,6 +178,7 @@ fn write_weights(
 #[derive(Debug, Serialize)]
 struct Report {
     checkpoint: CheckpointReport,
+    #[serde(serialize_with = "crate::cli::output::path")]
     output: PathBuf,
     format: Format,
     bytes: usize,

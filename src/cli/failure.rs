@@ -29,9 +29,11 @@ impl Failure {
     /// A folder that is no run's: what it lacks, and what else than a run's folder the command takes.
     #[must_use]
     pub fn not_a_run(dir: &Path, lacks: &str, or: &str) -> Self {
+        // A name that was mistyped lacks everything, and that is what to say of it.
+        let has = if dir.exists() { format!("it has {lacks}") } else { "there is no such folder".to_owned() };
         let dir = dir.display();
         let message = format!(
-            "{dir} is not the folder of a run: it has {lacks}; give the folder that `trainer run --work-dir` was given{or}"
+            "{dir} is not the folder of a run: {has}; give the folder that `trainer run --work-dir` was given{or}"
         );
         Self::new(Exit::Usage, message)
     }

@@ -2,9 +2,10 @@
 
 use super::exit::Exit;
 use super::failure::{Failure, fail};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use std::fmt::Display;
 use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 
 /// Why a result is not where it should be.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +28,17 @@ pub fn print(report: &(impl Serialize + Display), json: bool, out: &mut dyn Writ
 /// With [`Exit::StorageFailed`] if the output takes no more: a file on a full disk would lack a part that nobody misses.
 pub fn print_text(lines: &str, out: &mut dyn Write) -> Result<(), Failure> {
     written(out.write_all(lines.as_bytes()).and_then(|()| out.flush()))
+}
+
+/// A path in JSON, which has UTF-8 alone: other bytes are replaced, so that one odd name does not take the whole result.
+pub fn path<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&path.to_string_lossy())
+}
+
+/// As [`path`]; `null` if there is none.
+#[allow(clippy::ref_option)]
+pub fn optional_path<S: Serializer>(path: &Option<PathBuf>, serializer: S) -> Result<S::Ok, S::Error> {
+    path.as_ref().map(|path| path.to_string_lossy()).serialize(serializer)
 }
 
 /// What it means that writing results ended so.

@@ -147,11 +147,11 @@ pub fn run(args: &PlotArgs, out: &mut dyn Write) -> Result<Exit, Failure> {
     if !drawn.left_out.is_empty() {
         let shown = figure.panels.len() - drawn.left_out.len();
         log::warn!(
-            "{} x {} pixels have room for {shown} of {} panels; left out: {}; a larger --height shows them, --what chooses",
+            "{} x {} pixels have room for {shown} of {} panels; left out: `{}`; a larger --height shows them, --what chooses",
             args.width,
             drawn.scene.height,
             figure.panels.len(),
-            drawn.left_out.join(", ")
+            drawn.left_out.join("`, `")
         );
     }
     let bytes = match format {

@@ -158,8 +158,11 @@ fn batch_size(args: &PredictArgs, plan: &Plan, predictor: &Predictor) -> usize {
 #[derive(Debug, Serialize)]
 struct Report {
     checkpoint: Option<CheckpointReport>,
+    #[serde(serialize_with = "crate::cli::output::optional_path")]
     model: Option<PathBuf>,
+    #[serde(serialize_with = "crate::cli::output::path")]
     input: PathBuf,
+    #[serde(serialize_with = "crate::cli::output::path")]
     output: PathBuf,
     rows: u64,
     batch_size: usize,

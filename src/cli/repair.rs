@@ -4,6 +4,7 @@ use super::exit::Exit;
 use super::failure::{Failure, fail};
 use super::output::print;
 use crate::train::history::History;
+use crate::train::infer::branches;
 use clap::Args;
 use serde::Serialize;
 use std::fmt;
@@ -11,7 +12,7 @@ use std::io::Write;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use trainer_runtime::checkpoint::{Link, LoadError, Name, Store};
+use trainer_runtime::checkpoint::{BranchFile, Entry, Link, LoadError, Store};
 use trainer_runtime::disk::{Disk, DiskError, RealDisk};
 use trainer_runtime::journal::repair::{Part, Repair, examine, has_segments};
 use trainer_runtime::journal::{OpenError, Tail};
@@ -57,10 +58,13 @@ pub fn run(args: &RepairArgs, out: &mut dyn Write) -> Result<Exit, Failure> {
         other => fail(Exit::StorageFailed)(other),
     })?;
     let store = Store::open_read_only(Arc::clone(&disk), &checkpoints_dir);
-    let mut checkpoints = look_at(&store).map_err(fail(Exit::StorageFailed))?;
+    let mut checkpoints = look_at(&store, Line::OfRun).map_err(fail(Exit::StorageFailed))?;
+    for branch in branches(&store) {
+        checkpoints.extend(look_at(&branch, Line::OfBranch).map_err(fail(Exit::StorageFailed))?);
+    }
     if !args.dry_run {
         repair.apply(&disk).map_err(fail(Exit::StorageFailed))?;
-        set_aside(&store, &mut checkpoints).map_err(fail(Exit::StorageFailed))?;
+        set_aside(&mut checkpoints).map_err(fail(Exit::StorageFailed))?;
     }
     let report = Report::new(args, &repair, &checkpoints);
     print(&report, args.json, out)?;
@@ -97,11 +101,21 @@ fn refuse_foreign(disk: &dyn Disk, dir: &Path, journal: &Path, checkpoints: &Pat
 
 /// A checkpoint, or a link to one.
 struct Found {
-    /// `None` for a link.
-    name: Option<Name>,
-    link: Option<Link>,
+    file: BranchFile,
+    /// The folder that has it.
+    store: Store,
+    line: Line,
     path: PathBuf,
     state: State,
+}
+
+/// Which line of steps a checkpoint is kept for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Line {
+    /// The run's own: the next run takes the newest of these.
+    OfRun,
+    /// A branch that ended, from which none is taken unless it is named.
+    OfBranch,
 }
 
 enum State {
@@ -120,14 +134,18 @@ impl State {
 }
 
 impl Found {
-    fn new(name: Option<Name>, link: Option<Link>, path: PathBuf, error: Option<LoadError>) -> Self {
+    fn new(file: BranchFile, store: &Store, line: Line, error: Option<LoadError>) -> Self {
+        let path = match file {
+            BranchFile::Checkpoint(name) => store.path(name),
+            BranchFile::Link(link) => store.link_path(link),
+        };
         let state = match error {
             None => State::Good,
             Some(error @ LoadError::Fault { .. }) => State::Damaged(error, None),
             Some(error @ LoadError::Version { .. }) => State::OtherVersion(error),
             Some(error) => State::Unreadable(error),
         };
-        Self { name, link, path, state }
+        Self { file, store: store.clone(), line, path, state }
     }
 
     /// How the process ends because of a file that could be neither kept nor set aside.
@@ -140,30 +158,28 @@ impl Found {
     }
 }
 
-/// Verifies every checkpoint, the oldest first, and what the links name.
-fn look_at(store: &Store) -> Result<Vec<Found>, DiskError> {
+/// Verifies every checkpoint of a folder, the oldest first, and what the links name.
+fn look_at(store: &Store, line: Line) -> Result<Vec<Found>, DiskError> {
     let mut found = Vec::new();
-    for entry in store.list()? {
-        let error = store.load(entry.name).err();
-        found.push(Found::new(Some(entry.name), None, store.path(entry.name), error));
+    for Entry { name, .. } in store.list()? {
+        found.push(Found::new(BranchFile::Checkpoint(name), store, line, store.load(name).err()));
     }
     for link in [Link::Best, Link::Last, Link::Final] {
         match store.load_link(link) {
             Err(LoadError::Disk(error)) if error.is_not_found() => {}
-            loaded => found.push(Found::new(None, Some(link), store.link_path(link), loaded.err())),
+            loaded => found.push(Found::new(BranchFile::Link(link), store, line, loaded.err())),
         }
     }
     Ok(found)
 }
 
-fn set_aside(store: &Store, found: &mut [Found]) -> Result<(), DiskError> {
-    for found in found {
-        if let State::Damaged(_, aside) = &mut found.state {
-            *aside = match (found.name, found.link) {
-                (Some(name), _) => Some(store.set_aside(name)?),
-                (None, Some(link)) => Some(store.set_aside_link(link)?),
-                (None, None) => None,
-            };
+fn set_aside(found: &mut [Found]) -> Result<(), DiskError> {
+    for Found { file, store, state, .. } in found {
+        if let State::Damaged(_, aside) = state {
+            *aside = Some(match *file {
+                BranchFile::Checkpoint(name) => store.set_aside(name)?,
+                BranchFile::Link(link) => store.set_aside_link(link)?,
+            });
         }
     }
     Ok(())
@@ -172,6 +188,7 @@ fn set_aside(store: &Store, found: &mut [Found]) -> Result<(), DiskError> {
 /// What was found and done, for people and for programs.
 #[derive(Serialize)]
 struct Report {
+    #[serde(serialize_with = "crate::cli::output::path")]
     work_dir: PathBuf,
     dry_run: bool,
     journal: JournalReport,
@@ -196,7 +213,9 @@ struct JournalReport {
 
 #[derive(Serialize)]
 struct PartReport {
+    #[serde(serialize_with = "crate::cli::output::path")]
     from: PathBuf,
+    #[serde(serialize_with = "crate::cli::output::path")]
     to: PathBuf,
     /// Where in the file begins what is not kept.
     offset_bytes: u64,
@@ -208,10 +227,12 @@ struct PartReport {
 
 #[derive(Serialize)]
 struct CheckpointReport {
+    #[serde(serialize_with = "crate::cli::output::path")]
     path: PathBuf,
     /// `good`, `damaged`, `unreadable` or `other version`.
     state: &'static str,
     error: Option<String>,
+    #[serde(serialize_with = "crate::cli::output::optional_path")]
     set_aside: Option<PathBuf>,
 }
 
@@ -268,7 +289,11 @@ fn next_run(args: &RepairArgs, repair: &Repair, found: &[Found]) -> String {
     let newest = found
         .iter()
         .rev()
-        .filter_map(|found| Some((found.name?, &found.state)))
+        .filter(|found| found.line == Line::OfRun)
+        .filter_map(|found| match found.file {
+            BranchFile::Checkpoint(name) => Some((name, &found.state)),
+            BranchFile::Link(_) => None,
+        })
         .find(|(_, state)| !matches!(state, State::Damaged(..) | State::Unreadable(_)));
     if let Some((_, State::OtherVersion(error))) = newest {
         return format!("{run} refuses a checkpoint: {error}");

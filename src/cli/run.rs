@@ -45,6 +45,7 @@ mod fresh;
 mod interrupt;
 mod keep_only;
 mod name;
+pub(super) mod once;
 mod portions;
 pub(super) mod present;
 mod record;
@@ -79,21 +80,16 @@ pub fn run(args: &RunArgs, verb: Verb, global: &GlobalArgs, signals: &Signals) -
     answer_status(&control, &progress);
     let before = supervised.and_then(|supervised| supervised.before);
     let mut args = args.clone();
-    if before.is_some() {
-        // To do it again would throw away what the worker before did; a worker that takes the place of another goes on.
-        if let Some(asked) = asked_once(&args) {
-            progress.line(&format!(
-                "{asked} was for the first worker and is not done again; if that did not get so far as to say that it did it, stop \
-                 this and give the command again"
-            ));
-        }
-        (args.fresh, args.taking_up.resume) = (false, Choice::Auto);
-    }
     check_command(&args)?;
     if matches!(args.taking_up.experiment, None | Some(Experiment::New)) {
         check_no_sweep(&args.work_dir)?;
     }
     let place = experiment::find(&args, verb)?;
+    if let (Some(_), experiment::Place::Folder(folder)) = (before, &place)
+        && let Some(line) = once::settle(&mut args, folder)
+    {
+        progress.line(&line);
+    }
     check_place(&mut args, verb, &place)?;
     args.work_dir = experiment::make(place)?;
     let args = &args;
@@ -102,6 +98,9 @@ pub fn run(args: &RunArgs, verb: Verb, global: &GlobalArgs, signals: &Signals) -
         other => fail(Exit::StorageFailed)(other),
     })?;
     clear(args, verb, &progress)?;
+    if args.fresh {
+        once::done(&args.work_dir)?;
+    }
     if verb == Verb::Resume {
         restore_settings(&args.work_dir, &progress)?;
     }
@@ -134,6 +133,7 @@ pub fn run(args: &RunArgs, verb: Verb, global: &GlobalArgs, signals: &Signals) -
         && let Some(line) = nothing_to_do(&keeper, &plan, &settings)
     {
         keep_only::clean(&mut keeper, &args.taking_up.keep_only)?;
+        control.enter(Phase::Telling);
         mlflow::catch_up(&plan.mlflow, keeper.work_dir(), voice);
         print_result(&line)?;
         return Ok(Exit::Finished);
@@ -141,6 +141,7 @@ pub fn run(args: &RunArgs, verb: Verb, global: &GlobalArgs, signals: &Signals) -
     let known = Known { settings, death: before, chosen, allowed, name: run_name };
     let Attempt { mut prepared, saved, recorded, batchings, batching_reason } =
         start(global, plan, &mut keeper, known, &control, &mut progress)?;
+    once::done(&args.work_dir)?;
     run_log::note(&format!("attempt {} of run {}", keeper.history.attempts, keeper.run_id()));
     // The rest is sent when this goes, which is after the last record.
     let _told = mlflow::tell(&prepared.plan.mlflow, keeper.work_dir(), voice);
@@ -175,6 +176,10 @@ pub fn run(args: &RunArgs, verb: Verb, global: &GlobalArgs, signals: &Signals) -
     if exit == Exit::Finished {
         keep_only::clean(&mut keeper, &args.taking_up.keep_only)?;
     }
+    // Of one that was stopped, a copy of the signal is no second one.
+    if control.stop_requested().is_none() {
+        control.enter(Phase::Telling);
+    }
     Ok(exit)
 }
 
@@ -203,15 +208,6 @@ fn check_going_back(
         progress.line(&format!("changed since {}: {line}", chosen.name));
     }
     Ok(())
-}
-
-/// What a command line asks for that is done once, however many workers there are.
-fn asked_once(args: &RunArgs) -> Option<String> {
-    match &args.taking_up.resume {
-        _ if args.fresh => Some("--fresh".to_owned()),
-        Choice::Checkpoint(which) => Some(format!("--resume {which}")),
-        Choice::Auto | Choice::Must | Choice::Never => None,
-    }
 }
 
 /// Refuses the folder of a sweep, whose trials have folders of their own.

@@ -3,8 +3,9 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use anyhow::Context;
-
+use super::exit::Exit;
+use super::failure::Failure;
+use super::output::print_text;
 use crate::engine::library::announce::Announce;
 use crate::engine::library::fetch::Outcome;
 use crate::engine::library::locate::{bundle_folder, install, locate_on};
@@ -44,30 +45,37 @@ pub struct Options {
 /// where there is no GPU.
 ///
 /// # Errors
-/// Whatever keeps a run from loading a library afterwards.
+/// Whatever keeps a run from loading a library afterwards; and with [`Exit::StorageFailed`] if `out` takes no more.
 pub fn run(
     options: &Options,
     host: &Host,
     announce: &dyn Announce,
     out: &mut dyn Write,
-) -> anyhow::Result<()> {
+) -> Result<Exit, Failure> {
     let want = if options.cuda { Want::Either } else { Want::Cpu };
     let request = Request { explicit: options.ort_lib.clone(), offline: options.offline, want };
     if options.cuda {
         set_up_cuda(options, host, announce, out)?;
     }
-    let located = match find(&request, host)? {
+    let located = match find(&request, host).map_err(failed)? {
         Some(located) => {
-            writeln!(out, "ONNX Runtime is there: {} ({})", located.path.display(), located.origin)?;
+            let path = located.path.display();
+            print_text(&format!("ONNX Runtime is there: {path} ({})\n", located.origin), out)?;
             located
         }
         None => {
-            let located = locate_on(&request, host, announce)?;
-            writeln!(out, "ONNX Runtime is installed: {}", located.path.display())?;
+            let located = locate_on(&request, host, announce).map_err(failed)?;
+            print_text(&format!("ONNX Runtime is installed: {}\n", located.path.display()), out)?;
             located
         }
     };
-    try_out(&located, options, host, out)
+    try_out(&located, options, host, out)?;
+    Ok(Exit::Finished)
+}
+
+/// What keeps a run from loading a library: with one exit code, whatever it is.
+fn failed(error: impl Into<anyhow::Error>) -> Failure {
+    Failure { exit: Exit::Failure, error: error.into() }
 }
 
 fn set_up_cuda(
@@ -75,34 +83,36 @@ fn set_up_cuda(
     host: &Host,
     announce: &dyn Announce,
     out: &mut dyn Write,
-) -> anyhow::Result<()> {
-    let folder = bundle_folder(Bundle::Cuda, host)?;
+) -> Result<(), Failure> {
+    let folder = bundle_folder(Bundle::Cuda, host).map_err(failed)?;
     let whole = cache::state(&folder, Bundle::Cuda.wheels()) == cache::State::Whole;
     if options.offline && !whole {
-        anyhow::bail!(
-            "the packages for CUDA are not in {}, and --offline forbids fetching them; run this once with a network",
-            folder.display()
+        let folder = folder.display();
+        let message = format!(
+            "the packages for CUDA are not in {folder}, and --offline forbids fetching them; run this once with a network"
         );
+        return Err(Failure::new(Exit::Failure, message));
     }
-    let state = match install(Bundle::Cuda, host, announce)? {
+    let state = match install(Bundle::Cuda, host, announce).map_err(failed)? {
         Outcome::AlreadyThere => "are there",
         Outcome::Fetched => "are installed",
     };
-    writeln!(out, "the packages for CUDA {state}: {}", folder.display())?;
-    Ok(())
+    print_text(&format!("the packages for CUDA {state}: {}\n", folder.display()), out)
 }
 
-fn try_out(located: &Located, options: &Options, host: &Host, out: &mut dyn Write) -> anyhow::Result<()> {
-    let runtime: Runtime = load(located, Threads { count: 1, spin: false })?;
-    probe::cpu(&runtime).with_context(|| format!("{} does not compute", located.path.display()))?;
-    writeln!(out, "ONNX Runtime {} loads and computes on the CPU", runtime.version)?;
-    if options.cuda {
-        match probe::cuda(&runtime, host, 0) {
-            Ok(()) => writeln!(out, "CUDA starts")?,
-            Err(reason) => writeln!(out, "CUDA does not start here: {reason}")?,
-        }
+fn try_out(located: &Located, options: &Options, host: &Host, out: &mut dyn Write) -> Result<(), Failure> {
+    let runtime: Runtime = load(located, Threads { count: 1, spin: false }).map_err(failed)?;
+    let does_not_compute = || format!("{} does not compute", located.path.display());
+    probe::cpu(&runtime).map_err(|error| failed(anyhow::Error::from(error).context(does_not_compute())))?;
+    print_text(&format!("ONNX Runtime {} loads and computes on the CPU\n", runtime.version), out)?;
+    if !options.cuda {
+        return Ok(());
     }
-    Ok(())
+    let said = match probe::cuda(&runtime, host, 0) {
+        Ok(()) => "CUDA starts\n".to_owned(),
+        Err(reason) => format!("CUDA does not start here: {reason}\n"),
+    };
+    print_text(&said, out)
 }
 
 #[cfg(test)]
@@ -116,7 +126,7 @@ mod tests {
     fn check_refused(options: &Options, host: &Host, expected: &[&str]) {
         let mut out = Vec::new();
         let error = run(options, host, &ToStderr::default(), &mut out).unwrap_err();
-        let message = format!("{error:#}");
+        let message = error.message();
         for part in expected {
             assert!(message.contains(part), "{part:?} is not in: {message}");
         }

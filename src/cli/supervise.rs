@@ -3,7 +3,7 @@
 use super::exit::Exit;
 use super::failure::{Failure, fail};
 use super::run::args::{RunArgs, Verb};
-use super::run::{experiment, load_settings};
+use super::run::{experiment, load_settings, once};
 use crate::report::run_log;
 use std::ffi::OsString;
 use std::io::{self, Write as _};
@@ -61,6 +61,7 @@ pub fn supervise(args: &RunArgs) -> Result<Exit, Failure> {
         LockError::Held { .. } => fail(Exit::Locked)(error),
         other => fail(Exit::StorageFailed)(other),
     })?;
+    once::note(args)?;
     let opened = Journal::open(RealDisk::shared(), &folder.join("journal"), OpenOptions::default());
     let mut journal = opened.map_err(fail(Exit::Damaged))?.journal;
     let program = program();

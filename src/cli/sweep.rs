@@ -20,10 +20,12 @@ use trainer_runtime::keeper::{CHECKPOINTS_DIR, JOURNAL_DIR};
 use trainer_runtime::lock::{LockError, WorkDirLock};
 
 mod elsewhere;
+mod ended;
 mod memory;
 mod only;
 mod pool;
 mod rung;
+mod running;
 mod stops;
 mod summary;
 mod worker;
@@ -105,22 +107,22 @@ impl Sweep {
 /// code says so.
 pub fn run(args: &SweepArgs, global: &GlobalArgs, out: &mut dyn Write) -> Result<Exit, Failure> {
     // Before any thread is started.
-    let stops = Stops::install().map_err(fail(Exit::Failure))?;
+    let mut stops = Stops::install().map_err(fail(Exit::Failure))?;
     let definition = Definition::read(&args.config).map_err(fail(Exit::Usage))?;
     let cores = Cores::of_this_process(Path::new("/")).usable;
     let jobs = usize::try_from(args.jobs).unwrap_or(usize::MAX);
     let known = SweepPlan::read(&args.work_dir)?;
     let threads = known.as_ref().map_or_else(|| (cores / jobs).max(1), |plan| plan.threads);
-    let drawn = draw(&definition, threads)
-        .map_err(|problems| DefinitionError::Invalid { path: definition.path.clone(), problems })
-        .map_err(fail(Exit::Usage))?;
+    let drawn = drawn(&definition, threads)?;
     let made = SweepPlan::of(&definition, &drawn, threads)?;
+    let only = only::Only::parse(&args.only, &definition, &made).map_err(fail(Exit::Usage))?;
     if args.dry_run {
-        let text = if args.json { json(&made) } else { listed(&made, &definition) };
+        let plan = known.map_or(Ok(made.clone()), |known| made.over(known, &definition))?;
+        let plan = plan.with_only(|trial| only.takes(trial));
+        let text = if args.json { json(&plan) } else { listed(&plan, &definition) };
         print_text(&text, out)?;
         return Ok(Exit::Finished);
     }
-    let only = only::Only::parse(&args.only, &definition, &made).map_err(fail(Exit::Usage))?;
     if let Some(number) = args.trial {
         let count = made.trials.len();
         if number == 0 || number > count as u64 {
@@ -136,7 +138,7 @@ pub fn run(args: &SweepArgs, global: &GlobalArgs, out: &mut dyn Write) -> Result
     if known.is_none() {
         check_no_run(&args.work_dir)?;
     }
-    let mut sweep = adopt(args, definition, made, drawn, global)?;
+    let mut sweep = adopt(args, definition, made, drawn, &mut stops, global)?;
     if sweep.definition.asks_mlflow {
         sweep.elsewhere = elsewhere::ask(&sweep);
     }
@@ -178,20 +180,32 @@ fn check_no_run(dir: &Path) -> Result<(), Failure> {
     Err(Failure::new(Exit::Usage, message))
 }
 
+/// The trials, each computing with `threads` if it is not told otherwise.
+fn drawn(definition: &Definition, threads: usize) -> Result<Vec<Drawn>, Failure> {
+    draw(definition, threads)
+        .map_err(|problems| DefinitionError::Invalid { path: definition.path.clone(), problems })
+        .map_err(fail(Exit::Usage))
+}
+
 /// Brings the folder to the plan.
 fn adopt(
     args: &SweepArgs,
     definition: Definition,
     made: SweepPlan,
-    drawn: Vec<Drawn>,
+    mut drawn: Vec<Drawn>,
+    stops: &mut Stops,
     global: &GlobalArgs,
 ) -> Result<Sweep, Failure> {
-    let count = made.trials.len();
-    let threads = drawn.iter().map(|drawn| drawn.plan.threads).max().unwrap_or(made.threads);
+    let (count, threads_here) = (made.trials.len(), made.threads);
+    let lock = lock(&args.work_dir, stops)?;
     let is_new = SweepPlan::read(&args.work_dir)?.is_none();
-    let lock = lock(&args.work_dir)?;
     let (plan, added) = made.adopt(&args.work_dir, &definition)?;
     drop(lock);
+    if plan.threads != threads_here {
+        // Another process, with other cores, has made the plan since it was looked for.
+        drawn = self::drawn(&definition, plan.threads)?;
+    }
+    let threads = drawn.iter().map(|drawn| drawn.plan.threads).max().unwrap_or(plan.threads);
     let dir = args.work_dir.display();
     match (is_new, added) {
         (true, _) => say(global, &format!("{count} trials planned in {dir}, {threads} thread(s) each")),
@@ -212,9 +226,14 @@ fn adopt(
 }
 
 /// The lock of the sweep's folder, which is held only while the plan is written.
-fn lock(dir: &Path) -> Result<WorkDirLock, Failure> {
+fn lock(dir: &Path, stops: &mut Stops) -> Result<WorkDirLock, Failure> {
     let since = Instant::now();
     loop {
+        if let Some(number) = stops.pass_on(std::iter::empty()) {
+            let exit = Exit::Signal(u8::try_from(number).unwrap_or(u8::MAX));
+            let message = "stopped before any trial was started; the same command begins again".to_owned();
+            return Err(Failure::new(exit, message));
+        }
         match WorkDirLock::acquire(dir) {
             Ok(lock) => return Ok(lock),
             Err(LockError::Held { .. }) if since.elapsed() < PLANNING => {

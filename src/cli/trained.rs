@@ -3,6 +3,7 @@
 use super::args::GlobalArgs;
 use super::exit::Exit;
 use super::failure::{Failure, fail};
+use super::inspect::foreign::{is_of_others, refuse};
 use super::run::load_library;
 use super::settings_args::given;
 use crate::config::{self, Plan, Sources, Value};
@@ -16,6 +17,7 @@ use crate::train::resume::changed_model;
 use clap::Args;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
+use trainer_runtime::checkpoint::LoadError;
 
 /// Arguments of every command that uses a trained model.
 #[derive(Debug, Clone, Default, Args)]
@@ -61,12 +63,12 @@ pub(super) struct Found {
 /// # Errors
 /// With [`Exit::Usage`] where there is no run or no such checkpoint, with [`Exit::Damaged`] where it does not verify.
 pub(super) fn find(work_dir: &Path, args: &TrainedArgs) -> Result<Found, Failure> {
-    let settings = work_dir.join(SETTINGS);
-    if !settings.is_file() {
-        return Err(Failure::not_a_run(work_dir, &format!("no {SETTINGS}"), ""));
+    let settings = Some(work_dir.join(SETTINGS)).filter(|settings| settings.is_file());
+    if settings.is_none() && args.config.is_none() {
+        return Err(without_settings(work_dir));
     }
-    let plan = config::load(&args.sources(Some(settings))).map_err(fail(Exit::Usage))?.plan;
-    let chosen = choose(work_dir, args.checkpoint.as_ref().unwrap_or(&Which::BestOrLater))?;
+    let plan = config::load(&args.sources(settings)).map_err(fail(Exit::Usage))?.plan;
+    let chosen = choose(work_dir, args.checkpoint.as_ref())?;
     log::info!("using {chosen}");
     let recorded = match Recorded::read(work_dir) {
         Ok(recorded) => Some(recorded),
@@ -89,10 +91,24 @@ pub(super) fn find(work_dir: &Path, args: &TrainedArgs) -> Result<Found, Failure
     Ok(Found { plan, chosen, recorded })
 }
 
+/// A folder that has no settings: no run's, or that of a run that has lost them.
+fn without_settings(work_dir: &Path) -> Failure {
+    let lacks = Failure::not_a_run(work_dir, &format!("no {SETTINGS}"), "");
+    if !Recorded::read(work_dir).is_ok_and(|recorded| recorded.history.settings.is_some()) {
+        return lacks;
+    }
+    let dir = work_dir.display();
+    let message = format!(
+        "{dir} has lost its {SETTINGS}; `trainer resume {dir}` writes it again from the journal, or name a copy with `--config FILE`"
+    );
+    Failure::new(Exit::Usage, message)
+}
+
 impl Found {
     /// Refuses a model that is another than that of the run: its frozen weights, or its operators, would be others.
     pub(super) fn check_model(&self, crc32: u32) -> Result<(), Failure> {
-        let changed = self.recorded.as_ref().and_then(|recorded| changed_model(&recorded.history, crc32));
+        let changed =
+            self.recorded.as_ref().and_then(|recorded| changed_model(recorded.history.model_crc32, crc32));
         changed.map_or(Ok(()), |changed| {
             let remedy =
                 "restore the file that the run was started with, or name it with `--set model.onnx=FILE`";
@@ -114,6 +130,7 @@ pub(super) fn start(global: &GlobalArgs, plan: &Plan) -> Result<(Runtime, Place)
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct CheckpointReport {
     /// Its file.
+    #[serde(serialize_with = "crate::cli::output::path")]
     pub(super) path: PathBuf,
     /// The epoch that it says, from 1.
     pub(super) epoch: u64,
@@ -132,6 +149,17 @@ impl CheckpointReport {
 
 impl From<ChooseError> for Failure {
     fn from(error: ChooseError) -> Self {
+        // What never was a checkpoint is not called a damaged one.
+        let foreign = match &error {
+            ChooseError::Damaged { error: damage @ LoadError::Fault { path, .. }, .. } => {
+                is_of_others(path, damage).then(|| path.clone())
+            }
+            _ => None,
+        };
+        let error = match (foreign, error) {
+            (Some(path), ChooseError::Damaged { error, .. }) => return refuse(&path, error),
+            (_, error) => error,
+        };
         let exit = match &error {
             ChooseError::Damaged { .. } => Exit::Damaged,
             ChooseError::Disk(_) => Exit::StorageFailed,

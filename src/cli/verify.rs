@@ -8,6 +8,7 @@ use super::inspect::check_is_file;
 use super::inspect::foreign::{is_of_others, refuse};
 use super::output::print;
 use crate::report::progress::{ByteBar as Bar, Verbosity};
+use crate::train::infer::branches;
 use clap::Args;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -16,7 +17,7 @@ use std::fs;
 use std::io::Write;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use trainer_runtime::checkpoint::{Checkpoint, Link, LoadError, Name, Store};
+use trainer_runtime::checkpoint::{Checkpoint, Entry, Link, LoadError, Name, Store};
 use trainer_runtime::disk::{DiskError, RealDisk};
 use trainer_runtime::journal::{self, OpenError, Tail};
 use trainer_runtime::keeper::{CHECKPOINTS_DIR, JOURNAL_DIR};
@@ -54,6 +55,7 @@ pub fn run(args: &VerifyArgs, global: &GlobalArgs, out: &mut dyn Write) -> Resul
 /// What was verified.
 #[derive(Serialize)]
 struct Report {
+    #[serde(serialize_with = "crate::cli::output::path")]
     path: PathBuf,
     /// Nothing for a single checkpoint.
     journal: Option<JournalState>,
@@ -71,6 +73,7 @@ struct JournalState {
 
 #[derive(Clone, Serialize)]
 struct CheckpointState {
+    #[serde(serialize_with = "crate::cli::output::path")]
     path: PathBuf,
     len_bytes: u64,
     tensors: u64,
@@ -101,23 +104,20 @@ fn of_file(path: &Path, bar: &Bar) -> Result<Report, Failure> {
 fn of_directory(dir: &Path, bar: &Bar) -> Result<Report, Failure> {
     let store = Store::open_read_only(RealDisk::shared(), &dir.join(CHECKPOINTS_DIR));
     let journal_dir = dir.join(JOURNAL_DIR);
-    let entries = store.list().map_err(fail(Exit::StorageFailed))?;
-    if entries.is_empty() && !journal_dir.is_dir() {
+    let paths = checkpoint_files(store).map_err(fail(Exit::StorageFailed))?;
+    if paths.iter().all(|(_, named)| named.is_none()) && !journal_dir.is_dir() {
         let lacks = "neither a journal nor checkpoints";
         return Err(Failure::not_a_run(dir, lacks, ", or a checkpoint's file"));
     }
-    let named = entries.iter().map(|entry| (store.path(entry.name), Some(entry.name)));
-    let links = [Link::Best, Link::Last, Link::Final].map(|link| (store.link_path(link), None));
     // A second name of a file that was read needs no second reading.
     let file_of =
         |path: &Path| fs::metadata(path).ok().map(|found| ((found.dev(), found.ino()), found.len()));
-    let paths: Vec<(PathBuf, Option<Name>)> = named.chain(links).collect();
     let files: BTreeMap<(u64, u64), u64> = paths.iter().filter_map(|(path, _)| file_of(path)).collect();
     bar.expect(files.values().sum());
     let mut known: BTreeMap<(u64, u64), CheckpointState> = BTreeMap::new();
     let mut checkpoints = Vec::new();
     let mut done_bytes = 0;
-    for (path, name) in paths {
+    for (path, named) in paths {
         let file = file_of(&path);
         if let Some(state) =
             file.and_then(|(file, _)| known.get(&file)).filter(|state| state.damage.is_none())
@@ -126,8 +126,8 @@ fn of_directory(dir: &Path, bar: &Bar) -> Result<Report, Failure> {
             continue;
         }
         let mut show = |bytes| bar.show(done_bytes + bytes);
-        let loaded = match name {
-            Some(name) => store.load_watched(name, &mut show),
+        let loaded = match named {
+            Some((folder, name)) => folder.load_watched(name, &mut show),
             None => Checkpoint::load_watched(&RealDisk, &path, &mut show),
         };
         match CheckpointState::new(path, loaded) {
@@ -142,6 +142,20 @@ fn of_directory(dir: &Path, bar: &Bar) -> Result<Report, Failure> {
         done_bytes += file.map_or(0, |(_, bytes)| bytes);
     }
     Ok(Report { path: dir.to_owned(), journal: Some(of_journal(&journal_dir)?), checkpoints })
+}
+
+/// The files of all checkpoints and links, those of branches that ended behind the others; of a checkpoint also the folder
+/// that has it, and its name.
+fn checkpoint_files(store: Store) -> Result<Vec<(PathBuf, Option<(Store, Name)>)>, DiskError> {
+    let mut files = Vec::new();
+    let of_branches = branches(&store);
+    for folder in std::iter::once(store).chain(of_branches) {
+        for Entry { name, .. } in folder.list()? {
+            files.push((folder.path(name), Some((folder.clone(), name))));
+        }
+        files.extend([Link::Best, Link::Last, Link::Final].map(|link| (folder.link_path(link), None)));
+    }
+    Ok(files)
 }
 
 fn of_journal(dir: &Path) -> Result<JournalState, Failure> {

@@ -60,6 +60,12 @@ pub enum UnlabelledError {
         /// The file.
         path: PathBuf,
     },
+    /// An image for a model that was trained on images.
+    #[error("{} is one image, and images are taken from a folder; give the folder that it lies in", .path.display())]
+    OneImage {
+        /// The image.
+        path: PathBuf,
+    },
     /// A folder for a model that was not trained on images.
     #[error(
         "{} is a folder, which only a model with `[data.images]` in its settings takes; give an .npz, .npy or .csv file",
@@ -127,6 +133,11 @@ impl Unlabelled {
             .collect();
         if metadata.is_dir() {
             return open_images(path, plan, feeds, &maps);
+        }
+        let ending = path.extension().map(|ending| ending.to_string_lossy().to_lowercase());
+        if matches!((&plan.source, ending.as_deref()), (DataSource::Images(_), Some("png" | "jpg" | "jpeg")))
+        {
+            return Err(UnlabelledError::OneImage { path: path.to_owned() });
         }
         let file = DataFile::open(path)?;
         let source = match file.csv_rows() {

@@ -18,8 +18,10 @@ use super::update_session::{StepNumbers, UpdateSession};
 use crate::config::{OptimizerPlan, Reduction};
 use crate::data::HostArray;
 use crate::graph::step::{MaskFeed, StepGraph, Trainable};
+use crate::graph::tensor::Tensor;
 use ort::memory::Allocator;
 use ort::value::Tensor as OrtTensor;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 mod held;
@@ -81,7 +83,7 @@ impl Engine {
         trainable: &Trainable,
         plan: &OptimizerPlan,
     ) -> Result<Self, EngineError> {
-        let named = |tensors: &[(String, crate::graph::tensor::Tensor)]| {
+        let named = |tensors: &[(String, Tensor)]| {
             tensors.iter().map(|(name, tensor)| (name.clone(), tensor.dims().to_vec())).collect::<Vec<_>>()
         };
         let parameters = named(&trainable.parameters);
@@ -107,9 +109,10 @@ impl Engine {
         let device = update_session.as_ref().map_or(Ok(Allocator::default()), UpdateSession::allocator)?;
         let host = Allocator::default();
         let mut initial = StateSet::allocate(&layout, &device, 0)?;
-        let given = trainable.parameters.iter().chain(&trainable.states);
-        let given: Vec<Option<Vec<f32>>> = given.map(|(_, tensor)| tensor.to_f32()).collect();
-        fill_all(&mut initial, &layout, &|index| given.get(index)?.as_deref())?;
+        let given: Vec<&Tensor> =
+            trainable.parameters.iter().chain(&trainable.states).map(|(_, tensor)| tensor).collect();
+        // One after the other: all at once would be in memory twice.
+        fill_all(&mut initial, &layout, &|index| given.get(index)?.to_f32().map(Cow::Owned))?;
         Ok(Self {
             evaluates: Evaluates::of(plan),
             scratch,

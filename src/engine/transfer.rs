@@ -5,6 +5,7 @@ use super::state::{Layout, StateSet};
 use crate::graph::update::Averages;
 use ort::memory::Allocator;
 use ort::value::Tensor as OrtTensor;
+use std::borrow::Cow;
 
 /// Copies a whole tensor, whichever memory the two are in.
 pub(super) fn copy(from: &OrtTensor<f32>, to: &mut OrtTensor<f32>) -> Result<(), EngineError> {
@@ -19,14 +20,14 @@ pub(super) fn copy(from: &OrtTensor<f32>, to: &mut OrtTensor<f32>) -> Result<(),
 pub(super) fn fill_all<'v>(
     set: &mut StateSet,
     layout: &Layout,
-    values: &dyn Fn(usize) -> Option<&'v [f32]>,
+    values: &dyn Fn(usize) -> Option<Cow<'v, [f32]>>,
 ) -> Result<(), EngineError> {
     let first_average = layout.parameters.len() + layout.states.len();
     let count = if layout.averages == Averages::Kept { layout.parameters.len() } else { 0 };
     let parameter_of = |index: usize| index.checked_sub(first_average).filter(|parameter| *parameter < count);
     set.iter_mut().enumerate().try_for_each(|(index, tensor)| {
         let found = values(index).or_else(|| values(parameter_of(index)?));
-        fill(tensor, found)
+        fill(tensor, found.as_deref())
     })
 }
 

@@ -6,12 +6,12 @@ use std::collections::{HashMap, HashSet};
 
 /// The model with BatchNormalization in its inference form and Dropout taken out.
 ///
-/// Free dimensions stay free, names stay as they are.
+/// Free dimensions stay free, names stay as they are. What Dropout alone read, as the constants of its rate and mode that
+/// exporters write as nodes, goes with it; what nothing read before stays.
 #[must_use]
 pub fn rewrite(graph: &Graph) -> Graph {
     let mut graph = graph.clone();
-    let read: HashSet<String> =
-        graph.nodes.iter().flat_map(Node::reads).map(str::to_owned).chain(outputs_of(&graph)).collect();
+    let read = read_values(&graph);
     for node in &mut graph.nodes {
         if !node.domain.is_empty() {
             continue;
@@ -34,6 +34,7 @@ pub fn rewrite(graph: &Graph) -> Graph {
             _ => {}
         }
     }
+    drop_orphans(&mut graph, &read);
     drop_unused(&mut graph);
     graph
 }
@@ -50,12 +51,68 @@ pub fn with_values(graph: &Graph, values: &HashMap<String, Tensor>) -> Graph {
     graph
 }
 
-fn outputs_of(graph: &Graph) -> impl Iterator<Item = String> + '_ {
-    graph.outputs.iter().map(|port| port.name.clone())
+/// The values that a node reads, or that are outputs.
+fn read_values(graph: &Graph) -> HashSet<String> {
+    let outputs = graph.outputs.iter().map(|port| port.name.as_str());
+    graph.nodes.iter().flat_map(Node::reads).chain(outputs).map(str::to_owned).collect()
+}
+
+/// Drops the nodes of whose results some were read before and none is any more.
+fn drop_orphans(graph: &mut Graph, read_before: &HashSet<String>) {
+    loop {
+        let (read, nodes) = (read_values(graph), graph.nodes.len());
+        let any = |node: &Node, of: &HashSet<String>| node.outputs.iter().any(|output| of.contains(output));
+        graph.nodes.retain(|node| any(node, &read) || !any(node, read_before));
+        if graph.nodes.len() == nodes {
+            break;
+        }
+    }
+    let made: HashSet<&String> = graph.nodes.iter().flat_map(|node| &node.outputs).collect();
+    graph.value_info.retain(|port| made.contains(&port.name));
 }
 
 fn drop_unused(graph: &mut Graph) {
-    let outputs = graph.outputs.iter().map(|port| port.name.as_str());
-    let used: HashSet<&str> = graph.nodes.iter().flat_map(Node::reads).chain(outputs).collect();
-    graph.initializers.retain(|(name, _)| used.contains(name.as_str()));
+    let used = read_values(graph);
+    graph.initializers.retain(|(name, _)| used.contains(name));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::rewrite;
+    use crate::graph::model::{Graph, Node, Port};
+    use crate::graph::tensor::Tensor;
+
+    #[test]
+    fn what_dropout_alone_read_goes_with_it_and_what_nothing_read_stays() {
+        let node = |op: &str, inputs: &[&str], output: &str| {
+            let texts = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+            Node::new(output.to_owned(), op, texts(inputs), texts(&[output]))
+        };
+        let graph = Graph {
+            name: "main".to_owned(),
+            ir_version: 8,
+            opset: 17,
+            other_opsets: Vec::new(),
+            inputs: vec![Port::inferred("x")],
+            outputs: vec![Port::inferred("y")],
+            value_info: vec![Port::inferred("rate"), Port::inferred("kept")],
+            initializers: ["w", "scale", "spare"]
+                .map(|name| (name.to_owned(), Tensor::from_f32([1], &[1.0])))
+                .to_vec(),
+            nodes: vec![
+                node("Constant", &[], "rate_constant"),
+                node("Mul", &["rate_constant", "scale"], "rate"),
+                node("Constant", &[], "mode"),
+                node("Dropout", &["x", "rate", "mode"], "kept"),
+                node("Mul", &["kept", "w"], "y"),
+                node("Exp", &["spare"], "never_read"),
+            ],
+        };
+        let rewritten = rewrite(&graph);
+        let ops: Vec<&str> = rewritten.nodes.iter().map(|node| node.op.as_str()).collect();
+        assert_eq!(ops, ["Identity", "Mul", "Exp"]);
+        let names: Vec<&str> = rewritten.initializers.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["w", "spare"]);
+        assert_eq!(rewritten.value_info, [Port::inferred("kept")]);
+    }
 }

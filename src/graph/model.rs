@@ -3,6 +3,7 @@
 use super::proto::{AttributeProto, GraphProto, attribute_type};
 use super::tensor::{Dtype, Tensor};
 use bytes::Bytes;
+use prost::Message;
 use std::collections::HashSet;
 
 /// A graph of nodes over named values.
@@ -47,6 +48,25 @@ impl Graph {
         self.initializers.retain(|(name, _)| needed.contains(name));
         let made: HashSet<&String> = self.nodes.iter().flat_map(|node| &node.outputs).collect();
         self.value_info.retain(|port| made.contains(&port.name));
+    }
+
+    /// The same graph, which holds no memory of the file that it was read from, with zeros in the initializers of these
+    /// names; see [`Tensor::zeros`].
+    #[must_use]
+    pub fn without_values_of(mut self, names: &HashSet<&str>) -> Self {
+        for (name, tensor) in &mut self.initializers {
+            *tensor = match names.contains(name.as_str()) {
+                true => Tensor::zeros(tensor.kind().clone()),
+                false => tensor.detached(),
+            };
+        }
+        for attribute in self.nodes.iter_mut().flat_map(|node| &mut node.attributes) {
+            // What was encoded can be decoded.
+            if let Ok(copy) = AttributeProto::decode(Bytes::from(attribute.encode_to_vec())) {
+                *attribute = copy;
+            }
+        }
+        self
     }
 
     /// Whether a node reads the value, or it is an output.
@@ -260,5 +280,45 @@ pub mod attribute {
     pub fn string(name: &str, value: &str) -> AttributeProto {
         let s = Bytes::copy_from_slice(value.as_bytes());
         AttributeProto { name: name.to_owned(), s, r#type: attribute_type::STRING, ..Default::default() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Builtin;
+    use crate::graph::builtin;
+    use crate::graph::read::read_bytes;
+    use crate::graph::write::to_bytes;
+    use std::path::Path;
+
+    #[test]
+    fn a_graph_without_values_holds_nothing_of_the_file_and_keeps_what_is_not_trained() {
+        let mut model = builtin::build(Builtin::Mlp, "x", &[28, 28], 10, 1);
+        let constant = Node::new("c", "Constant", vec![], vec![]);
+        let value = super::super::write::tensor_proto("c", &Tensor::from_f32(vec![2], &[1.0, 2.0]));
+        let attributes = vec![AttributeProto {
+            name: "value".into(),
+            t: Some(value),
+            r#type: attribute_type::TENSOR,
+            ..Default::default()
+        }];
+        model.nodes.push(Node { outputs: vec!["c".into()], attributes, ..constant });
+        model.outputs.push(Port::inferred("c"));
+        let file = Bytes::from(to_bytes(&model));
+        let read = read_bytes(Path::new("model.onnx"), file.clone()).unwrap();
+        assert!(!file.is_unique(), "the reader copies nothing");
+
+        let without = read.clone().without_values_of(&HashSet::from(["fc1.weight", "fc1.bias"]));
+        let stays_zero = |name: &str, tensor: &Tensor| {
+            name.starts_with("fc1.") && tensor.bytes().iter().all(|byte| *byte == 0)
+        };
+        for ((name, before), (_, after)) in read.initializers.iter().zip(&without.initializers) {
+            assert_eq!(before.kind(), after.kind());
+            assert!(stays_zero(name, after) || before == after, "{name}");
+        }
+        assert_eq!(read.nodes, without.nodes);
+        drop(read);
+        assert!(file.is_unique(), "something still holds the bytes of the file");
     }
 }

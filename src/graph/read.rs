@@ -150,6 +150,7 @@ impl Reader<'_> {
                 remedy,
             });
         }
+        self.check_names(proto)?;
         let mut initializers = Vec::with_capacity(proto.initializer.len());
         for tensor in &proto.initializer {
             initializers.push((tensor.name.clone(), self.tensor(tensor)?));
@@ -177,6 +178,19 @@ impl Reader<'_> {
             initializers,
             nodes,
         })
+    }
+
+    /// The empty name is that of an optional input or output which is left out, so no value can have it.
+    fn check_names(&self, proto: &GraphProto) -> Result<(), ReadError> {
+        let initializers = proto.initializer.iter().map(|tensor| ("initializer", &tensor.name)).enumerate();
+        let inputs = proto.input.iter().map(|input| ("input", &input.name)).enumerate();
+        let outputs = proto.output.iter().map(|output| ("output", &output.name)).enumerate();
+        match initializers.chain(inputs).chain(outputs).find(|(_, (_, name))| name.is_empty()) {
+            None => Ok(()),
+            Some((position, (what, _))) => {
+                Err(self.invalid(format!("{what} {position} of graph `{}`", proto.name), "it has no name"))
+            }
+        }
     }
 
     fn port(&self, info: &ValueInfoProto) -> Result<Port, ReadError> {

@@ -171,6 +171,13 @@ impl Tensor {
         (bytes.len() == expected).then_some(Self { kind, bytes })
     }
 
+    /// A tensor of zeros. A large one takes no memory until somebody reads it: it is asked of the system as zeros.
+    #[must_use]
+    pub fn zeros(kind: ValueType) -> Self {
+        let bytes = Bytes::from(vec![0; kind.size_bytes()]);
+        Self { kind, bytes }
+    }
+
     /// A tensor of 64-bit integers.
     ///
     /// # Panics
@@ -216,6 +223,12 @@ impl Tensor {
             }
         }
         Self::new(ValueType::new(dtype, dims), bytes).expect("the caller gives one value per element")
+    }
+
+    /// The same tensor in memory of its own, where it may have been a part of a file's.
+    #[must_use]
+    pub fn detached(&self) -> Self {
+        Self { kind: self.kind.clone(), bytes: Bytes::copy_from_slice(&self.bytes) }
     }
 
     /// Element type and dimensions.

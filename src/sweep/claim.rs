@@ -26,6 +26,9 @@ pub const FOLDER: &str = "claims";
 /// Signs of life in the time of a lease.
 const BEATS_PER_LEASE: u32 = 6;
 
+/// How often a claim is read that is replaced meanwhile.
+const READS: u32 = 5;
+
 /// Claims that could not be read or made.
 #[derive(Debug, Error)]
 #[error("could not read or make the claim {}: {source}; check the folder of the sweep", path.display())]
@@ -134,9 +137,11 @@ impl Claims {
     pub fn take(&mut self, trial: u64) -> Result<Take, ClaimError> {
         let dir = self.trial_dir(trial);
         fs::create_dir_all(&dir).map_err(|source| fail(&dir, source))?;
+        let mut at_least = None;
         loop {
-            let newest = newest(&dir).map_err(|source| fail(&dir, source))?;
-            let next = newest.map_or(1, |generation| generation + 1);
+            // A list of the folder may be older than an answer that a name is taken.
+            let newest = newest(&dir).map_err(|source| fail(&dir, source))?.max(at_least);
+            let next = newest.map_or(1, |generation| generation.saturating_add(1));
             if let Some(generation) = newest
                 && let Some(elsewhere) = self.judged(trial, &dir.join(file_name(generation)))?
             {
@@ -150,13 +155,14 @@ impl Claims {
                 self.watched.remove(&trial);
                 return Ok(Take::Taken(Claim {
                     path,
-                    next: dir.join(file_name(next + 1)),
+                    next: dir.join(file_name(next.saturating_add(1))),
                     contents,
                     refreshed: Instant::now(),
                     every: self.lease / BEATS_PER_LEASE,
                 }));
             }
-            // Somebody was faster: the newest is another one now.
+            // Somebody was faster.
+            at_least = Some(next);
         }
     }
 
@@ -166,7 +172,7 @@ impl Claims {
 
     /// Reads and judges the newest claim on a trial.
     fn judged(&mut self, trial: u64, path: &Path) -> Result<Option<Elsewhere>, ClaimError> {
-        let bytes = fs::read(path).map_err(|source| fail(path, source))?;
+        let bytes = read(|| fs::read(path)).map_err(|source| fail(path, source))?;
         let contents: Option<Contents> = serde_json::from_slice(&bytes).ok();
         let is_alive = self.judge(trial, path, bytes, contents.as_ref());
         Ok(is_alive.map(|is_alive| Elsewhere { by: contents.map(|contents| contents.claimant), is_alive }))
@@ -246,6 +252,19 @@ impl Contents {
     fn bytes(&self) -> Vec<u8> {
         // Numbers and text are always JSON.
         serde_json::to_vec(self).unwrap_or_default()
+    }
+}
+
+/// Reads a claim, which its claimant may replace at this moment: NFS then has no more of the file that was opened.
+fn read(mut read: impl FnMut() -> io::Result<Vec<u8>>) -> io::Result<Vec<u8>> {
+    let mut tries = 1;
+    loop {
+        match read() {
+            Err(error) if error.kind() == io::ErrorKind::StaleNetworkFileHandle && tries < READS => {
+                tries += 1
+            }
+            result => return result,
+        }
     }
 }
 

@@ -171,8 +171,9 @@ impl Definition {
         let definition = reader.definition(root.get_ref(), path);
         match definition {
             Some(definition) if reader.problems.is_empty() => Ok(definition),
-            _ => {
+            definition => {
                 let mut problems = reader.problems;
+                problems.extend(wrong_below(definition.as_ref(), path));
                 problems.sort_by_key(|problem| problem.line.unwrap_or(usize::MAX));
                 Err(DefinitionError::Invalid { path: path.to_owned(), problems })
             }
@@ -183,6 +184,18 @@ impl Definition {
     #[must_use]
     pub fn below(&self) -> Below<'_> {
         self.base.as_deref().map_or(Below::Itself { without: TABLE }, Below::File)
+    }
+}
+
+/// What is wrong on its own with the settings below the space, which are told with the rest.
+fn wrong_below(definition: Option<&Definition>, path: &Path) -> Vec<Problem> {
+    let below = definition.map_or(Below::Itself { without: TABLE }, Definition::below);
+    match config::given_settings(below, path) {
+        Ok(_) => Vec::new(),
+        Err(ConfigError::Invalid { problems }) => {
+            problems.iter().map(|problem| Problem::nowhere(problem.to_string())).collect()
+        }
+        Err(other) => vec![Problem::nowhere(other.to_string())],
     }
 }
 

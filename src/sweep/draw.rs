@@ -27,12 +27,17 @@ pub struct Drawn {
 /// # Errors
 /// With everything that is wrong with any trial, each mistake once.
 pub fn draw(definition: &Definition, threads: usize) -> Result<Vec<Drawn>, Vec<Problem>> {
-    let pattern = NamePattern::parse(&definition.name, &definition.axes)?;
+    let (mut trials, mut problems, mut said) = (Vec::new(), Vec::new(), BTreeSet::new());
+    let pattern = NamePattern::parse(&definition.name, &definition.axes);
+    // Names that can not be made keep nobody from being told of the settings, too.
+    let pattern = pattern.map_err(|wrong| problems.extend(wrong)).ok();
     let combinations = match definition.method.draws() {
-        None => grid(&definition.axes)?,
+        None => grid(&definition.axes).unwrap_or_else(|wrong| {
+            problems.extend(wrong);
+            Vec::new()
+        }),
         Some(trials) => (1..=trials).map(|trial| sample(definition, trial)).collect(),
     };
-    let (mut trials, mut problems, mut said) = (Vec::new(), Vec::new(), BTreeSet::new());
     for (number, choices) in (1..).zip(combinations) {
         let labels: Vec<&str> = choices.iter().map(|choice| choice.label.as_str()).collect();
         let values = definition.axes.iter().map(|axis| axis.name.clone());
@@ -44,15 +49,12 @@ pub fn draw(definition: &Definition, threads: usize) -> Result<Vec<Drawn>, Vec<P
                 problems.push(Problem::nowhere(words));
             }
         };
-        let name = match pattern.name(number, &labels) {
-            Ok(name) => name,
-            Err(words) => {
-                complain(words);
-                continue;
-            }
-        };
+        let name = pattern.as_ref().map(|pattern| pattern.name(number, &labels));
+        let name = name.and_then(|name| name.map_err(&mut complain).ok());
         match loaded {
-            Ok(loaded) => trials.push(Drawn { number, name, values, settings, plan: loaded.plan }),
+            Ok(loaded) => {
+                trials.extend(name.map(|name| Drawn { number, name, values, settings, plan: loaded.plan }))
+            }
             Err(ConfigError::Invalid { problems }) => {
                 problems.iter().for_each(|problem| complain(problem.to_string()));
             }
@@ -118,13 +120,13 @@ fn number(range: &Range, rng: &mut impl Rng) -> f64 {
     let unit = (rng.next_u64() >> 11) as f64 * (1.0 / 9_007_199_254_740_992.0);
     let Range { min, max, .. } = *range;
     if range.is_log {
-        let drawn = rounded((min.ln() + unit * (max.ln() - min.ln())).exp()).clamp(min, max);
-        return if range.is_whole { drawn.round() } else { drawn };
+        let drawn = rounded((min.ln() + unit * (max.ln() - min.ln())).exp());
+        return if range.is_whole { drawn.round().clamp(min, max) } else { drawn.clamp(min, max) };
     }
     match range.step.or(range.is_whole.then_some(1.0)) {
         Some(step) => {
-            let count = ((max - min) / step + 1e-9).floor() as u64 + 1;
-            range.at_step(((unit * count as f64) as u64).min(count - 1), step)
+            let steps = ((max - min) / step + 1e-9).floor() as u64;
+            range.at_step(((unit * (steps as f64 + 1.0)) as u64).min(steps), step)
         }
         None => rounded(min + unit * (max - min)).clamp(min, max),
     }

@@ -10,6 +10,10 @@ use std::cmp::Ordering;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use thiserror::Error;
+
+/// The version of the files that this program writes.
+const FORMAT: u32 = 1;
 
 /// The folder of the decisions in that of a sweep.
 pub const FOLDER: &str = "rungs";
@@ -36,6 +40,42 @@ pub struct RungResult {
     pub trial: u64,
     /// Its best value so far; `None` for one that failed.
     pub value: Option<f64>,
+}
+
+/// A decision that can not be read or kept.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum DecisionError {
+    /// It can not be read or written.
+    #[error("could not read or write {}: {source}; check the folder of the sweep", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// It is no decision about this rung.
+    #[error(
+        "{} is damaged: {reason}; move it aside, and the rung is decided again by what its trials came to",
+        path.display()
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A later version wrote it.
+    #[error(
+        "{} has format {found}, and this version knows formats up to {FORMAT}; use the version that wrote it",
+        path.display()
+    )]
+    Version {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        found: u32,
+    },
 }
 
 /// The epochs of each rung: the first, and each further one `factor` times as many, up to `most`, which is the last.
@@ -74,32 +114,61 @@ pub fn decide(
     });
     let mut survivors: Vec<u64> = ranked.into_iter().take(keep).map(|(_, trial)| trial).collect();
     survivors.sort_unstable();
-    Decision { format: 1, rung, epochs, results, survivors }
+    Decision { format: FORMAT, rung, epochs, results, survivors }
 }
 
-/// What was decided about a rung, if it was.
+/// What was decided about a rung, in which these trials took part for so many epochs, if it was.
 ///
 /// # Errors
-/// If the file is there and can not be read.
-pub fn read(sweep_dir: &Path, rung: u64) -> io::Result<Option<Decision>> {
-    match fs::read(path(sweep_dir, rung)) {
-        Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
+/// If the file is there and can not be read, or is not about that.
+pub fn read(
+    sweep_dir: &Path,
+    rung: u64,
+    epochs: u64,
+    trials: &[u64],
+) -> Result<Option<Decision>, DecisionError> {
+    let path = path(sweep_dir, rung);
+    let bytes = match fs::read(&path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(DecisionError::Io { path, source }),
+    };
+    let json: Result<serde_json::Value, _> = serde_json::from_slice(&bytes);
+    let found = json.as_ref().ok().and_then(|json| u32::try_from(json.get("format")?.as_u64()?).ok());
+    if let Some(found) = found.filter(|found| *found > FORMAT) {
+        return Err(DecisionError::Version { path, found });
     }
+    let decision: Decision = match json.and_then(serde_json::from_value) {
+        Ok(decision) => decision,
+        Err(error) => return Err(DecisionError::Damaged { path, reason: error.to_string() }),
+    };
+    if (decision.rung, decision.epochs) != (rung, epochs) {
+        let reason = format!(
+            "it is about rung {} with {} epochs, not {rung} with {epochs}",
+            decision.rung, decision.epochs
+        );
+        return Err(DecisionError::Damaged { path, reason });
+    }
+    if let Some(stranger) = decision.survivors.iter().find(|survivor| !trials.contains(survivor)) {
+        let reason = format!("trial {stranger} goes on by it, which took no part in the rung");
+        return Err(DecisionError::Damaged { path, reason });
+    }
+    Ok(Some(decision))
 }
 
-/// Keeps a decision, and gives the one that holds: the first that was made.
+/// Keeps a decision about a rung of these trials, and gives the one that holds: the first that was made.
 ///
 /// # Errors
 /// If it can not be written or read.
-pub fn keep(sweep_dir: &Path, decision: Decision) -> io::Result<Decision> {
-    fs::create_dir_all(sweep_dir.join(FOLDER))?;
-    let bytes = serde_json::to_vec_pretty(&decision)?;
-    if create_once(&path(sweep_dir, decision.rung), &bytes)? {
+pub fn keep(sweep_dir: &Path, decision: Decision, trials: &[u64]) -> Result<Decision, DecisionError> {
+    let (dir, path) = (sweep_dir.join(FOLDER), path(sweep_dir, decision.rung));
+    fs::create_dir_all(&dir).map_err(|source| DecisionError::Io { path: dir, source })?;
+    // Numbers and lists are always JSON: what is not finite took no part.
+    let bytes = serde_json::to_vec_pretty(&decision).unwrap_or_default();
+    if create_once(&path, &bytes).map_err(|source| DecisionError::Io { path, source })? {
         return Ok(decision);
     }
-    Ok(read(sweep_dir, decision.rung)?.unwrap_or(decision))
+    Ok(read(sweep_dir, decision.rung, decision.epochs, trials)?.unwrap_or(decision))
 }
 
 fn path(sweep_dir: &Path, rung: u64) -> PathBuf {
@@ -108,7 +177,7 @@ fn path(sweep_dir: &Path, rung: u64) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
-    use super::{RungResult, decide, keep, read, rungs};
+    use super::{DecisionError, FOLDER, RungResult, decide, keep, read, rungs};
     use crate::train::best::Direction;
 
     #[track_caller]
@@ -144,8 +213,35 @@ mod tests {
                 vec![RungResult { trial: 1, value: Some(value) }, RungResult { trial: 2, value: Some(1.0) }];
             decide(1, 2, results, 2, Direction::LowerIsBetter)
         };
-        assert_eq!(read(dir.path(), 1).unwrap(), None);
-        assert_eq!(keep(dir.path(), of(0.5)).unwrap().survivors, [1]);
-        assert_eq!(keep(dir.path(), of(1.5)).unwrap().survivors, [1]);
+        assert_eq!(read(dir.path(), 1, 2, &[1, 2]).unwrap(), None);
+        assert_eq!(keep(dir.path(), of(0.5), &[1, 2]).unwrap().survivors, [1]);
+        assert_eq!(keep(dir.path(), of(1.5), &[1, 2]).unwrap().survivors, [1]);
+    }
+
+    #[test]
+    fn a_decision_that_is_none_about_this_rung_is_refused_with_its_path() {
+        let dir = tempfile::tempdir().unwrap();
+        let results = vec![RungResult { trial: 1, value: Some(0.5) }, RungResult { trial: 2, value: None }];
+        keep(dir.path(), decide(1, 2, results, 2, Direction::LowerIsBetter), &[1, 2]).unwrap();
+        let file = dir.path().join(FOLDER).join("0001.json");
+        let text = std::fs::read_to_string(&file).unwrap();
+        for (changed, words) in [
+            (String::new(), "EOF"),
+            (text.replace("\"epochs\": 2", "\"epochs\": 3"), "about rung 1 with 3 epochs"),
+            (text.replace("\"rung\": 1", "\"rung\": 2"), "about rung 2"),
+            (text.replace("    1\n  ]", "    7\n  ]"), "trial 7 goes on by it"),
+        ] {
+            assert_ne!(changed, text);
+            std::fs::write(&file, changed).unwrap();
+            let error = read(dir.path(), 1, 2, &[1, 2]).unwrap_err();
+            assert!(matches!(error, DecisionError::Damaged { .. }), "{error:?}");
+            let said = error.to_string();
+            assert!(
+                said.contains(words) && said.contains("0001.json") && said.contains("move it aside"),
+                "{said}"
+            );
+        }
+        std::fs::write(&file, text.replace("\"format\": 1", "\"format\": 2")).unwrap();
+        assert!(matches!(read(dir.path(), 1, 2, &[1, 2]), Err(DecisionError::Version { found: 2, .. })));
     }
 }

@@ -111,7 +111,8 @@ fn piece(word: &str, axes: &[Axis]) -> Result<Piece, String> {
 }
 
 /// The last part of the name of an axis.
-pub(super) fn leaf(name: &str) -> &str {
+#[must_use]
+pub fn leaf(name: &str) -> &str {
     name.rsplit('.').next().unwrap_or(name)
 }
 

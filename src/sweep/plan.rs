@@ -208,26 +208,41 @@ impl SweepPlan {
                 false => self.adopt(sweep_dir, definition),
             };
         };
+        let count = known.trials.len();
+        let plan = self.over(known.clone(), definition)?;
+        if plan != known {
+            atomic_file::write(&RealDisk, &path, &plan.bytes())?;
+        }
+        let added = plan.trials.len() - count;
+        Ok((plan, added))
+    }
+
+    /// This plan in the place of the `known` one: its trials keep their numbers, and further ones come behind them.
+    ///
+    /// # Errors
+    /// If the known one is that of another sweep.
+    pub fn over(self, known: Self, definition: &Definition) -> Result<Self, PlanError> {
         let differences = self.differences(&known, definition)?;
         if !differences.is_empty() {
             return Err(PlanError::Changed { path: definition.path.clone(), differences });
         }
-        let added: Vec<Trial> = self
-            .trials
-            .iter()
-            .filter(|trial| !known.trials.iter().any(|old| trial.is(old)))
-            .cloned()
-            .collect();
+        let is_new = |trial: &&Trial| !known.trials.iter().any(|old| trial.is(old));
+        let added: Vec<Trial> = self.trials.iter().filter(is_new).cloned().collect();
         let is_as_known = (&self.metric, &self.mode) == (&known.metric, &known.mode);
         if added.is_empty() && is_as_known {
-            return Ok((known, 0));
+            return Ok(known);
         }
-        let (first, count) = (known.trials.len() as u64 + 1, added.len());
+        let first = known.trials.len() as u64 + 1;
         let mut trials = known.trials;
         trials.extend((first..).zip(added).map(|(number, trial)| Trial { number, ..trial }));
-        let plan = Self { trials, ..self }.sealed();
-        atomic_file::write(&RealDisk, &path, &plan.bytes())?;
-        Ok((plan, count))
+        Ok(Self { trials, ..self }.sealed())
+    }
+
+    /// The plan with some of its trials alone, for those who look at it.
+    #[must_use]
+    pub fn with_only(mut self, is_wanted: impl Fn(&Trial) -> bool) -> Self {
+        self.trials.retain(is_wanted);
+        self.sealed()
     }
 
     /// What keeps this plan from taking the place of the `known` one.

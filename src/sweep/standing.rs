@@ -10,7 +10,7 @@ use crate::train::history::History;
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use trainer_runtime::atomic_file;
 use trainer_runtime::disk::{DiskError, RealDisk};
 use trainer_runtime::lock::{Holder, WorkDirLock};
@@ -81,6 +81,10 @@ impl Standing {
         let failed =
             |message: String| State::Failed(Failure { format: 1, exit_code: None, signal: None, message });
         let bare = |state| Self { state, epoch: 0, best: None };
+        if let Some(obstacle) = obstacle(dir) {
+            let obstacle = obstacle.display();
+            return bare(failed(format!("{obstacle} is no folder, as a trial needs there; move it aside")));
+        }
         let note = match failure(dir) {
             Ok(note) => note,
             Err(error) => return bare(failed(format!("{FAILURE} can not be read: {error}"))),
@@ -110,6 +114,15 @@ impl Standing {
         let epoch = history.epochs.keys().next_back().copied().unwrap_or(0);
         Self { state, epoch, best: best(history, &definition.metric, definition.direction, epochs) }
     }
+}
+
+/// What is in the way of a trial's folder: of it, or of one that it is in, something else that has its name.
+#[must_use]
+pub fn obstacle(dir: &Path) -> Option<PathBuf> {
+    let is_there = |path: &&Path| !path.as_os_str().is_empty() && fs::symlink_metadata(path).is_ok();
+    let nearest = dir.ancestors().find(is_there)?;
+    // A link counts for what it leads to.
+    (!nearest.is_dir()).then(|| nearest.to_owned())
 }
 
 /// Whether a run that ended has got as far as it was to, and left its model.

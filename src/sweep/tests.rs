@@ -154,6 +154,66 @@ fn settings_that_no_trial_could_have_are_told_with_the_line_that_gives_them() {
 }
 
 #[test]
+fn whole_numbers_of_a_range_are_exact_and_stay_in_it() {
+    let drawn = |range: &str| -> Vec<i64> {
+        let text = format!("[sweep]\nmethod = 'random'\ntrials = 40\n[sweep.space]\nseed = {range}\n");
+        let of = |trial: Vec<String>| trial[0].split_once('=').unwrap().1.parse().unwrap();
+        settings(&Folder::with(&text).drawn()).into_iter().map(of).collect()
+    };
+    let seeds = drawn("{ min = 4294967291, max = 4294967295 }");
+    assert!(seeds.iter().all(|seed| (4_294_967_291..=4_294_967_295).contains(seed)), "{seeds:?}");
+    assert_eq!(seeds.iter().collect::<std::collections::BTreeSet<_>>().len(), 5, "{seeds:?}");
+    let wide = drawn("{ min = 0, max = 9007199254740991 }");
+    assert!(wide.iter().filter(|seed| **seed > 1 << 52).count() > 5, "{wide:?}");
+    let even = drawn("{ min = 1000000001, max = 1000000009, step = 2, log = false }");
+    assert!(even.iter().all(|seed| seed % 2 == 1), "{even:?}");
+    check_mistakes(
+        "[sweep]\nmethod = 'random'\ntrials = 2\n[sweep.space]\nseed = { min = 0, max = 9007199254740993 }\n",
+        &["sweep.toml:5: `seed`: whole numbers of a range go up to 9007199254740991"],
+    );
+}
+
+#[test]
+fn a_range_of_more_steps_than_can_be_counted_is_drawn_from() {
+    let text = "[sweep]\nmethod = 'random'\ntrials = 9\n[sweep.space]\noptimizer.lr = { min = 0.0, max = 1e30, step = 1e-3 }\n";
+    let drawn = Folder::with(text).drawn();
+    assert!(drawn.iter().any(|trial| trial.plan.optimizer.lr > 1.0), "all are the smallest");
+}
+
+#[test]
+fn mistakes_of_the_space_the_names_and_the_settings_below_are_told_together() {
+    check_mistakes(
+        "train.epochs = 0\nfoo = 1\n[sweep]\nmetod = 'grid'\n[sweep.space]\nseed = [1]\n",
+        &["3 mistakes", "did you mean `method`?", "sweep.toml:1: `train.epochs` is 0", "unknown key `foo`"],
+    );
+    check_mistakes(
+        "train.epochs = 0\n[sweep]\nname = '{sed}'\n[sweep.space]\nseed = [1, 2]\n'train.batch_size' = [0]\n",
+        &[
+            "did you mean {seed}?",
+            "sweep.toml:1: `train.epochs` is 0",
+            "sweep.toml:6: `train.batch_size` is 0",
+        ],
+    );
+}
+
+#[test]
+fn a_plan_over_a_known_one_keeps_its_numbers_and_a_part_of_it_is_whole() {
+    let text = |values: &str| format!("[sweep]\nname = '{{lr}}'\n[sweep.space]\noptimizer.lr = {values}\n");
+    let folder = Folder::with(&text("[0.1, 0.2]"));
+    let (known, _) = folder.adopt().unwrap();
+    folder.write(&text("[0.05, 0.1, 0.2]"));
+    let made = SweepPlan::of(&folder.definition(), &folder.drawn(), 1).unwrap();
+    let plan = made.over(known, &folder.definition()).unwrap();
+    let of = |plan: &SweepPlan| -> Vec<(u64, String)> {
+        plan.trials.iter().map(|trial| (trial.number, trial.name.clone())).collect()
+    };
+    assert_eq!(of(&plan), [(1, "0.1".to_owned()), (2, "0.2".to_owned()), (3, "0.05".to_owned())]);
+    let part = plan.with_only(|trial| trial.number == 3);
+    fs::write(folder.0.path().join("plan.json"), serde_json::to_vec(&part).unwrap()).unwrap();
+    assert_eq!(SweepPlan::read(folder.0.path()).unwrap(), Some(part));
+}
+
+#[test]
 fn a_plan_is_found_again_and_grows_but_never_changes() {
     let text = |epochs: u64, values: &str| {
         format!(

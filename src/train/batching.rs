@@ -10,6 +10,9 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Range;
 
+/// Settings whose change goes before what the journal says of portions.
+pub const PORTION_KEYS: [&str; 3] = ["train.micro_batch", "train.batch_size", "train.eval_batch_size"];
+
 /// The sizes of the portions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Batching {

@@ -60,15 +60,17 @@ impl Control {
         self.saved_step.get().map_or(0, |step| step.load(Ordering::Acquire))
     }
 
-    /// The run does something else from here on. Until training begins a stop signal ends the process at once: what it
-    /// has in memory is what it read from the disk.
+    /// The run does something else from here on. Until training begins, and when all is done, a stop signal ends the process
+    /// at once: what it has in memory is on the disk.
     pub fn enter(&self, phase: Phase) {
         self.status.enter(phase);
         let Some(signals) = &self.signals else { return };
         let on_stop = match phase {
-            Phase::Starting | Phase::Recovering | Phase::LoadingLibrary | Phase::Building => {
-                OnStop::Leave(phase.words())
-            }
+            Phase::Starting
+            | Phase::Recovering
+            | Phase::LoadingLibrary
+            | Phase::Building
+            | Phase::Telling => OnStop::Leave(phase.words()),
             Phase::Training | Phase::Validating | Phase::Saving | Phase::Exporting => OnStop::Request,
         };
         signals.set_on_stop(on_stop);

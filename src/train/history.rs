@@ -1,6 +1,6 @@
 //! The history of a run, folded from its journal: it can not be lost, doubled or forked by a resume.
 
-use super::batching::Batching;
+use super::batching::{Batching, PORTION_KEYS};
 use super::event::{
     BranchCut, Environment, EpochDone, Event, EventError, Finished, MicroBatchChanged, Sampled, StepDone,
 };
@@ -9,6 +9,7 @@ use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::sync::Arc;
+use trainer_runtime::checkpoint::Name;
 use trainer_runtime::journal::Record;
 
 mod branches;
@@ -63,10 +64,26 @@ pub struct History {
     pub open_cut: Option<BranchCut>,
     /// The digest of every checkpoint of this branch that was ever durable, by its name.
     pub published: BTreeMap<String, [u8; 16]>,
-    /// The settings in force when a checkpoint was written, by its name.
-    computed_with: BTreeMap<String, Arc<str>>,
+    /// What was in force when a checkpoint was written, by its name.
+    computed_with: BTreeMap<String, Arc<ComputedWith>>,
+    /// Whether the settings of portions, or the line of steps, changed and nothing was computed since: what the journal says of
+    /// portions is then of before.
+    pub portions_are_of_before: bool,
     /// What the branches that ended came to, by their numbers.
     lines: BTreeMap<u64, Line>,
+}
+
+/// What steps are computed with.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ComputedWith {
+    /// Settings, as TOML.
+    pub settings: Option<String>,
+    /// Fingerprints of the data files, as JSON.
+    pub data_lock: Option<String>,
+    /// CRC32 of the model.
+    pub model_crc32: Option<u32>,
+    /// What computes.
+    pub environment: Option<Environment>,
 }
 
 /// A reading of the clock and the memory, and the attempt that it is of.
@@ -107,24 +124,28 @@ impl History {
             }
             Event::Resumed(resumed) => {
                 self.attempts = resumed.attempt;
-                self.environment = Some(resumed.environment);
                 self.finished = None;
                 self.last_end = None;
                 self.open_cut = None;
                 if let Some(name) = resumed.checkpoint {
                     // It may have been published by a process that died before it could say so.
-                    self.note_settings(&name, Overwrite::No);
+                    self.note_computed_with(&name, Overwrite::No);
                 }
+                self.environment = Some(resumed.environment);
                 if resumed.discards_later {
                     self.discard_after(resumed.step, (resumed.epoch, resumed.batch));
                 }
             }
-            Event::PlanChanged(changed) => self.settings = Some(changed.settings),
+            Event::PlanChanged(changed) => {
+                self.settings = Some(changed.settings);
+                self.portions_are_of_before |= changed.changes.iter().any(|line| changes_portions(line));
+            }
             Event::InputsChanged(changed) => {
                 self.data_lock = Some(changed.data_lock);
                 self.model_crc32 = Some(changed.model_crc32);
             }
             Event::StepDone(step) => {
+                self.portions_are_of_before = false;
                 if self.attempt_of_step(step.step) != Some(self.attempts) {
                     self.step_attempts.insert(step.step, self.attempts);
                 }
@@ -150,7 +171,7 @@ impl History {
                 self.former_run_ids.insert(lost.run_id);
             }
             Event::CheckpointDurable(durable) => {
-                self.note_settings(&durable.name, Overwrite::Yes);
+                self.note_computed_with(&durable.name, Overwrite::Yes);
                 self.published.insert(durable.name.clone(), durable.digest);
                 self.checkpoints.insert(durable.name);
             }
@@ -165,27 +186,34 @@ impl History {
         }
     }
 
-    fn note_settings(&mut self, checkpoint: &str, overwrite: Overwrite) {
-        let Some(settings) = &self.settings else { return };
-        if overwrite == Overwrite::No && self.computed_with.contains_key(checkpoint) {
+    fn note_computed_with(&mut self, checkpoint: &str, overwrite: Overwrite) {
+        if self.settings.is_none()
+            || overwrite == Overwrite::No && self.computed_with.contains_key(checkpoint)
+        {
             return;
         }
-        // Most checkpoints share the settings of the one before.
-        let shared =
-            self.computed_with.values().next_back().filter(|text| text.as_ref() == settings.as_str());
-        let shared = shared.map_or_else(|| Arc::from(settings.as_str()), Arc::clone);
+        let now = self.in_force();
+        // Most checkpoints share it with the one before.
+        let shared = self.computed_with.values().next_back().filter(|last| ***last == now);
+        let shared = shared.map_or_else(|| Arc::new(now), Arc::clone);
         self.computed_with.insert(checkpoint.to_owned(), shared);
     }
 
-    /// The settings that were in force when a checkpoint was written, as TOML; `None` where the journal does not tell.
+    /// What the next step is computed with, if nothing is changed.
     #[must_use]
-    pub fn settings_of(&self, checkpoint: &str) -> Option<&str> {
-        self.computed_with.get(checkpoint).map(AsRef::as_ref)
+    pub fn in_force(&self) -> ComputedWith {
+        ComputedWith {
+            settings: self.settings.clone(),
+            data_lock: self.data_lock.clone(),
+            model_crc32: self.model_crc32,
+            environment: self.environment.clone(),
+        }
     }
 
     fn change_batching(&mut self, changed: &MicroBatchChanged) {
         let place = (changed.epoch, changed.batch);
         self.discard_after(changed.step, place);
+        self.portions_are_of_before = false;
         self.batchings.retain(|earlier, _| *earlier < place);
         self.batchings.insert(place, Batching::of(changed));
     }
@@ -205,6 +233,8 @@ impl History {
         self.loss_scales.retain(|at, _| *at < place);
         self.stopped_early.retain(|epoch| *epoch < place.0);
         self.batchings.retain(|earlier, _| *earlier <= place);
+        // Another line of steps will have checkpoints of these names, and one of them may be there before the journal tells.
+        self.computed_with.retain(|name, _| name.parse::<Name>().is_ok_and(|name| name.step <= step));
     }
 
     /// The attempt that computed a step first; `None` for a step before the first.
@@ -293,6 +323,11 @@ impl History {
         }
         csv
     }
+}
+
+/// Whether a line about a changed setting is about the portions of batches.
+fn changes_portions(line: &str) -> bool {
+    line.split_once(": ").is_some_and(|(key, _)| PORTION_KEYS.contains(&key))
 }
 
 /// Whether what was noted before gives way.

@@ -1,7 +1,7 @@
 //! What keeps a run: the keeper of `trainer-runtime`, with the records and the history of training.
 
 use super::best::Best;
-use super::event::{CheckpointDropped, CheckpointDurable, Event, EventError};
+use super::event::{BranchCut, CheckpointDropped, CheckpointDurable, Event, EventError};
 use super::history::History;
 use super::saved::{Saved, StateSnapshot};
 use super::status::{SaveTime, Status};
@@ -16,7 +16,7 @@ use trainer_runtime::checkpoint::{Kind, Name, Receipt, Rejected, Retention};
 use trainer_runtime::codec::{self, EncodeError};
 use trainer_runtime::disk::Disk;
 use trainer_runtime::journal::{self, SetAside};
-use trainer_runtime::keeper::{self, Announce, Options, PassedOver, Rank, Save};
+use trainer_runtime::keeper::{self, Announce, Cut, Options, PassedOver, Rank, Save};
 
 /// Name of the table of epochs in a work directory.
 pub const HISTORY_CSV: &str = "history.csv";
@@ -126,6 +126,18 @@ impl Keeper {
     pub fn record(&mut self, event: Event) -> Result<(), KeepError> {
         let (kind, payload) = event.encode()?;
         self.inner.append(kind, &payload)?;
+        self.history.add(event);
+        Ok(())
+    }
+
+    /// Ends the branch that goes on; `from` is the file of the checkpoint that is taken in, if one is.
+    ///
+    /// # Errors
+    /// As [`keeper::Keeper::cut`].
+    pub fn cut(&mut self, cut: &Cut, from: Option<&Path>, record: BranchCut) -> Result<(), KeepError> {
+        let event = Event::BranchCut(record);
+        let (kind, payload) = event.encode()?;
+        self.inner.cut(cut, from, (kind, &payload))?;
         self.history.add(event);
         Ok(())
     }

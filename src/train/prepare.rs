@@ -21,7 +21,8 @@ use crate::graph::recompute::Recomputed;
 use crate::graph::start::{HeadError, WeightsError};
 use crate::graph::step::{self, Excluded, NotFinite, StepError, Trainable};
 use crate::graph::tensor::ValueType;
-use crate::graph::write::to_bytes;
+use crate::graph::write::Pieces;
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
@@ -142,10 +143,13 @@ impl PrepareError {
 pub struct Prepared {
     /// The settings.
     pub plan: Plan,
-    /// The model as it was read, or built.
+    /// The model as it was read, or built, with zeros as initial values of what is trained: those are in the engine.
     pub graph: Graph,
-    /// What of it is trained.
+    /// What of it is trained, again with zeros.
     pub trainable: Trainable,
+    /// What an exporter changed in the model without a trace in its results, in words. What is trained is then not what
+    /// was meant.
+    pub silent_changes: Vec<String>,
     /// CRC32 of the model with its initial weights.
     pub model_crc32: u32,
     /// Fingerprints of the data files.
@@ -174,18 +178,6 @@ impl Prepared {
     #[must_use]
     pub fn batches_per_epoch(&self) -> u64 {
         self.train.1.plan.batches()
-    }
-
-    /// What an exporter changed in the model without a trace in its results, in words. What is trained is then not what
-    /// was meant.
-    #[must_use]
-    pub fn silent_changes(&self) -> Vec<String> {
-        match self.plan.model.source {
-            ModelSource::Onnx(_) => {
-                silent_changes(&self.graph).into_iter().map(|warning| warning.message).collect()
-            }
-            ModelSource::Builtin(_) => Vec::new(),
-        }
     }
 }
 
@@ -235,6 +227,14 @@ fn prepare_all(
     let recipe = Recipe::new(&dataset, &targets, runtime, place);
     let update = if place == Place::Cpu { UpdateBy::FusedLoop } else { UpdateBy::Session };
     let mut engine = Engine::new(runtime, place, update, &trainable, &plan.optimizer)?;
+    let model_crc32 = Pieces::new(&graph, &HashMap::new()).crc32();
+    let silent_changes = match plan.model.source {
+        ModelSource::Onnx(_) => silent_changes(&graph).into_iter().map(|warning| warning.message).collect(),
+        ModelSource::Builtin(_) => Vec::new(),
+    };
+    // The engine has the initial values now, and nobody else needs them.
+    let graph = graph.without_values_of(&trainable.names().collect());
+    let trainable = trainable.without_values();
     let source = Source { plan: &plan, graph: &graph, trainable: &trainable };
     let examples = dataset.validation().map(|split| split.len());
     let (batching, feeds, validation) = compile(&recipe, &source, &mut engine, &sampler, examples, recorded)?;
@@ -253,7 +253,8 @@ fn prepare_all(
     let mut prepared = Prepared {
         mask_position,
         target_position,
-        model_crc32: crc32fast::hash(&to_bytes(&graph)),
+        model_crc32,
+        silent_changes,
         data_lock: dataset.lock().clone(),
         train: (train, sampler),
         validation,

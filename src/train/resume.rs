@@ -1,7 +1,7 @@
 //! Taking a run up again: the newest checkpoint that verifies, then the journal.
 
 use super::event::Environment;
-use super::history::History;
+use super::history::{ComputedWith, History};
 use super::keeper::Keeper;
 use super::saved::{Saved, tensor_name};
 use crate::config::{Class, ConfigError, Difference, Plan, differences, from_toml};
@@ -162,6 +162,11 @@ pub struct Changes {
 }
 
 impl Changes {
+    /// What differs in data, model and environment, in words.
+    pub fn inputs(&self) -> impl Iterator<Item = &String> {
+        self.data.iter().chain(&self.model).chain(&self.environment)
+    }
+
     /// Whether the steps to come are computed in another way than the recorded ones were.
     #[must_use]
     pub fn affects_steps(&self) -> bool {
@@ -183,10 +188,25 @@ pub fn changed_settings(history: &History, plan: &Plan) -> Result<Vec<Difference
     Ok(differences(&from_toml(text, Path::new("the settings in the journal"))?.plan, plan))
 }
 
-/// Data files that differ from those the run started with.
+/// What differs besides settings from what steps were computed with.
 #[must_use]
-pub fn changed_data(history: &History, now: &DataLock) -> Vec<String> {
-    let Some(text) = history.data_lock.as_deref() else { return Vec::new() };
+pub fn changed_inputs(
+    then: &ComputedWith,
+    now: &DataLock,
+    model_crc32: u32,
+    environment: &Environment,
+) -> Changes {
+    Changes {
+        data: changed_data(then.data_lock.as_deref(), now),
+        model: changed_model(then.model_crc32, model_crc32),
+        environment: changed_environment(then.environment.as_ref(), environment),
+        ..Changes::default()
+    }
+}
+
+/// Data files that differ from those that were recorded.
+fn changed_data(recorded: Option<&str>, now: &DataLock) -> Vec<String> {
+    let Some(text) = recorded else { return Vec::new() };
     match serde_json::from_str::<DataLock>(text) {
         Ok(recorded) => recorded.differences(now).iter().map(ToString::to_string).collect(),
         Err(error) => vec![format!("the recorded fingerprints of the data can not be read: {error}")],
@@ -195,15 +215,14 @@ pub fn changed_data(history: &History, now: &DataLock) -> Vec<String> {
 
 /// Whether another graph or other initial weights are used.
 #[must_use]
-pub fn changed_model(history: &History, crc32: u32) -> Option<String> {
-    let recorded = history.model_crc32.filter(|recorded| *recorded != crc32)?;
+pub fn changed_model(recorded: Option<u32>, crc32: u32) -> Option<String> {
+    let recorded = recorded.filter(|recorded| *recorded != crc32)?;
     Some(format!("the model: CRC32 was {recorded:08x}, is {crc32:08x}"))
 }
 
 /// What computes otherwise than before.
-#[must_use]
-pub fn changed_environment(history: &History, now: &Environment) -> Vec<String> {
-    let Some(then) = &history.environment else { return Vec::new() };
+fn changed_environment(then: Option<&Environment>, now: &Environment) -> Vec<String> {
+    let Some(then) = then else { return Vec::new() };
     let pairs = [
         ("program version", then.program.clone(), now.program.clone()),
         ("ONNX Runtime version", then.onnxruntime.clone(), now.onnxruntime.clone()),

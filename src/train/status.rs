@@ -26,6 +26,8 @@ pub enum Phase {
     Saving,
     /// Writing the trained model.
     Exporting,
+    /// Everything is done but what a tracking server was not told yet.
+    Telling,
 }
 
 impl Phase {
@@ -41,6 +43,7 @@ impl Phase {
             Self::Validating => "validating",
             Self::Saving => "saving",
             Self::Exporting => "writing the trained model",
+            Self::Telling => "sending the rest to MLflow",
         }
     }
 }

@@ -131,6 +131,19 @@ fn values_that_are_missing_or_there_twice_are_named() {
     check_graph(twice, &["value `bias`", "defined twice, expected once"]);
 }
 
+/// Found by fuzzing: a left out input of a Clip was taken for an initializer without a name.
+#[test]
+fn a_value_without_a_name_is_refused_with_its_place() {
+    let unnamed =
+        |change: fn(&mut GraphProto)| move |model: &mut ModelProto| change(model.graph.as_mut().unwrap());
+    check_message(
+        unnamed(|graph| graph.initializer[0].name.clear()),
+        &["initializer 0 of graph", "it has no name"],
+    );
+    check_message(unnamed(|graph| graph.input[0].name.clear()), &["input 0 of graph", "it has no name"]);
+    check_message(unnamed(|graph| graph.output[0].name.clear()), &["output 0 of graph", "it has no name"]);
+}
+
 #[test]
 fn tensors_whose_bytes_do_not_fit_are_named_with_both_sizes() {
     check_weight(|weight| weight.dims = vec![2, 3], &["`weight`", "float32[2, 3] needs 24 bytes, found 16"]);

@@ -339,3 +339,11 @@ fn the_estimated_memory_is_that_of_a_run_within_a_factor_of_two() {
         "estimated {estimated}, real {real}: {factor}"
     );
 }
+
+#[test]
+fn settings_of_a_folder_without_a_run_are_refused_and_not_passed_over() {
+    let dir = WorkDir::new(&[]);
+    let model = dir.write("linear.onnx", linear(2, &[0.0, 0.0]));
+    let folder = dir.path().display().to_string();
+    checked(&[&model, "--work-dir", &folder]).check_code(2).check_says(&["is not the folder of a run"]);
+}

@@ -147,7 +147,7 @@ pub fn damage(dir: &WorkDir, link: Link) {
 fn a_damaged_checkpoint_is_refused_and_others_that_verify_are_named() {
     let dir = trained(&[]);
     damage(&dir, Link::Final);
-    let other = "epoch-0002-step-00000046.safetensors";
+    let other = "epoch:2";
     eval(&dir, &["--checkpoint", "final"])
         .check_code(5)
         .check_says(&["failed its checksum", &format!("others that verify: `--checkpoint {other}`")]);
@@ -159,11 +159,11 @@ fn a_damaged_checkpoint_is_refused_and_others_that_verify_are_named() {
 #[test]
 fn what_is_no_run_or_has_no_such_checkpoint_is_named() {
     let dir = WorkDir::new(&["model.builtin=mlp"]);
-    eval(&dir, &[]).check_code(2).check_says(&["is not the folder of a run: it has no trainer.toml"]);
+    eval(&dir, &[]).check_code(2).check_says(&["is not the folder of a run: there is no such folder"]);
     let dir = trained(&[]);
     eval(&dir, &["--checkpoint", "epoch:9"])
         .check_code(2)
-        .check_says(&["no checkpoint epoch:9", "best, last, final, epoch-0001-step-00000023"]);
+        .check_says(&["no checkpoint for `--checkpoint epoch:9`", "there is best, last, final, epoch:1"]);
     eval(&dir, &["--checkpoint", "epoch:x"]).check_code(2).check_says(&["best, last, final, epoch:N"]);
     eval(&dir, &["--data", "nothing.npz"]).check_code(2).check_says(&["nothing.npz"]);
     fs::remove_dir_all(dir.path().join("checkpoints")).unwrap();

@@ -89,6 +89,24 @@ fn another_opset_computes_the_same() {
     }
 }
 
+#[test]
+fn dropout_leaves_nothing_of_itself_in_any_form_however_the_exporter_wrote_its_rate() {
+    let mut dir = WorkDir::new(&["--max-steps", "1", "data.builtin=digits"]);
+    let model = dir.write("dropout.onnx", crate::networks::cnn_with_dropout_as_pytorch_writes_it());
+    dir.add(&[&format!("model.onnx={model}"), "data.inputs.images={array=\"images\"}"]);
+    dir.finish(&[]);
+    let (own, _) = exported(&dir, "own.onnx", &[]);
+    assert!(own.nodes.iter().all(|node| node.op != "Constant" && node.op != "Dropout"), "{:?}", own.nodes);
+    let expected = logits(&own);
+    for more in [["--opset", "21"].as_slice(), &["--half"], &["--batch", "359"]] {
+        let (other, _) = exported(&dir, "other.onnx", more);
+        let unread = other.initializers.iter().find(|(name, _)| !other.is_read(name));
+        assert!(unread.is_none(), "{more:?}: {:?}", unread.map(|(name, _)| name));
+        let tolerance = if more == ["--half"] { 0.05 } else { 1e-4 };
+        assert!(largest_difference(&logits(&other), &expected) < tolerance, "{more:?}");
+    }
+}
+
 /// A run of one step of a model of the families of reference models.
 fn on_family(name: &str) -> WorkDir {
     let families = folder().join("families");
@@ -277,7 +295,13 @@ fn wrong_uses_are_named() {
     check_refused(&dir, "model.bin", &[], 2, &["neither with .onnx nor with .safetensors", "--format"]);
     check_refused(&dir, "w.safetensors", &["--opset", "17"], 2, &["--opset and --batch are for ONNX files"]);
     check_refused(&dir, "no/model.onnx", &[], 74, &["no/model.onnx"]);
-    check_refused(&dir, "model.onnx", &["--checkpoint", "epoch:7"], 2, &["no checkpoint epoch:7"]);
+    check_refused(
+        &dir,
+        "model.onnx",
+        &["--checkpoint", "epoch:7"],
+        2,
+        &["no checkpoint for `--checkpoint epoch:7`"],
+    );
     export(&dir, "model.bin", &["--format", "onnx"]).check_code(0);
     export(&dir, "model.bin", &["--format", "onnx"])
         .check_code(2)

@@ -2,244 +2,14 @@
 
 use crate::work_dir::{Ended, WorkDir, trainer};
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::{Value as Json, json};
-use std::collections::BTreeMap;
+use serde_json::Value as Json;
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
-use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-/// How the server answers.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Mood {
-    Up,
-    /// Takes every message, and answers with 500 instead of a yes.
-    Forgetful,
-    Refuses,
-    Nonsense,
-    Silent,
-}
+mod changes;
+mod server;
 
-/// A run on the server.
-#[derive(Debug, Default, Clone)]
-struct Run {
-    params: BTreeMap<String, String>,
-    tags: BTreeMap<String, String>,
-    /// Key and step, and how often each value of them came with another time.
-    metrics: BTreeMap<(String, u64), Vec<(u64, Json)>>,
-    statuses: Vec<String>,
-    artifacts: BTreeMap<String, usize>,
-}
-
-#[derive(Debug)]
-struct State {
-    mood: Mood,
-    asked: usize,
-    experiments: Vec<String>,
-    runs: Vec<Run>,
-}
-
-/// As much of an MLflow server as a run talks to.
-struct Server {
-    uri: String,
-    state: Arc<Mutex<State>>,
-}
-
-impl Server {
-    fn start(mood: Mood) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let uri = format!("http://{}", listener.local_addr().unwrap());
-        let state = State { mood, asked: 0, experiments: Vec::new(), runs: Vec::new() };
-        let state = Arc::new(Mutex::new(state));
-        let shared = state.clone();
-        std::thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                let shared = shared.clone();
-                std::thread::spawn(move || serve(stream, &shared));
-            }
-        });
-        Self { uri, state }
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap()
-    }
-
-    fn set(&self, mood: Mood) {
-        self.state().mood = mood;
-    }
-
-    #[track_caller]
-    fn only_run(&self) -> Run {
-        let state = self.state();
-        assert_eq!(state.runs.len(), 1, "{:?}", state.runs);
-        state.runs[0].clone()
-    }
-
-    /// A work directory whose runs are told to this server.
-    fn work_dir(&self, more: &[&str]) -> WorkDir {
-        let uri = format!("mlflow.uri={}", self.uri);
-        let mut dir =
-            WorkDir::new(&["model.builtin=mlp", "schedule.kind=constant", "mlflow.experiment=digits", &uri]);
-        dir.add(more);
-        dir
-    }
-}
-
-/// Answers one request, and closes.
-fn serve(stream: TcpStream, state: &Mutex<State>) -> Option<()> {
-    let mut reader = BufReader::new(stream);
-    let mut line = String::new();
-    reader.read_line(&mut line).ok()?;
-    let mut words = line.split(' ');
-    let (method, path) = (words.next()?.to_owned(), words.next()?.to_owned());
-    let (mut length, mut is_chunked) = (0, false);
-    loop {
-        let mut header = String::new();
-        reader.read_line(&mut header).ok()?;
-        let (name, value) = match header.trim_end().split_once(':') {
-            Some((name, value)) => (name.to_ascii_lowercase(), value.trim().to_owned()),
-            None => break,
-        };
-        match name.as_str() {
-            "content-length" => length = value.parse().ok()?,
-            "transfer-encoding" => is_chunked = true,
-            _ => {}
-        }
-    }
-    let mut body = vec![0; length];
-    reader.read_exact(&mut body).ok()?;
-    while is_chunked {
-        let mut size = String::new();
-        reader.read_line(&mut size).ok()?;
-        let mut chunk = vec![0; usize::from_str_radix(size.trim(), 16).ok()? + 2];
-        reader.read_exact(&mut chunk).ok()?;
-        body.extend_from_slice(&chunk[..chunk.len() - 2]);
-        is_chunked = chunk.len() > 2;
-    }
-    let mood = state.lock().unwrap().mood;
-    state.lock().unwrap().asked += 1;
-    let refused = || (500, json!({ "error_code": "INTERNAL_ERROR", "message": "out of order" }).to_string());
-    let (status, answer) = match mood {
-        Mood::Up => answer(&method, &path, &body, &mut state.lock().unwrap()),
-        Mood::Forgetful => {
-            answer(&method, &path, &body, &mut state.lock().unwrap());
-            refused()
-        }
-        Mood::Refuses => refused(),
-        Mood::Nonsense => (200, "<html>welcome</html>".to_owned()),
-        Mood::Silent => {
-            std::thread::sleep(Duration::from_secs(3600));
-            return None;
-        }
-    };
-    let head =
-        format!("HTTP/1.1 {status} Answer\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", answer.len());
-    reader.get_mut().write_all((head + &answer).as_bytes()).ok()
-}
-
-fn answer(method: &str, path: &str, body: &[u8], state: &mut State) -> (u16, String) {
-    let (path, query) = path.split_once('?').unwrap_or((path, ""));
-    if let Some(artifact) = path.strip_prefix("/api/2.0/mlflow-artifacts/artifacts/0/") {
-        assert_eq!(method, "PUT");
-        let (run, name) = artifact.split_once("/artifacts/").unwrap();
-        state.runs[run.parse::<usize>().unwrap()].artifacts.insert(name.to_owned(), body.len());
-        return (200, "{}".to_owned());
-    }
-    let json: Json = if body.is_empty() { Json::Null } else { serde_json::from_slice(body).unwrap() };
-    let info = |run: usize| json!({ "info": { "run_id": run.to_string(), "artifact_uri": format!("mlflow-artifacts:/0/{run}/artifacts") } });
-    let run = || json["run_id"].as_str().unwrap().parse::<usize>().unwrap();
-    let answer = match path.strip_prefix("/api/2.0/mlflow/").unwrap() {
-        "experiments/get-by-name" => {
-            let name = query.strip_prefix("experiment_name=").unwrap();
-            match state.experiments.iter().position(|known| known == name) {
-                Some(id) => json!({ "experiment": { "experiment_id": id.to_string() } }),
-                None => {
-                    return (
-                        404,
-                        json!({ "error_code": "RESOURCE_DOES_NOT_EXIST", "message": "none" }).to_string(),
-                    );
-                }
-            }
-        }
-        "experiments/create" => {
-            state.experiments.push(json["name"].as_str().unwrap().to_owned());
-            json!({ "experiment_id": (state.experiments.len() - 1).to_string() })
-        }
-        "runs/search" => search(json["filter"].as_str().unwrap(), state, info),
-        "runs/create" => {
-            let mut run = Run { statuses: vec!["RUNNING".to_owned()], ..Run::default() };
-            for tag in json["tags"].as_array().unwrap() {
-                run.tags.insert(
-                    tag["key"].as_str().unwrap().to_owned(),
-                    tag["value"].as_str().unwrap().to_owned(),
-                );
-            }
-            state.runs.push(run);
-            json!({ "run": info(state.runs.len() - 1) })
-        }
-        "runs/update" => {
-            let status = json["status"].as_str().unwrap().to_owned();
-            let statuses = &mut state.runs[run()].statuses;
-            if statuses.last() != Some(&status) {
-                statuses.push(status);
-            }
-            json!({})
-        }
-        "runs/log-batch" => {
-            if !take_batch(&json, &mut state.runs[run()]) {
-                let code = "INVALID_PARAMETER_VALUE";
-                return (400, json!({ "error_code": code, "message": "it is another already" }).to_string());
-            }
-            json!({})
-        }
-        other => panic!("{other}"),
-    };
-    (200, answer.to_string())
-}
-
-fn search(filter: &str, state: &State, info: impl Fn(usize) -> Json) -> Json {
-    let tagged = filter.strip_prefix("tags.`").map(|rest| {
-        let (tag, value) = rest.split_once("` = '").unwrap();
-        (tag.to_owned(), value.trim_end_matches('\'').to_owned())
-    });
-    let fits = |run: &Run| match &tagged {
-        Some((tag, value)) => run.tags.get(tag) == Some(value),
-        None => run.statuses.last().is_some_and(|status| status == "FINISHED"),
-    };
-    let runs = state.runs.iter().enumerate().filter(|(_, run)| fits(run)).map(|(index, run)| {
-        let mut found = info(index);
-        let tags: Vec<Json> =
-            run.tags.iter().map(|(key, value)| json!({ "key": key, "value": value })).collect();
-        found["data"] = json!({ "tags": tags });
-        found
-    });
-    json!({ "runs": runs.collect::<Vec<_>>() })
-}
-
-/// As the real server, it takes a value once that has the same key, step, time and number, and no other value for a
-/// parameter.
-fn take_batch(json: &Json, run: &mut Run) -> bool {
-    for param in json["params"].as_array().unwrap_or(&Vec::new()) {
-        let (key, value) = (param["key"].as_str().unwrap(), param["value"].as_str().unwrap());
-        let known = run.params.entry(key.to_owned()).or_insert_with(|| value.to_owned());
-        if known != value {
-            return false;
-        }
-    }
-    let metrics = json["metrics"].as_array().cloned().unwrap_or_default();
-    assert!(metrics.len() <= 1000, "{}", metrics.len());
-    for metric in metrics {
-        let key = (metric["key"].as_str().unwrap().to_owned(), metric["step"].as_u64().unwrap());
-        let value = (metric["timestamp"].as_u64().unwrap(), metric["value"].clone());
-        let known = run.metrics.entry(key).or_default();
-        if !known.contains(&value) {
-            known.push(value);
-        }
-    }
-    true
-}
+use server::{Mood, Run, Server};
 
 /// That the server has every value of the run's journal, each once.
 #[track_caller]
@@ -282,10 +52,18 @@ fn a_run_is_told_whole_and_is_the_same_one_after_a_resume() {
     );
     assert_eq!((run.params["train.epochs"].as_str(), run.params["model.builtin"].as_str()), ("40", "mlp"));
     assert!(run.params.keys().all(|key| !key.starts_with("mlflow")));
-    // Without what was noted of it, the run is found by its tag.
+    let (began_ms, ended_ms) = (run.began_ms, run.ended_ms);
+    // Without what was noted of it, the run is found by its tag, and what it has already is not there twice.
     fs::remove_file(dir.path().join("mlflow.json")).unwrap();
     dir.finish(&["--epochs", "41"]);
-    assert_eq!(server.only_run().statuses.last().unwrap(), "FINISHED");
+    let run = server.only_run();
+    assert_eq!(run.statuses.last().unwrap(), "FINISHED");
+    check_has_all(&run, &dir);
+    let samples = dir.folded().samples;
+    let first_ms = samples.first().unwrap().unix_ms;
+    assert_eq!((began_ms, run.began_ms), (first_ms, first_ms));
+    let last_ms = samples.last().unwrap().unix_ms;
+    assert!(ended_ms < last_ms && run.ended_ms == last_ms, "{ended_ms} {} {last_ms}", run.ended_ms);
 }
 
 #[test]

@@ -4,9 +4,10 @@ use std::path::Path;
 use trainer::config::Builtin;
 use trainer::graph::builtin::build;
 use trainer::graph::model::{Dim, Graph, Node, Port};
+use trainer::graph::proto::{AttributeProto, attribute_type};
 use trainer::graph::read::read_bytes;
 use trainer::graph::tensor::{Dtype, Tensor};
-use trainer::graph::write::to_bytes;
+use trainer::graph::write::{tensor_proto, to_bytes};
 
 /// The builtin convolutional network on `images`, with Dropout (half of the values) before its last layer.
 pub fn cnn_with_dropout() -> Vec<u8> {
@@ -18,6 +19,24 @@ pub fn cnn_with_dropout() -> Vec<u8> {
     graph.nodes[head].inputs[0] = "dropped".to_owned();
     let inputs = vec![before, "ratio".to_owned(), "training".to_owned()];
     graph.nodes.insert(head, Node::new("dropout", "Dropout", inputs, vec!["dropped".to_owned()]));
+    to_bytes(&graph)
+}
+
+/// The same with the rate and the mode of Dropout as nodes, as both exporters of PyTorch write them.
+pub fn cnn_with_dropout_as_pytorch_writes_it() -> Vec<u8> {
+    let mut graph = read_bytes(Path::new("dropout.onnx"), cnn_with_dropout().into()).unwrap();
+    for name in ["ratio", "training"] {
+        let at = graph.initializers.iter().position(|(known, _)| known == name).unwrap();
+        let (name, value) = graph.initializers.remove(at);
+        let mut constant = Node::new(format!("node_{name}"), "Constant", vec![], vec![name]);
+        constant.attributes = vec![AttributeProto {
+            name: "value".to_owned(),
+            t: Some(tensor_proto("", &value)),
+            r#type: attribute_type::TENSOR,
+            ..AttributeProto::default()
+        }];
+        graph.nodes.insert(0, constant);
+    }
     to_bytes(&graph)
 }
 

@@ -231,6 +231,8 @@ fn images_are_answered_by_file() {
     let found = arrays(&beside(&dir, "left.npz"));
     assert!(found["file"].0.contains("'<U6'") && found["prediction"].0.contains("(20,)"), "{found:?}");
     assert!(found["file"].1.starts_with(b"0\0\0\x000\0\0\0.\0\0\0p\0\0\0n\0\0\0g\0\0\x000"));
+    let one = predict(&dir, "pictures/left/00.png", "one.csv", &[]).check_code(2);
+    one.check_says(&["00.png is one image", "give the folder that it lies in"]);
     let run = trained(&[]);
     predict_with(&run.path(), &beside(&dir, "pictures"), &beside(&run, "out.csv"), &[])
         .check_code(2)
@@ -317,6 +319,15 @@ fn answers_replace_a_file_only_by_force_and_the_checkpoint_must_verify() {
     fs::remove_file(&output).unwrap();
     damage(&dir, Link::Final);
     check_refused(&dir, "new.npz", "out.csv", &["--checkpoint", "final"], 5, &["failed its checksum"]);
+    let foreign = dir.write("foreign.onnx", fs::read(dir.path().join("model.onnx")).unwrap());
+    let words = ["foreign.onnx is neither a checkpoint nor"];
+    check_refused(&dir, "new.npz", "out.csv", &["--checkpoint", &foreign], 2, &words);
+    let settings = dir.path().join("trainer.toml");
+    let copy = dir.write("copy.toml", fs::read(&settings).unwrap());
+    fs::remove_file(&settings).unwrap();
+    let words = ["has lost its trainer.toml; `trainer resume ", "`--config FILE`"];
+    check_refused(&dir, "new.npz", "out.csv", &["--checkpoint", "epoch:1"], 2, &words);
+    predict(&dir, "new.npz", "out.csv", &["--checkpoint", "epoch:1", "--config", &copy]).check_code(0);
     let empty = WorkDir::new(&[]);
     check_refused(&empty, "new.npz", "out.csv", &[], 2, &["is not the folder of a run"]);
 }

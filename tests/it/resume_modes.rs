@@ -3,6 +3,7 @@
 mod branches;
 mod chosen;
 mod experiments;
+mod kept_branches;
 mod resources;
 
 use crate::work_dir::{Ended, WorkDir, trainer};
@@ -126,7 +127,7 @@ fn must_wants_a_run_and_never_wants_none_by_flag_or_by_environment() {
     let ended = Ended::of(dir.command(&["--resume", "auto"]).env("TRAINER_RESUME", "never")).check_code(0);
     assert!(ended.stdout.starts_with("nothing to do"), "{ended:?}");
     dir.finish(&["--resume", "must"]);
-    dir.run(&["--resume", "epoch:x"]).check_code(2).check_says(&["`x` is no number of an epoch"]);
+    dir.run(&["--resume", "epoch:x"]).check_code(2).check_says(&["`epoch:x` names no checkpoint"]);
 }
 
 #[test]

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use trainer::report::recorded::Recorded;
 
+mod obstacles;
+
 /// Longest time that a test waits; only a hang takes so long.
 const PATIENCE: Duration = Duration::from_secs(60);
 

@@ -12,7 +12,7 @@ use trainer::train::event::{EpochDone, Event, StepDone};
 use trainer::train::history::History;
 use trainer_runtime::checkpoint::{Checkpoint, Link, Name, STATE_TENSOR, Store};
 use trainer_runtime::disk::RealDisk;
-use trainer_runtime::journal;
+use trainer_runtime::journal::{self, Journal, OpenOptions};
 
 /// Longest time that a test waits for something to show in a journal; only a hang takes so long.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -213,6 +213,23 @@ impl WorkDir {
         let mut history = History::default();
         self.events().into_iter().for_each(|event| history.add(event));
         history
+    }
+
+    /// Writes the journal anew with what `edit` makes of each record; `None` leaves it out.
+    #[track_caller]
+    pub fn rewrite_journal(&self, edit: impl FnMut(Event) -> Option<Event>) {
+        let (written, changed) = (self.path().join("journal"), self.path().join("changed"));
+        let run_id = journal::read(&*RealDisk::shared(), &written).unwrap().run_id;
+        let options = OpenOptions { run_id, ..OpenOptions::default() };
+        let mut opened = Journal::open(RealDisk::shared(), &changed, options).unwrap();
+        for event in self.events().into_iter().filter_map(edit) {
+            let (kind, payload) = event.encode().unwrap();
+            opened.journal.append(kind, &payload).unwrap();
+        }
+        opened.journal.sync().unwrap();
+        drop(opened);
+        fs::remove_dir_all(&written).unwrap();
+        fs::rename(&changed, &written).unwrap();
     }
 
     /// The updates in the order in which they were recorded.

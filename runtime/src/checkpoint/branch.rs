@@ -7,6 +7,7 @@ use super::error::PublishError;
 use super::names::{BranchFile, Name};
 use super::store::Store;
 use crate::disk::{DiskError, free_name};
+use crate::mutant;
 
 /// What is appended to the name of a checkpoint that was taken in until those it takes the place of are out of the way.
 const CHOSEN_SUFFIX: &str = ".chosen";
@@ -40,6 +41,21 @@ impl Store {
         self.copy_to(from, &to, name)
     }
 
+    /// Removes what was taken in and never got its name, because the process died before it said what for. The file that it
+    /// was taken from is untouched.
+    ///
+    /// # Errors
+    /// If a storage operation fails.
+    pub fn forget_taken_in(&self) -> Result<(), DiskError> {
+        for entry in self.disk.list(&self.dir)? {
+            let name = entry.name.strip_suffix(CHOSEN_SUFFIX);
+            if name.is_some_and(|name| name.parse::<Name>().is_ok()) {
+                self.disk.remove(&self.dir.join(&entry.name))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Moves these files into the folder of the branch, and then gives the checkpoint that was taken in its name.
     ///
     /// A process or the power may die at any moment of it, and the same call finishes it later, as long as nothing was
@@ -60,19 +76,25 @@ impl Store {
             // It has its name, which it got when everything else was durable.
             return Ok(());
         }
+        if mutant::is("branch-named-first")
+            && let Some((chosen, path)) = &chosen
+        {
+            self.disk.rename(chosen, path)?;
+        }
         if !files.is_empty() {
             self.move_away(&self.branch_dir(branch), files)?;
         }
-        if let Some((chosen, path)) = chosen {
+        if let Some((chosen, path)) = chosen.filter(|_| !mutant::is("branch-named-first")) {
             self.disk.rename(&chosen, &path)?;
-            self.disk.sync_dir(&self.dir)?;
+            mutant::unless("branch-name-sync-dir", || self.disk.sync_dir(&self.dir))?;
         }
         Ok(())
     }
 
     fn move_away(&self, folder: &Path, files: &[BranchFile]) -> Result<(), DiskError> {
         self.disk.create_dir_all(folder)?;
-        for file in files.iter().map(ToString::to_string) {
+        for moved in files {
+            let file = moved.to_string();
             let (from, mut to) = (self.dir.join(&file), folder.join(&file));
             if !self.is_there(&from)? {
                 continue;
@@ -83,13 +105,19 @@ impl Store {
                     self.disk.remove(&from)?;
                     continue;
                 }
+                // The old link was moved: this is the one that was made since for the checkpoint that is gone on from.
+                if matches!(moved, BranchFile::Link(_)) {
+                    continue;
+                }
                 to = folder.join(free_name(&self.disk.list(folder)?, &file));
             }
             self.disk.rename(&from, &to)?;
         }
         // First where the names are, then where they were: no loss of power takes both.
-        self.disk.sync_dir(folder)?;
-        self.disk.sync_dir(&self.dir)
+        mutant::unless("branch-sync-dir", || {
+            self.disk.sync_dir(folder)?;
+            self.disk.sync_dir(&self.dir)
+        })
     }
 
     fn is_there(&self, path: &Path) -> Result<bool, DiskError> {

@@ -68,6 +68,7 @@
 //! ```
 
 mod ballast;
+mod cut;
 mod error;
 mod keep_only;
 mod notice;
@@ -86,6 +87,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 pub use ballast::BALLAST_FILE;
+pub use cut::Cut;
 pub use error::{KeepError, OpenError, RecoverError};
 pub use keep_only::{Cleaned, KeepOnlyError};
 pub use notice::Notice;

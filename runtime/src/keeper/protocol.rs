@@ -35,7 +35,7 @@ pub(super) struct State {
     pub(super) durable_best: Option<Name>,
     /// The first time that the disk was found full since there was room.
     pub(super) full: Option<KeepError>,
-    /// The best so far, where the disk became full while it was written: it is written again when there is room.
+    /// The best so far, where it could not be written: it is written before anything that comes later, when there is room.
     pub(super) unsaved_best: Option<Save>,
     links_are_copies: bool,
 }
@@ -108,18 +108,26 @@ impl Protocol {
         Ok(handle.wait()?)
     }
 
-    /// Keeps a checkpoint.
+    /// Keeps a checkpoint, and before it the best so far, where that could not be written: a later state says of it that it
+    /// is saved. Without it there, a run that is taken up from that state would never compute it again.
     pub(super) fn keep(&self, save: Save) -> Outcome {
+        if save.rank == Rank::Ordinary && !mutant::is("keep-best-first") {
+            self.keep_unsaved_best()?;
+        }
         // Whatever is saved later is not the best; so this state, and only this, is held until it is kept.
         let best = (save.rank == Rank::Best).then(|| save.clone());
         let is_best = best.is_some();
         let kept = self.keep_in_order(save);
-        match &kept {
-            Err(error) if error.is_full() && is_best => self.state().unsaved_best = best,
-            Ok(_) if is_best => self.state().unsaved_best = None,
-            _ => {}
+        if is_best {
+            self.state().unsaved_best = best.filter(|_| kept.is_err());
         }
         kept
+    }
+
+    /// Keeps the best so far, if it could not be written when it was handed over.
+    pub(super) fn keep_unsaved_best(&self) -> Result<(), KeepError> {
+        let best = self.state().unsaved_best.take();
+        best.map_or(Ok(()), |best| self.keep(best).map(drop))
     }
 
     /// All of what follows one another.

@@ -108,7 +108,8 @@ impl Keeper {
     /// then waits until there is room for the next checkpoint and the reserve, or until `patience` ends.
     ///
     /// Nothing that is durable is removed to make room. `save` is the state now; it is written at once if the reserve
-    /// suffices, else as soon as there is room for it.
+    /// suffices, else as soon as there is room for it. A best checkpoint that found the disk full is written before it: the
+    /// state can be computed again from that, and that not from the state.
     ///
     /// # Errors
     /// If storing fails for another reason.
@@ -129,7 +130,7 @@ impl Keeper {
             is_saved = is_saved || self.saves_in_reserve(&save)?;
             shortage = self.shortage(&save, is_saved, &cause)?;
             let has_room = is_saved && shortage.free_bytes >= shortage.needed_bytes;
-            if has_room && self.saves_waiting_best()? && self.reserves_again()? {
+            if has_room && self.reserves_again()? {
                 self.protocol.state().full = None;
                 patience.resumed();
                 return Ok(Room::Returned);
@@ -153,6 +154,9 @@ impl Keeper {
         if !ignoring_full(self.protocol.try_again())? {
             return Ok(false);
         }
+        if !self.saves_waiting_best()? {
+            return Ok(false);
+        }
         if self.last_durable().is_some_and(|name| name.step == save.step) {
             return Ok(true);
         }
@@ -161,8 +165,7 @@ impl Keeper {
 
     /// Whether the best that found the disk full is saved now, if there is one.
     fn saves_waiting_best(&mut self) -> Result<bool, KeepError> {
-        let best = self.protocol.state().unsaved_best.take();
-        best.map_or(Ok(true), |best| ignoring_full(self.protocol.keep(best).map(drop)))
+        ignoring_full(self.protocol.keep_unsaved_best())
     }
 
     fn reserves_again(&mut self) -> Result<bool, KeepError> {

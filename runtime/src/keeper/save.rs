@@ -89,10 +89,15 @@ impl Keeper {
     }
 
     /// Leaves the journal its room. Found out before a checkpoint is handed over, so that it can be again when there is
-    /// room.
+    /// room. The best is held until then: whatever is saved meanwhile comes behind it.
     fn check_room(&self, save: &Save) -> Result<(), KeepError> {
         let needed_bytes = save.most_bytes() + JOURNAL_ROOM_BYTES;
-        Ok(self.store().check_space(save.name(), needed_bytes)?)
+        self.store().check_space(save.name(), needed_bytes).map_err(|error| {
+            if save.rank == Rank::Best {
+                self.protocol.state().unsaved_best = Some(save.clone());
+            }
+            error.into()
+        })
     }
 
     /// Takes note of checkpoints that were finished in the background, and says which. Does not wait for any.

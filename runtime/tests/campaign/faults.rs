@@ -92,11 +92,6 @@ impl Found<'_> {
                         (SyncMode::FailingDropsPages, OnError::End),
                         (SyncMode::FailingDropsPages, OnError::GoOn),
                     ] {
-                        // Of a checkpoint that failed in the background, the program no longer has the state: if it was
-                        // the best one, the run ends with another.
-                        if on_error == OnError::GoOn && self.run.plan.saving == Saving::Background {
-                            continue;
-                        }
                         index += 1;
                         if index % every == 0 {
                             let case = Case { nth, fault, lasting, sync_mode, on_error };

@@ -11,6 +11,7 @@
     reason = "a test fails by panicking; what helps several tests is no test function itself"
 )]
 
+mod branches;
 mod check;
 mod damage;
 mod faults;

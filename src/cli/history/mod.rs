@@ -7,6 +7,7 @@
 use super::exit::Exit;
 use super::failure::Failure;
 use super::output::print_text;
+use super::run::counted;
 use crate::report::recorded::Recorded;
 use clap::Args;
 use std::io::Write;
@@ -56,6 +57,15 @@ pub fn run(args: &HistoryArgs, out: &mut dyn Write) -> Result<Exit, Failure> {
     let dir = &args.work_dir;
     let recorded = Recorded::read(dir).map_err(|error| Failure::unread(dir, error))?;
     print_text(&text(args, &recorded), out)?;
+    if !args.steps && recorded.history.epochs.is_empty() {
+        let steps = recorded.history.steps.len();
+        let hint = if steps > 0 {
+            format!("; `--steps` shows {}", counted(steps as u64, "step"))
+        } else {
+            String::new()
+        };
+        log::info!("no epoch of {} has ended yet{hint}", dir.display());
+    }
     Ok(Exit::Finished)
 }
 

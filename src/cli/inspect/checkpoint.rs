@@ -21,6 +21,7 @@ use trainer_runtime::disk::RealDisk;
 /// A checkpoint.
 #[derive(Debug, Serialize)]
 pub struct CheckpointReport {
+    #[serde(serialize_with = "crate::cli::output::path")]
     path: PathBuf,
     len_bytes: u64,
     format_version: u32,

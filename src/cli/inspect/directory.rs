@@ -1,6 +1,6 @@
 //! What the folder of a run holds: its journal in numbers, and each of its checkpoints.
 
-use super::{InspectArgs, checkpoint_paths, records};
+use super::{InspectArgs, checkpoint_paths, checkpoints_dir, records};
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, fail};
 use crate::cli::output;
@@ -23,6 +23,7 @@ use trainer_runtime::keeper::JOURNAL_DIR;
 /// A folder.
 #[derive(Debug, Serialize)]
 struct DirectoryReport {
+    #[serde(serialize_with = "crate::cli::output::path")]
     path: PathBuf,
     run_id: Option<String>,
     /// Whether everything verifies.
@@ -51,6 +52,7 @@ struct JournalReport {
 
 #[derive(Debug, Serialize)]
 struct SegmentLine {
+    #[serde(serialize_with = "crate::cli::output::path")]
     path: PathBuf,
     len_bytes: u64,
     records: u64,
@@ -59,7 +61,11 @@ struct SegmentLine {
 /// A checkpoint, or a link to one.
 #[derive(Debug, Serialize)]
 struct CheckpointLine {
+    #[serde(serialize_with = "crate::cli::output::path")]
     path: PathBuf,
+    /// Its file name; of a branch that ended, behind that of the branch's folder.
+    #[serde(skip)]
+    name: String,
     len_bytes: u64,
     /// For a link, the name of the checkpoint that it is a second name of, if that is there.
     same_file_as: Option<String>,
@@ -75,14 +81,15 @@ struct CheckpointLine {
 pub(super) fn print(args: &InspectArgs, out: &mut dyn Write) -> Result<Exit, Failure> {
     let dir = &args.path;
     let journal_dir = dir.join(JOURNAL_DIR);
-    let checkpoints = checkpoint_paths(dir)?;
+    let checkpoints_dir = checkpoints_dir(dir);
+    let checkpoints = checkpoint_paths(&checkpoints_dir)?;
     let has_journal = journal_dir.is_dir();
     if checkpoints.is_empty() && !has_journal {
         let lacks = "neither a journal nor checkpoints";
         return Err(Failure::not_a_run(dir, lacks, ", its journal, or the file of a checkpoint"));
     }
     let (journal, run_id) = if has_journal { of_journal(&journal_dir)? } else { (None, None) };
-    let checkpoints = of_checkpoints(&checkpoints)?;
+    let checkpoints = of_checkpoints(&checkpoints_dir, &checkpoints)?;
     let good = journal.as_ref().is_none_or(|journal| journal.damage.is_none())
         && checkpoints.iter().all(|checkpoint| checkpoint.good);
     let report = DirectoryReport { path: dir.clone(), run_id, good, journal, checkpoints };
@@ -148,25 +155,26 @@ impl JournalReport {
 }
 
 /// Examines every checkpoint, each file once.
-fn of_checkpoints(paths: &[PathBuf]) -> Result<Vec<CheckpointLine>, Failure> {
+fn of_checkpoints(dir: &Path, paths: &[PathBuf]) -> Result<Vec<CheckpointLine>, Failure> {
     // A run that goes on drops older ones.
     let found = paths.iter().filter_map(|path| Some((path, fs::metadata(path).ok()?)));
     let mut files: Vec<(PathBuf, u64, u64)> =
         found.map(|(path, found)| (path.clone(), found.ino(), found.len())).collect();
     let is_link = |path: &Path| path.file_name().is_none_or(|name| !name.to_string_lossy().contains("step-"));
-    files.sort_by_key(|(path, ..)| is_link(path));
+    // In each folder, links behind what they are second names of.
+    files.sort_by_key(|(path, ..)| (path.parent() != Some(dir), is_link(path)));
     let mut firsts: BTreeMap<u64, PathBuf> = BTreeMap::new();
     for (path, inode, _) in &files {
         firsts.entry(*inode).or_insert_with(|| path.clone());
     }
     let firsts = &firsts;
+    let name_of = |path: &Path| path.strip_prefix(dir).unwrap_or(path).to_string_lossy().into_owned();
     let lines: Vec<Result<Option<CheckpointLine>, Failure>> = files
         .par_iter()
         .map(|(path, inode, len_bytes)| {
             let first = firsts.get(inode).filter(|first| *first != path);
-            let name = first.and_then(|first| first.file_name());
-            let same_file_as = name.map(|name| name.to_string_lossy().into_owned());
-            CheckpointLine::of(path, *len_bytes, same_file_as)
+            let same_file_as = first.map(|first| name_of(first));
+            CheckpointLine::of(path, name_of(path), *len_bytes, same_file_as)
         })
         .collect();
     let lines: Result<Vec<Option<CheckpointLine>>, Failure> = lines.into_iter().collect();
@@ -175,9 +183,15 @@ fn of_checkpoints(paths: &[PathBuf]) -> Result<Vec<CheckpointLine>, Failure> {
 
 impl CheckpointLine {
     /// `None` if it is gone.
-    fn of(path: &Path, len_bytes: u64, same_file_as: Option<String>) -> Result<Option<Self>, Failure> {
+    fn of(
+        path: &Path,
+        name: String,
+        len_bytes: u64,
+        same_file_as: Option<String>,
+    ) -> Result<Option<Self>, Failure> {
         let mut line = Self {
             path: path.to_owned(),
+            name,
             len_bytes,
             same_file_as,
             cause: None,
@@ -212,7 +226,8 @@ impl CheckpointLine {
         line.damage = match (examined.fault(), bad.first()) {
             (Some(fault), _) => Some(fault.to_string()),
             (None, Some(first)) => {
-                Some(format!("{} tensors do not verify, the first is {first:?}", bad.len()))
+                let do_not = if bad.len() == 1 { "tensor does not" } else { "tensors do not" };
+                Some(format!("{} {do_not} verify, the first is {first:?}", bad.len()))
             }
             (None, None) => None,
         };
@@ -275,7 +290,7 @@ impl CheckpointLine {
             (None, None) => "good".to_owned(),
         };
         vec![
-            self.path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            self.name.clone(),
             self.cause.clone().unwrap_or("-".to_owned()),
             number(self.epoch),
             number(self.step),

@@ -6,11 +6,12 @@
 
 use super::exit::Exit;
 use super::failure::{Failure, fail};
+use crate::train::infer::branches;
 use clap::Args;
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write};
 use std::path::{Path, PathBuf};
-use trainer_runtime::checkpoint::{Link, Name};
+use trainer_runtime::checkpoint::{Link, Name, Store};
 use trainer_runtime::disk::{Disk as _, RealDisk};
 use trainer_runtime::journal;
 use trainer_runtime::keeper::{CHECKPOINTS_DIR, JOURNAL_DIR};
@@ -120,11 +121,23 @@ fn is_checkpoint_name(name: &str) -> bool {
     name.parse::<Name>().is_ok() || links.iter().any(|link| link == name)
 }
 
-/// The checkpoints of a folder, links among them, by path: those that are in it or in its `checkpoints`.
-fn checkpoint_paths(dir: &Path) -> Result<Vec<PathBuf>, Failure> {
+/// The folder of checkpoints in a folder, if it is not one itself.
+fn checkpoints_dir(dir: &Path) -> PathBuf {
     let inner = dir.join(CHECKPOINTS_DIR);
-    let dir = if inner.is_dir() { inner } else { dir.to_owned() };
-    let listed = RealDisk.list(&dir).map_err(fail(Exit::StorageFailed))?;
-    let named = listed.into_iter().filter(|entry| is_checkpoint_name(&entry.name));
-    Ok(named.map(|entry| dir.join(entry.name)).collect())
+    if inner.is_dir() { inner } else { dir.to_owned() }
+}
+
+/// The checkpoints of a folder of checkpoints, links among them, by path; those of branches that ended behind the others.
+fn checkpoint_paths(dir: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let store = Store::open_read_only(RealDisk::shared(), dir);
+    let of_branches = branches(&store)
+        .into_iter()
+        .filter_map(|branch| Some(branch.link_path(Link::Best).parent()?.to_owned()));
+    let mut paths = Vec::new();
+    for dir in std::iter::once(dir.to_owned()).chain(of_branches) {
+        let listed = RealDisk.list(&dir).map_err(fail(Exit::StorageFailed))?;
+        let named = listed.into_iter().filter(|entry| is_checkpoint_name(&entry.name));
+        paths.extend(named.map(|entry| dir.join(entry.name)));
+    }
+    Ok(paths)
 }

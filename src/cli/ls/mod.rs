@@ -95,6 +95,7 @@ fn is_run(dir: &Path) -> bool {
 
 #[derive(Serialize)]
 struct Report {
+    #[serde(serialize_with = "crate::cli::output::path")]
     dir: PathBuf,
     runs: Vec<RunLine>,
 }

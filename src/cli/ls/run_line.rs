@@ -25,7 +25,7 @@ pub(super) enum Standing {
     Interrupted,
     /// Its journal can not be read.
     Damaged,
-    /// Whether anybody works on it can not be found out.
+    /// Whether anybody works on it can not be found out, or a newer program wrote it.
     Unknown,
 }
 
@@ -46,6 +46,7 @@ impl Standing {
 pub(super) struct RunLine {
     /// Its folder within the one that is listed.
     pub(super) name: String,
+    #[serde(serialize_with = "crate::cli::output::path")]
     pub(super) path: PathBuf,
     pub(super) run_id: Option<String>,
     pub(super) state: Standing,
@@ -165,6 +166,11 @@ impl RunLine {
             }
             (ReadError::Journal(OpenError::Damaged(damage)), None) => {
                 format!("record {} of its journal is damaged: {}", damage.sequence, damage.fault)
+            }
+            // What a newer program wrote is not damaged.
+            (ReadError::Journal(OpenError::Version { .. }) | ReadError::Event(_), None) => {
+                self.state = Standing::Unknown;
+                error.to_string()
             }
             (error, None) => error.to_string(),
         });

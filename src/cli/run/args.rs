@@ -45,7 +45,7 @@ pub struct TakingUpArgs {
     #[arg(long, value_name = "latest|NAME|new")]
     pub experiment: Option<Experiment>,
     /// Where to go on: auto (the newest checkpoint, or the start), must (refuse to start anew), never (refuse to go on),
-    /// or a checkpoint: best, epoch:N, step:N or its file; what came after that is kept as a branch of its own
+    /// or a checkpoint: best, last, final, epoch:N, step:N or its file; what came after that is kept as a branch of its own
     #[arg(
         long,
         value_name = "MODE",

@@ -17,12 +17,11 @@ use crate::report::progress::Progress;
 use crate::train::batching::{Batching, converted_batch};
 use crate::train::control::Control;
 use crate::train::event::{Environment, StepDone};
-use crate::train::history::History;
+use crate::train::history::{ComputedWith, History};
 use crate::train::keeper::Keeper;
 use crate::train::prepare::{Prepared, prepare};
 use crate::train::resume::{
-    Changes, ResumeError, changed_data, changed_environment, changed_model, decode_saved,
-    load as load_checkpoint, newest_checkpoint,
+    Changes, ResumeError, changed_inputs, decode_saved, load as load_checkpoint, newest_checkpoint,
 };
 use crate::train::saved::Saved;
 use crate::train::status::Phase;
@@ -92,14 +91,19 @@ pub(super) fn start(
     // As it is recorded, in batches of the size that it was computed with.
     let recorded_batch = saved.batch;
     let of_branch = chosen.as_ref().map_or(keeper.history.branch(), |chosen| chosen.of_branch);
-    let plan_then = found.and_then(|(name, _)| plan_of(&keeper.history, of_branch, name));
+    let then =
+        found.and_then(|(name, _)| keeper.history.computed_with(of_branch, &name.to_string())).cloned();
+    let plan_then = then.as_ref().and_then(plan_in);
     if let Some(then) = &plan_then {
         saved.batch = converted_batch(saved.batch, usize::MAX, then, &plan);
     }
     let place = (saved.epoch, saved.batch);
-    // What goes back computes as its checkpoint's branch did, whatever that of the settings in force did since.
+    // What goes back computes as its checkpoint's branch did, whatever that of the settings in force did since; and so does
+    // the process that comes after one which died in that.
     let since = match &plan_then {
-        Some(then) if chosen.is_some() => config::differences(then, &plan),
+        Some(then) if chosen.is_some() || keeper.history.portions_are_of_before => {
+            config::differences(then, &plan)
+        }
         _ => settings.clone(),
     };
     let portions = portions(&keeper.history, &since, &plan, (of_branch, place), Before::of(death))?;
@@ -108,14 +112,27 @@ pub(super) fn start(
     if let Some(then) = &plan_then {
         saved.batch = converted_batch(recorded_batch, examples, then, &prepared.plan);
     }
+    let differing =
+        |then: &ComputedWith| changed_inputs(then, &prepared.data_lock, prepared.model_crc32, &environment);
     let changes = Changes {
         settings,
-        data: changed_data(&keeper.history, &prepared.data_lock),
-        model: changed_model(&keeper.history, prepared.model_crc32),
-        environment: changed_environment(&keeper.history, &environment),
         accepts_other_bits: allowed.is_allowed(Change::Environment),
+        ..differing(&keeper.history.in_force())
     };
-    allowed.check(&changes)?;
+    let is_finishing = keeper.history.open_cut.is_some();
+    match (found, then.as_ref().map(differing)) {
+        (Some((name, _)), Some(since)) if chosen.is_some() => {
+            allowed.check(&name.to_string(), &since)?;
+            let is_news = |line: &&String| changes.inputs().all(|now| now != *line);
+            since
+                .inputs()
+                .filter(is_news)
+                .for_each(|line| progress.line(&format!("changed since {name}: {line}")));
+        }
+        // Who began the cut had what the checkpoint was computed with, and died before it could record that.
+        (_, Some(since)) if is_finishing && since.inputs().next().is_none() => {}
+        _ => allowed.check("the run", &changes)?,
+    }
     let fingerprint = config::fingerprint(&prepared.plan);
     if let Some((name, checkpoint)) = found {
         let notices = load_checkpoint(&mut prepared.engine, name, checkpoint).map_err(fail(Exit::Changed))?;
@@ -166,8 +183,11 @@ pub(super) fn start(
 
 /// The settings that a checkpoint of a branch was computed with; `None` where the journal does not tell.
 pub(super) fn plan_of(history: &History, branch: u64, checkpoint: Name) -> Option<Plan> {
-    let text = history.settings_in(branch, &checkpoint.to_string())?;
-    Some(from_toml(text, Path::new("the settings in the journal")).ok()?.plan)
+    plan_in(history.computed_with(branch, &checkpoint.to_string())?)
+}
+
+fn plan_in(then: &ComputedWith) -> Option<Plan> {
+    Some(from_toml(then.settings.as_deref()?, Path::new("the settings in the journal")).ok()?.plan)
 }
 
 /// Loads the library and builds everything, and says with what.

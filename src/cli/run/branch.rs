@@ -1,25 +1,28 @@
 //! Going back to a chosen checkpoint: the branch that ends is recorded, and its checkpoints are moved into a folder.
 //!
-//! First the record is durable, which says what is moved; then files are moved; then the run goes on, which the next record
-//! says. A process that dies between the first and the last leaves all that the next one needs to finish it.
+//! First the record is durable, which says what is moved; then files are moved (`trainer_runtime::keeper::Cut`); then the run
+//! goes on, which the next record says. A process that dies between the first and the last leaves all that the next one needs
+//! to finish it.
 
 use super::chosen::Chosen;
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, fail};
 use crate::report::progress::Progress;
 use crate::train::best::Best;
-use crate::train::event::{BranchCut, Event};
+use crate::train::event::BranchCut;
 use crate::train::keeper::Keeper;
 use crate::train::saved::Saved;
-use trainer_runtime::checkpoint::{BranchFile, Kind, Link, Name};
+use trainer_runtime::checkpoint::{BranchFile, Kind, Link, LoadError, Name};
+use trainer_runtime::keeper::Cut;
 use xxhash_rust::xxh3::xxh3_128;
 
-/// Finishes a cut that a process which died had recorded.
+/// Finishes a cut that a process which died had recorded, and forgets what one took in that died before it recorded any.
 pub(super) fn finish_open_cut(keeper: &Keeper, progress: &Progress) -> Result<(), Failure> {
-    let Some(cut) = &keeper.history.open_cut else { return Ok(()) };
-    perform(keeper, cut)?;
-    progress.line(&format!("a cut that was begun is finished: {cut}"));
-    Ok(())
+    if let Some(cut) = &keeper.history.open_cut {
+        keeper.finish_cut(&left_behind(cut)).map_err(fail(Exit::StorageFailed))?;
+        progress.line(&format!("a cut that was begun is finished: {cut}"));
+    }
+    keeper.store().forget_taken_in().map_err(fail(Exit::StorageFailed))
 }
 
 /// Ends the branch at the chosen checkpoint, if anything is beyond it; `saved` is the checkpoint's state.
@@ -30,9 +33,6 @@ pub(super) fn cut(
     progress: &Progress,
 ) -> Result<Option<BranchCut>, Failure> {
     let store = keeper.store();
-    if let Some(from) = &chosen.from {
-        store.take_in(from, chosen.name).map_err(fail(Exit::StorageFailed))?;
-    }
     let moved = to_be_moved(keeper, chosen)?;
     let history = &keeper.history;
     let current = history.branch();
@@ -41,8 +41,10 @@ pub(super) fn cut(
         || history.finished.is_some();
     if moved.is_empty() && !is_beyond && chosen.of_branch == current {
         // A checkpoint for an empty folder.
-        let taken_in = chosen.from.as_ref().map(|_| chosen.name);
-        store.leave_behind(current, &[], taken_in).map_err(fail(Exit::StorageFailed))?;
+        if let Some(from) = &chosen.from {
+            store.take_in(from, chosen.name).map_err(fail(Exit::StorageFailed))?;
+            store.leave_behind(current, &[], Some(chosen.name)).map_err(fail(Exit::StorageFailed))?;
+        }
         return Ok(None);
     }
     // Folders of a journal that was lost are still there.
@@ -65,9 +67,7 @@ pub(super) fn cut(
         reached_epoch: reached.map_or(0, |epoch| epoch.epoch),
         best,
     };
-    keeper.record(Event::BranchCut(cut.clone()))?;
-    keeper.sync()?;
-    perform(keeper, &cut)?;
+    keeper.cut(&left_behind(&cut), chosen.from.as_deref(), cut.clone())?;
     progress.info(&format!("{cut}, as branch {}", keeper.history.branch()));
     if !moved.is_empty() {
         let folder = keeper.store().branch_dir(branch);
@@ -108,10 +108,10 @@ pub(super) fn bring_best(keeper: &Keeper, best: Option<Best>, progress: &Progres
     Ok(())
 }
 
-fn perform(keeper: &Keeper, cut: &BranchCut) -> Result<(), Failure> {
-    let files: Vec<BranchFile> = cut.moved.iter().filter_map(|name| name.parse().ok()).collect();
+fn left_behind(cut: &BranchCut) -> Cut {
     let taken_in = if cut.taken_in { cut.checkpoint.parse::<Name>().ok() } else { None };
-    keeper.store().leave_behind(cut.branch, &files, taken_in).map_err(fail(Exit::StorageFailed))
+    let moved = cut.moved.iter().filter_map(|name| name.parse().ok()).collect();
+    Cut { branch: cut.branch, moved, taken_in }
 }
 
 /// What is not of the line of steps that the chosen checkpoint is of, or lies beyond it.
@@ -131,9 +131,14 @@ fn to_be_moved(keeper: &Keeper, chosen: &Chosen) -> Result<Vec<BranchFile>, Fail
     let checkpoints = entries.iter().map(|entry| entry.name).filter(|name| !stays(*name));
     let mut moved: Vec<BranchFile> = checkpoints.map(BranchFile::Checkpoint).collect();
     for link in Link::ALL {
-        let Ok(named) = store.load_link(link) else { continue };
-        if !stays(named.meta().name()) {
-            moved.push(BranchFile::Link(link));
+        match store.load_link(link) {
+            Ok(named) if stays(named.meta().name()) => {}
+            Ok(_) => moved.push(BranchFile::Link(link)),
+            // One that is not there; and one that is damaged is set aside when the run is taken up.
+            Err(LoadError::Disk(error)) if error.is_not_found() => {}
+            Err(LoadError::Fault { .. }) => {}
+            // It may name what is of the branch that ends, and would be taken for the run's.
+            Err(error) => return Err(fail(Exit::StorageFailed)(error)),
         }
     }
     Ok(moved)

@@ -74,8 +74,8 @@ impl<'a> Allowed<'a> {
             && !self.asked_for.contains(&change.key.as_str())
     }
 
-    /// Refuses another environment, data or model.
-    pub(super) fn check(&self, changes: &Changes) -> Result<(), Failure> {
+    /// Refuses another environment, data or model than what `what` was computed with.
+    pub(super) fn check(&self, what: &str, changes: &Changes) -> Result<(), Failure> {
         let mut refused = Vec::new();
         let mut remedy = Vec::new();
         let mut check = |lines: Vec<&String>, change: Change, word: &'static str| {
@@ -96,7 +96,7 @@ impl<'a> Allowed<'a> {
         Err(Failure::new(
             Exit::Changed,
             format!(
-                "this is not what the run was computed with:\n  {}\nremedy: restore what was there, use another --work-dir, or go on from here \
+                "this is not what {what} was computed with:\n  {}\nremedy: restore what was there, use another --work-dir, or go on from here \
                  with `--allow-changed {}`",
                 refused.join("\n  "),
                 remedy.join(",")

@@ -1,13 +1,14 @@
 //! The checkpoint that `--resume` chooses: found and verified, and never another in its place.
 
 use super::args::Verb;
-use super::choice::{Choice, Which};
+use super::choice::{Choice, MODES};
 use super::present;
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, fail};
 use crate::cli::target::is_same_file;
 use crate::train::best::Direction;
 use crate::train::history::History;
+use crate::train::infer::{Which, available, find_file, not_there};
 use crate::train::keeper::Keeper;
 use crate::train::resume::decode_saved;
 use std::fs;
@@ -43,18 +44,19 @@ pub(super) enum Found {
 pub(super) fn find(keeper: &Keeper, which: &Which) -> Result<Found, Failure> {
     let store = keeper.store();
     let load = |path: &Path| Checkpoint::load(&**keeper.disk(), path);
-    let (path, loaded) = match which {
-        Which::Best => {
-            let path = store.link_path(Link::Best);
+    let (path, loaded) = match (which, which.link()) {
+        (_, Some(link)) => {
+            let path = store.link_path(link);
             (path.clone(), load(&path))
         }
-        Which::Epoch(_) | Which::Step(_) => {
-            let name = by_number(keeper, which)?;
+        (Which::File(path), None) => {
+            let path = find_file(keeper.work_dir(), path).ok_or_else(|| missing(keeper, which))?;
+            (path.clone(), load(&path))
+        }
+        (place, None) => {
+            let names = names(store).map_err(fail(Exit::StorageFailed))?;
+            let name = place.among(&names).ok_or_else(|| missing(keeper, which))?;
             (store.path(name), store.load(name))
-        }
-        Which::File(path) => {
-            let path = file(keeper, path)?;
-            (path.clone(), load(&path))
         }
     };
     let checkpoint = loaded.map_err(|error| not_good(keeper, which, &error))?;
@@ -85,60 +87,19 @@ pub(super) fn find(keeper: &Keeper, which: &Which) -> Result<Found, Failure> {
     Ok(Found::Other(Chosen { name, checkpoint, of_branch, from }))
 }
 
-fn by_number(keeper: &Keeper, which: &Which) -> Result<Name, Failure> {
-    let names = names(keeper.store()).map_err(fail(Exit::StorageFailed))?;
-    let fits = |name: &&Name| match which {
-        Which::Epoch(epoch) => name.kind == Kind::Epoch && name.epoch() == *epoch,
-        Which::Step(step) => name.step == *step,
-        Which::Best | Which::File(_) => false,
-    };
-    // Of one step, the one behind the end of its epoch.
-    let found = names.iter().filter(fits).max_by_key(|name| (name.kind == Kind::Epoch, **name));
-    found.copied().ok_or_else(|| {
-        let message =
-            format!("there is no checkpoint for `--resume {which}`; there is {}", listed(keeper, &names));
-        Failure::new(Exit::Usage, message)
-    })
+/// A checkpoint that is not there, with all that are.
+fn missing(keeper: &Keeper, which: &Which) -> Failure {
+    let modes = format!("{MODES}, nor ");
+    let available = available(keeper.store());
+    Failure::new(Exit::Usage, not_there("--resume", which, &modes, keeper.work_dir(), &available))
 }
 
 fn names(store: &Store) -> Result<Vec<Name>, DiskError> {
     Ok(store.list()?.iter().map(|entry| entry.name).collect())
 }
 
-/// Everything that could have been chosen instead.
-fn listed(keeper: &Keeper, names: &[Name]) -> String {
-    let mut all: Vec<String> = names
-        .iter()
-        .map(|name| match name.kind {
-            Kind::Epoch => format!("epoch:{}", name.epoch()),
-            _ => format!("step:{}", name.step),
-        })
-        .collect();
-    for cut in &keeper.history.branches {
-        let branch = keeper.store().branch(cut.branch);
-        all.extend(names_of(&branch).iter().map(|name| branch.path(*name).display().to_string()));
-    }
-    if all.is_empty() { "none at all".to_owned() } else { all.join(", ") }
-}
-
 fn names_of(store: &Store) -> Vec<Name> {
     names(store).unwrap_or_default()
-}
-
-/// A path as it was given, or as the name of one of the run's checkpoints.
-fn file(keeper: &Keeper, path: &Path) -> Result<PathBuf, Failure> {
-    let checkpoints = keeper.work_dir().join(trainer_runtime::keeper::CHECKPOINTS_DIR);
-    let places = [path.to_owned(), checkpoints.join(path), keeper.work_dir().join(path)];
-    let found = places.into_iter().find(|place| place.is_file());
-    found.ok_or_else(|| {
-        let names = names_of(keeper.store());
-        let message = format!(
-            "--resume is `{}`, which is neither a mode (auto, must, never, best, epoch:N, step:N) nor the file of a checkpoint; there is {}",
-            path.display(),
-            listed(keeper, &names)
-        );
-        Failure::new(Exit::Usage, message)
-    })
 }
 
 /// Whether two files are one, or have equal bytes; a file that can not be read is equal to none.
@@ -162,6 +123,10 @@ fn branch_of(keeper: &Keeper, path: &Path, name: Name) -> Result<u64, Failure> {
 /// named with the command that takes it.
 fn not_good(keeper: &Keeper, which: &Which, error: &LoadError) -> Failure {
     let is_missing = matches!(error, LoadError::Disk(error) if error.is_not_found());
+    // One that the run never had, or that it has dropped, was named by mistake; that its best is gone is a loss.
+    if is_missing && (*which != Which::Best || keeper.history.best_epoch().is_none()) {
+        return missing(keeper, which);
+    }
     let what = match (which, is_missing) {
         (Which::Best, true) => format!(
             "there is no best checkpoint: {} is missing",
@@ -180,11 +145,7 @@ fn not_good(keeper: &Keeper, which: &Which, error: &LoadError) -> Failure {
 }
 
 fn command(keeper: &Keeper, name: Name) -> String {
-    let which = match name.kind {
-        Kind::Epoch => Which::Epoch(name.epoch()),
-        _ => Which::Step(name.step),
-    };
-    format!("trainer run --work-dir {} --resume {which}", keeper.work_dir().display())
+    format!("trainer run --work-dir {} --resume {}", keeper.work_dir().display(), Which::of(name))
 }
 
 /// The best epoch whose checkpoint verifies, with its value in words; or the newest checkpoint that does.

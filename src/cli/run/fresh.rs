@@ -110,7 +110,7 @@ pub(super) fn finish(work_dir: &Path) -> Result<Option<PathBuf>, Failure> {
 /// Renames what is there into the folder, and then the folder.
 fn move_into(work_dir: &Path, moving: &Path) -> Result<PathBuf, DiskError> {
     for name in entries(work_dir)? {
-        RealDisk.rename(&work_dir.join(&name), &moving.join(&name))?;
+        RealDisk.rename(&work_dir.join(&name), &free_place(moving, &name))?;
     }
     // First where the names are, then where they were: no loss of power takes both.
     RealDisk.sync_dir(moving)?;
@@ -120,6 +120,18 @@ fn move_into(work_dir: &Path, moving: &Path) -> Result<PathBuf, DiskError> {
     RealDisk.rename(moving, &folder)?;
     RealDisk.sync_dir(work_dir)?;
     Ok(folder)
+}
+
+/// Where in the folder a file goes: under its name, or with a number behind it. A supervisor writes into `trainer.log` beside
+/// the process that is at work, and so perhaps into a new one since that was moved.
+fn free_place(moving: &Path, name: &OsStr) -> PathBuf {
+    let numbered = (2_u64..).map(|count| {
+        let mut numbered = name.to_owned();
+        numbered.push(format!("-{count}"));
+        numbered
+    });
+    let mut places = std::iter::once(name.to_owned()).chain(numbered).map(|name| moving.join(name));
+    places.find(|place| place.symlink_metadata().is_err()).unwrap_or_else(|| moving.join(name))
 }
 
 /// What is to be moved: neither the lock, which is held, nor room that is only set aside, nor what is no part of the run.
@@ -196,6 +208,24 @@ mod tests {
             check_all_moved(dir.path(), &folder);
             assert_eq!(finish(dir.path()).unwrap(), None);
         }
+    }
+
+    #[test]
+    fn what_was_written_again_since_a_process_died_takes_no_place_of_what_was_moved() {
+        let dir = work_dir();
+        let moving = dir.path().join("before-2026-11-22_07-10-03.moving");
+        fs::create_dir(&moving).unwrap();
+        fs::write(moving.join("trainer.log"), "of the run").unwrap();
+        fs::create_dir(moving.join("journal")).unwrap();
+        fs::write(moving.join("journal/file"), "of the run").unwrap();
+        fs::write(dir.path().join("trainer.log"), "of the supervisor").unwrap();
+        let folder = finish(dir.path()).unwrap().unwrap();
+        let read = |name: &str| fs::read_to_string(folder.join(name)).unwrap();
+        assert_eq!(
+            (read("trainer.log"), read("trainer.log-2")),
+            ("of the run".into(), "of the supervisor".into())
+        );
+        assert_eq!((read("journal/file"), read("journal-2/file")), ("of the run".into(), "journal".into()));
     }
 
     #[test]

@@ -3,12 +3,9 @@
 use super::Failure;
 use crate::cli::exit::Exit;
 use crate::config::{Difference, Plan};
-use crate::train::batching::{Batching, Portion};
+use crate::train::batching::{Batching, PORTION_KEYS, Portion};
 use crate::train::history::History;
 use trainer_runtime::supervisor::Death;
-
-/// Settings whose change goes before what the journal says.
-const PORTION_KEYS: [&str; 3] = ["train.micro_batch", "train.batch_size", "train.eval_batch_size"];
 
 /// The portions of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -70,7 +70,7 @@ pub(super) fn begin(
     name::record(keeper, run_name)?;
     keeper.sync()?;
     let run = name::of_run(&keeper.history, keeper.run_id());
-    prepared.silent_changes().iter().for_each(|change| progress.line(&format!("the model: {change}")));
+    prepared.silent_changes.iter().for_each(|change| progress.line(&format!("the model: {change}")));
     match found {
         None => {
             if had_settings {

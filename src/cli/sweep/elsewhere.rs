@@ -2,7 +2,7 @@
 
 use super::{Sweep, warn};
 use crate::cli::exit::Exit;
-use crate::cli::failure::Failure;
+use crate::cli::failure::{Failure, fail};
 use crate::config::Plan;
 use crate::report::mlflow::{Server, TRIAL_TAG, Target, URI_VARIABLE};
 use crate::sweep::draw::Drawn;
@@ -10,12 +10,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Refuses a sweep that is to ask a server and names none.
 pub(super) fn check(drawn: &[Drawn]) -> Result<(), Failure> {
-    if drawn.iter().all(|trial| Target::of(&trial.plan.mlflow).is_some()) {
-        return Ok(());
+    for trial in drawn {
+        let Some(target) = Target::of(&trial.plan.mlflow) else {
+            let message = format!(
+                "`sweep.ask_mlflow` needs a server; set `mlflow.uri` below the sweep, or {URI_VARIABLE}"
+            );
+            return Err(Failure::new(Exit::Usage, message));
+        };
+        target.check().map_err(fail(Exit::Usage))?;
     }
-    let message =
-        format!("`sweep.ask_mlflow` needs a server; set `mlflow.uri` below the sweep, or {URI_VARIABLE}");
-    Err(Failure::new(Exit::Usage, message))
+    Ok(())
 }
 
 /// The trials that servers know as finished. One that does not answer stops nothing: then the folder alone counts.

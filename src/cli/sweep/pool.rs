@@ -1,21 +1,23 @@
 //! The trials that run: which one is next, who else works on it, and what follows from its end.
 
+use super::ended::{Weight, is_tried_again, single_end, words_of};
 use super::memory::{Room, Verdict};
 use super::rung::Ladder;
-use super::stops::{Stops, is_to_go_on, send};
-use super::worker::{End, end_of, start};
+use super::running::{Hold, Running, give_back};
+use super::stops::{Stops, send};
+use super::worker::{End, Started, end_of, start};
 use super::{Sweep, say, warn};
 use crate::cli::args::GlobalArgs;
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, fail};
+use crate::report::mlflow;
 use crate::report::progress::duration;
-use crate::sweep::claim::{Claim, ClaimError, Claims, Elsewhere, Take};
+use crate::report::recorded::Recorded;
+use crate::sweep::claim::{ClaimError, Claims, Elsewhere, Take};
 use crate::sweep::plan::Trial;
-use crate::sweep::standing::{Standing, State};
+use crate::sweep::standing::{Standing, State, obstacle};
 use rustix::process::Signal;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
-use std::process::Child;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -53,20 +55,10 @@ struct Track {
     is_over: bool,
     /// When to look at it again.
     not_before: Option<Instant>,
+    /// Whether it is finished, and MLflow was not told all of it.
+    is_untold: Option<bool>,
     /// Since when its work directory is seen locked.
     locked_since: Option<Instant>,
-}
-
-/// A trial's process.
-#[derive(Debug)]
-struct Running {
-    number: u64,
-    dir: PathBuf,
-    child: Child,
-    claim: Claim,
-    since: Instant,
-    /// Whether somebody has taken its claim over.
-    is_lost: bool,
 }
 
 /// What came of trying to start a trial.
@@ -74,6 +66,17 @@ enum Tried {
     Started,
     Over,
     Later(Duration),
+}
+
+/// What is left to try.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Left {
+    /// Nothing.
+    Nothing,
+    /// Something, after a pause.
+    Something,
+    /// Something, now: what was looked at last is done with.
+    More,
 }
 
 /// The trials of one process.
@@ -88,6 +91,8 @@ pub(super) struct Pool<'a> {
     running: Vec<Running>,
     room: Room,
     next_start: Option<Instant>,
+    /// When it is looked again whether others have decided the rung.
+    next_decision: Option<Instant>,
     /// How the command ends if not by what all trials came to.
     ended: Option<Exit>,
 }
@@ -112,6 +117,7 @@ impl<'a> Pool<'a> {
             running: Vec::new(),
             room: Room::default(),
             next_start: None,
+            next_decision: None,
             ended: None,
         }
     }
@@ -139,46 +145,71 @@ impl<'a> Pool<'a> {
                 say(self.global, "stopping: the trials save and end; a second signal has them end at once");
             }
             self.reap(ladder.current.epochs)?;
-            self.refresh()?;
+            self.running.iter_mut().for_each(Running::show_life);
             let is_stopped = self.stops.stopped_by().is_some();
-            let is_pending = !is_stopped && self.start_next(ladder, jobs)?;
-            if self.running.is_empty() && !is_pending {
-                let decided = if is_stopped { None } else { ladder.decide(self.sweep)? };
-                let Some(words) = decided else { return Ok(()) };
-                say(self.global, &words);
-                self.tracks.clear();
-                continue;
+            let left = if is_stopped { Left::Nothing } else { self.start_next(ladder, jobs)? };
+            if self.running.is_empty() && !is_stopped {
+                let decided = match left {
+                    Left::Nothing => ladder.decide(self.sweep)?,
+                    Left::Something | Left::More => self.follow_others(ladder)?,
+                };
+                if let Some(words) = decided {
+                    say(self.global, &words);
+                    self.tracks.clear();
+                    continue;
+                }
             }
-            thread::sleep(LOOK);
+            match left {
+                Left::Nothing if self.running.is_empty() => return Ok(()),
+                Left::More => {}
+                Left::Nothing | Left::Something => thread::sleep(LOOK),
+            }
         }
     }
 
+    /// Goes on where others have decided the rung, whose trials they may be running on the next one already.
+    fn follow_others(&mut self, ladder: &mut Ladder) -> Result<Option<String>, Failure> {
+        let now = Instant::now();
+        if self.next_decision.is_some_and(|at| at > now) {
+            return Ok(None);
+        }
+        self.next_decision = Some(now + LOOK_AGAIN);
+        ladder.follow_decision(self.sweep)
+    }
+
     /// Starts what can be started; whether there is something left to try.
-    fn start_next(&mut self, ladder: &Ladder, jobs: usize) -> Result<bool, Failure> {
-        let mut is_pending = false;
+    fn start_next(&mut self, ladder: &Ladder, jobs: usize) -> Result<Left, Failure> {
+        let mut left = Left::Nothing;
         for number in &ladder.current.trials {
             let is_running = self.running.iter().any(|running| running.number == *number);
             let track = self.tracks.entry(*number).or_default();
             if is_running || track.is_over || !self.reach.has(*number) {
                 continue;
             }
-            is_pending = true;
+            left = Left::Something;
             let now = Instant::now();
             if track.not_before.is_some_and(|at| at > now) {
                 continue;
             }
             if self.running.len() >= jobs || !self.has_room(now) {
-                return Ok(true);
+                return Ok(Left::Something);
             }
             match self.try_start(*number, ladder)? {
                 Tried::Started => {}
-                Tried::Over => self.track(*number).is_over = true,
-                Tried::Later(pause) => self.track(*number).not_before = Some(now + pause),
+                Tried::Over => {
+                    self.track(*number).is_over = true;
+                    return Ok(Left::More);
+                }
+                Tried::Later(pause) => {
+                    // Long journals on a shared disk are not read again and again.
+                    let pause = pause.max(now.elapsed() * 20);
+                    self.track(*number).not_before = Some(Instant::now() + pause);
+                }
             }
             // Signals come before the next one.
-            return Ok(true);
+            return Ok(Left::Something);
         }
-        Ok(is_pending)
+        Ok(left)
     }
 
     fn track(&mut self, number: u64) -> &mut Track {
@@ -221,14 +252,18 @@ impl<'a> Pool<'a> {
         };
         // Whoever had the claim until now may have finished it.
         if let Some(tried) = self.not_to_start(trial, epochs, ladder.current.is_last)? {
-            claim.release()?;
+            give_back(claim, number);
             return Ok(tried);
         }
-        let child = start(sweep, trial, epochs, self.global)?;
-        let to = epochs.map_or(String::new(), |epochs| format!(", to epoch {epochs}"));
+        let Started { child, log_from } = start(sweep, trial, epochs, self.global)?;
+        let to = match (self.track(number).is_untold, epochs) {
+            (Some(true), _) => ", to tell MLflow the rest".to_owned(),
+            (_, Some(epochs)) => format!(", to epoch {epochs}"),
+            _ => String::new(),
+        };
         say(self.global, &format!("{} started{to}", called(trial)));
         let (dir, since) = (sweep.trial_dir(trial), Instant::now());
-        self.running.push(Running { number, dir, child, claim, since, is_lost: false });
+        self.running.push(Running { number, dir, child, log_from, claim, since, hold: Hold::Firm });
         Ok(Tried::Started)
     }
 
@@ -241,13 +276,18 @@ impl<'a> Pool<'a> {
     ) -> Result<Option<Tried>, ClaimError> {
         let dir = self.sweep.trial_dir(trial);
         Ok(match Standing::of(&dir, &self.sweep.definition, epochs).state {
-            State::Finished => Some(Tried::Over),
+            State::Finished if self.is_untold(trial) => None,
+            State::Finished => {
+                // Whoever kept a single one from it before is done.
+                self.ended = None;
+                Some(Tried::Over)
+            }
             State::New | State::Interrupted(_) | State::Failed(_)
                 if self.sweep.elsewhere.contains(&trial.number) =>
             {
                 Some(Tried::Over)
             }
-            State::Failed(_) if !self.retries_failed => {
+            State::Failed(_) if !self.retries_failed || obstacle(&dir).is_some() => {
                 if matches!(self.reach, Reach::One(_)) {
                     self.ended = Some(Exit::Failure);
                 }
@@ -268,6 +308,16 @@ impl<'a> Pool<'a> {
             }
             State::New | State::Interrupted(_) | State::Failed(_) => None,
         })
+    }
+
+    /// Whether a trial that is finished has something that MLflow was not told, which its run does when it is started again;
+    /// once.
+    fn is_untold(&mut self, trial: &Trial) -> bool {
+        let Some(plan) = self.sweep.settings(trial.number) else { return false };
+        let dir = self.sweep.trial_dir(trial);
+        let is_untold =
+            || Recorded::read(&dir).is_ok_and(|recorded| mlflow::has_unsent(&plan.mlflow, &dir, &recorded));
+        *self.track(trial.number).is_untold.get_or_insert_with(is_untold)
     }
 
     /// What to do about a trial that somebody else has claimed.
@@ -293,21 +343,6 @@ impl<'a> Pool<'a> {
         }
     }
 
-    /// Shows that this process lives, and stops trials that were taken for dead.
-    fn refresh(&mut self) -> Result<(), ClaimError> {
-        for running in &mut self.running {
-            if !running.is_lost && !running.claim.refresh()? {
-                running.is_lost = true;
-                warn(&format!(
-                    "trial {}: its claim was taken over, because this process gave no sign of life; it is stopped here",
-                    running.number
-                ));
-                send(&running.child, Signal::TERM);
-            }
-        }
-        Ok(())
-    }
-
     /// Takes the trials that have ended.
     fn reap(&mut self, epochs: Option<u64>) -> Result<(), Failure> {
         let mut index = 0;
@@ -317,73 +352,41 @@ impl<'a> Pool<'a> {
                 continue;
             };
             let running = self.running.remove(index);
-            let end = end_of(status, &running.dir)?;
+            let end = end_of(status, &running.dir, running.log_from)?;
             self.room.ended();
-            self.take_end(running, end, epochs)?;
+            self.take_end(running, &end, epochs);
         }
         Ok(())
     }
 
-    fn take_end(&mut self, running: Running, end: End, epochs: Option<u64>) -> Result<(), Failure> {
-        let Running { number, dir, claim, since, is_lost, .. } = running;
-        let Some(trial) = self.sweep.trial(number) else { return Ok(()) };
+    fn take_end(&mut self, running: Running, end: &End, epochs: Option<u64>) {
+        let Running { number, dir, claim, since, hold, .. } = running;
+        let is_lost = hold == Hold::Lost;
+        let Some(trial) = self.sweep.trial(number) else { return };
         let took = match since.elapsed().as_secs_f64() {
             seconds if seconds < 60.0 => format!("{seconds:.1} s"),
             seconds => duration(seconds),
         };
-        self.track(number).is_over = true;
-        match &end {
-            _ if is_lost => {}
-            End::Exit(Exit::Finished) => {
-                let metric = &self.sweep.definition.metric;
-                let best = Standing::of(&dir, &self.sweep.definition, epochs).best;
-                let best = best.map_or(String::new(), |(value, epoch)| {
-                    format!("; best {metric} {value} at epoch {epoch}")
-                });
-                say(self.global, &format!("{} finished in {took}{best}", called(trial)));
-            }
-            End::Exit(Exit::Locked) => {
-                let track = self.track(number);
-                (track.is_over, track.not_before) = (false, Some(Instant::now() + LOOK_AGAIN));
-            }
-            End::Exit(exit) => {
-                let how = if is_to_go_on(*exit) { "stopped, to be gone on with" } else { "ended" };
-                say(
-                    self.global,
-                    &format!("{} {how} (exit code {}) after {took}", called(trial), exit.code()),
-                );
-            }
-            End::Killed => warn(&format!(
-                "{} was killed (SIGKILL, as the kernel does for want of memory) after {took}; the same command goes on with it",
-                called(trial)
-            )),
-            End::Failed(failure) => {
-                let how = match (failure.exit_code, failure.signal) {
-                    (Some(code), _) => format!("failed with exit code {code}"),
-                    (None, Some(signal)) => format!("was ended by signal {signal}"),
-                    (None, None) => "failed".to_owned(),
-                };
-                warn(&format!("{} {how} after {took}: {}", called(trial), failure.message));
-            }
+        let track = self.track(number);
+        track.is_over = true;
+        if is_tried_again(end) && !is_lost {
+            (track.is_over, track.not_before) = (false, Some(Instant::now() + LOOK_AGAIN));
+        }
+        let definition = &self.sweep.definition;
+        let best = match end {
+            End::Exit(Exit::Finished) => Standing::of(&dir, definition, epochs).best,
+            _ => None,
+        };
+        let best = best.map(|(value, epoch)| (definition.metric.as_str(), value, epoch));
+        match words_of(end, &called(trial), &took, best).filter(|_| !is_lost) {
+            Some((Weight::Warning, words)) => warn(&words),
+            Some((Weight::News, words)) => say(self.global, &words),
+            None => {}
         }
         if matches!(self.reach, Reach::One(_)) {
-            self.ended = single_end(&end);
+            self.ended = single_end(end);
         }
-        claim.release()?;
-        Ok(())
-    }
-}
-
-/// How a command that runs one trial ends; `None` for a finished one.
-fn single_end(end: &End) -> Option<Exit> {
-    match end {
-        End::Exit(Exit::Finished) => None,
-        End::Exit(exit) => Some(*exit),
-        End::Killed => Some(Exit::Signal(9)),
-        End::Failed(failure) => {
-            let code = failure.exit_code.and_then(|code| u8::try_from(code).ok());
-            Some(code.map_or(Exit::Failure, Exit::from_code))
-        }
+        give_back(claim, number);
     }
 }
 

@@ -3,7 +3,7 @@
 use super::Sweep;
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, fail};
-use crate::sweep::halving::{self, Decision, RungResult, rungs};
+use crate::sweep::halving::{self, Decision, DecisionError, RungResult, rungs};
 use crate::sweep::standing::{Standing, State};
 use std::collections::BTreeMap;
 
@@ -47,12 +47,7 @@ impl Ladder {
         };
         let trials = std::mem::take(&mut ladder.current.trials);
         ladder.climb(1, trials);
-        while !ladder.current.is_last
-            && let Some(decision) =
-                halving::read(&sweep.dir, ladder.current.number).map_err(fail(Exit::Damaged))?
-        {
-            ladder.follow(&decision);
-        }
+        while ladder.follow_decision(sweep)?.is_some() {}
         Ok(ladder)
     }
 
@@ -63,17 +58,41 @@ impl Ladder {
         self.current = Rung { number, epochs, trials, is_last };
     }
 
-    fn follow(&mut self, decision: &Decision) {
+    fn follow(&mut self, decision: &Decision) -> String {
         for trial in &self.current.trials {
             if !decision.survivors.contains(trial) {
                 self.dropped.insert(*trial, self.current.number);
             }
         }
         self.climb(self.current.number + 1, decision.survivors.clone());
+        let survivors: Vec<String> = decision.survivors.iter().map(ToString::to_string).collect();
+        format!(
+            "rung {} of {} ({} epochs) is decided: {} of {} trials go on: {}",
+            decision.rung,
+            self.epochs.len(),
+            decision.epochs,
+            survivors.len(),
+            decision.results.len(),
+            survivors.join(", ")
+        )
     }
 
-    /// Decides the current rung if all of its trials have come to their end on it. Gives what to say of that.
+    /// Goes on to the next rung if the current one is decided, by whomever. Gives what to say of that.
+    pub(super) fn follow_decision(&mut self, sweep: &Sweep) -> Result<Option<String>, Failure> {
+        let Rung { number, epochs: Some(epochs), trials, is_last: false } = &self.current else {
+            return Ok(None);
+        };
+        let Some(decision) = halving::read(&sweep.dir, *number, *epochs, trials)? else { return Ok(None) };
+        Ok(Some(self.follow(&decision)))
+    }
+
+    /// Decides the current rung if all of its trials have come to their end on it, unless others have. Gives what to say of
+    /// that.
     pub(super) fn decide(&mut self, sweep: &Sweep) -> Result<Option<String>, Failure> {
+        if let Some(words) = self.follow_decision(sweep)? {
+            // Its trials may be on the next rung already.
+            return Ok(Some(words));
+        }
         let (Some(epochs), Some(factor), false) =
             (self.current.epochs, sweep.plan.factor, self.current.is_last)
         else {
@@ -86,22 +105,24 @@ impl Ladder {
             let value = match standing.state {
                 State::Finished => standing.best.map(|(value, _)| value),
                 State::Failed(_) => None,
-                State::New | State::Running(_) | State::Interrupted(_) => return Ok(None),
+                // Somebody may have decided it while this one looked.
+                State::New | State::Running(_) | State::Interrupted(_) => return self.follow_decision(sweep),
             };
             results.push(RungResult { trial: *number, value });
         }
         let decision =
             halving::decide(self.current.number, epochs, results, factor, sweep.definition.direction);
-        let decision = halving::keep(&sweep.dir, decision).map_err(fail(Exit::StorageFailed))?;
-        let words = format!(
-            "rung {} of {} ({epochs} epochs) is decided: {} of {} trials go on: {}",
-            decision.rung,
-            self.epochs.len(),
-            decision.survivors.len(),
-            decision.results.len(),
-            decision.survivors.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
-        );
-        self.follow(&decision);
-        Ok(Some(words))
+        let decision = halving::keep(&sweep.dir, decision, &self.current.trials)?;
+        Ok(Some(self.follow(&decision)))
+    }
+}
+
+impl From<DecisionError> for Failure {
+    fn from(error: DecisionError) -> Self {
+        let exit = match &error {
+            DecisionError::Io { .. } => Exit::StorageFailed,
+            DecisionError::Damaged { .. } | DecisionError::Version { .. } => Exit::Damaged,
+        };
+        fail(exit)(error)
     }
 }

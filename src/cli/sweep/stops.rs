@@ -1,9 +1,9 @@
 //! The signals of a sweep: all of them go to its trials.
 
-use crate::cli::exit::Exit;
 use rustix::process::{Pid, Signal, kill_process};
 use signal_hook::consts::signal::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
+use std::fs;
 use std::io;
 use std::process::Child;
 use thiserror::Error;
@@ -44,7 +44,9 @@ impl Stops {
                 first = Some(number);
             }
             let Some(signal) = Signal::from_named_raw(number) else { continue };
-            children.clone().for_each(|child| send(child, signal));
+            // One that starts has nothing to save and nothing to tell, but it can be stopped.
+            let is_for = |child: &&Child| !matches!(number, SIGUSR1 | SIGUSR2) || handles(child.id(), number);
+            children.clone().filter(is_for).for_each(|child| send(child, signal));
         }
         first
     }
@@ -62,7 +64,34 @@ pub(super) fn send(child: &Child, signal: Signal) {
     }
 }
 
-/// Whether a run ended because it was asked to, with its state saved: the same command goes on.
-pub(super) fn is_to_go_on(exit: Exit) -> bool {
-    matches!(exit, Exit::Stopped | Exit::Signal(_))
+/// Whether a process has a handler for a signal; one that has just been started would be ended by it.
+fn handles(pid: u32, number: i32) -> bool {
+    let Ok(status) = fs::read_to_string(format!("/proc/{pid}/status")) else { return true };
+    is_caught(&status, number)
+}
+
+fn is_caught(status: &str, number: i32) -> bool {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_none_or(|mask| mask >> (number - 1) & 1 == 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{handles, is_caught};
+    use rustix::process::Signal;
+
+    #[test]
+    fn the_signals_that_a_process_handles_are_read_from_what_the_kernel_says() {
+        let status = "Name:\tx\nSigIgn:\t0000000000000000\nSigCgt:\t0000000000000a00\n";
+        let (save, line) = (Signal::USR1.as_raw(), Signal::USR2.as_raw());
+        assert!(is_caught(status, save) && is_caught(status, line));
+        assert!(!is_caught(status, Signal::TERM.as_raw()));
+        assert!(is_caught("", save), "what is not known is sent");
+        let child = std::process::Command::new("sleep").arg("10").spawn();
+        let mut child = child.unwrap();
+        assert!(!handles(child.id(), save));
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
 }

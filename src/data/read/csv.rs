@@ -1,6 +1,6 @@
 //! Comma-separated values (RFC 4180) with a header row of column names; every column that is used holds numbers.
 
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -34,10 +34,39 @@ pub(super) fn read(path: &Path, text: impl Read, columns: &[&str], axes: Axes) -
         .ok_or(ReadError::CsvEmpty { path: path.to_path_buf(), missing })
 }
 
+/// The longest row that is read. Rows of a few hundred thousand numbers are far below; a quote that is not closed makes a row
+/// of all that follows, of which a packed file may hold a thousand times its size.
+const MAX_ROW_BYTES: u64 = 64 << 20;
+
+/// Bytes of a file, no more of them for one row than a limit and what the reader takes ahead.
+struct ByRow<R> {
+    bytes: R,
+    limit_bytes: u64,
+    left_bytes: u64,
+}
+
+/// Stands for a row that is too long, on its way through the reader of CSV.
+#[derive(Debug, thiserror::Error)]
+#[error("a row without an end")]
+struct EndlessRow {
+    limit_bytes: u64,
+}
+
+impl<R: Read> Read for ByRow<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.left_bytes == 0 {
+            return Err(io::Error::other(EndlessRow { limit_bytes: self.limit_bytes }));
+        }
+        let count = self.bytes.read(buffer)?;
+        self.left_bytes = self.left_bytes.saturating_sub(count as u64);
+        Ok(count)
+    }
+}
+
 /// The rows of a file, some at a time, so that no more than those are in memory.
 pub(crate) struct Rows<R> {
     path: PathBuf,
-    reader: csv::Reader<R>,
+    reader: csv::Reader<ByRow<R>>,
     header: StringRecord,
     record: StringRecord,
 }
@@ -58,7 +87,12 @@ impl Group {
 
 impl<R: Read> Rows<R> {
     pub(crate) fn open(path: &Path, text: R) -> Result<Self, ReadError> {
-        let mut reader = ReaderBuilder::new().trim(Trim::All).from_reader(text);
+        Self::with_limit(path, text, MAX_ROW_BYTES)
+    }
+
+    fn with_limit(path: &Path, text: R, limit_bytes: u64) -> Result<Self, ReadError> {
+        let bytes = ByRow { bytes: text, limit_bytes, left_bytes: limit_bytes };
+        let mut reader = ReaderBuilder::new().trim(Trim::All).from_reader(bytes);
         let header = reader.headers().map_err(|error| csv_error(path, error))?.clone();
         Ok(Self { path: path.to_path_buf(), reader, header, record: StringRecord::new() })
     }
@@ -82,9 +116,7 @@ impl<R: Read> Rows<R> {
     pub(crate) fn take(&mut self, groups: &[Group], most: usize) -> Result<Option<Vec<Array>>, ReadError> {
         let mut numbers: Vec<Numbers> = groups.iter().map(|_| Numbers::Integers(Vec::new())).collect();
         let mut rows = 0_usize;
-        while rows < most
-            && self.reader.read_record(&mut self.record).map_err(|error| csv_error(&self.path, error))?
-        {
+        while rows < most && self.next()? {
             for (group, numbers) in groups.iter().zip(&mut numbers) {
                 self.push(group, numbers)?;
             }
@@ -100,6 +132,17 @@ impl<R: Read> Rows<R> {
             checked(Place::within(&self.path, group.columns.join(", ")), dtype, &shape, data)
         };
         groups.iter().zip(numbers).map(array).collect::<Result<_, _>>().map(Some)
+    }
+
+    /// Reads a row; false behind the last one.
+    fn next(&mut self) -> Result<bool, ReadError> {
+        let bytes = self.reader.get_mut();
+        bytes.left_bytes = bytes.limit_bytes;
+        let line = self.reader.position().line();
+        self.reader.read_record(&mut self.record).map_err(|error| match csv_error(&self.path, error) {
+            ReadError::CsvRow { path, limit_bytes, .. } => ReadError::CsvRow { path, line, limit_bytes },
+            other => other,
+        })
     }
 
     /// Appends the fields of a group in the row that was read.
@@ -200,6 +243,51 @@ fn csv_error(path: &Path, error: csv::Error) -> ReadError {
             found: *len,
             expected: *expected_len,
         },
+        ErrorKind::Utf8 { pos, .. } => {
+            ReadError::CsvEncoding { path, line: pos.as_ref().map_or(1, csv::Position::line) }
+        }
+        ErrorKind::Io(source) => {
+            match source.get_ref().and_then(|inner| inner.downcast_ref::<EndlessRow>()) {
+                Some(EndlessRow { limit_bytes }) => {
+                    ReadError::CsvRow { path, line: 1, limit_bytes: *limit_bytes }
+                }
+                None => ReadError::Csv { path, source: error },
+            }
+        }
         _ => ReadError::Csv { path, source: error },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Rows;
+    use std::io::{self, Read as _};
+    use std::path::Path;
+
+    #[test]
+    fn a_quote_that_is_not_closed_takes_in_no_more_than_a_row_may_have() {
+        let limit_bytes = 1 << 16;
+        let open = |text: &'static [u8]| {
+            let text = text.chain(io::repeat(b'x'));
+            Rows::with_limit(Path::new("a.csv"), text, limit_bytes)
+        };
+        let mut rows = open(b"a,b\n1,2\n3,4\n5,\"6\n").unwrap();
+        let group = rows.group(&["a"], Vec::new()).unwrap();
+        assert_eq!(rows.take(std::slice::from_ref(&group), 2).unwrap().unwrap()[0].rows, 2);
+        let error = rows.take(&[group], 2).unwrap_err().to_string();
+        assert!(
+            error.contains("begins on line 4 is longer than 65536 bytes") && error.contains("not closed"),
+            "{error}"
+        );
+        let error = open(b"a,\"b\n").err().unwrap().to_string();
+        assert!(error.contains("begins on line 1"), "{error}");
+    }
+
+    #[test]
+    fn many_rows_may_have_more_bytes_than_one() {
+        let text = "a\n".to_owned() + &"123456\n".repeat(10_000);
+        let mut rows = Rows::with_limit(Path::new("a.csv"), text.as_bytes(), 20_000).unwrap();
+        let group = rows.group(&["a"], Vec::new()).unwrap();
+        assert_eq!(rows.take(&[group], usize::MAX).unwrap().unwrap()[0].rows, 10_000);
     }
 }

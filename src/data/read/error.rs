@@ -224,7 +224,28 @@ pub enum ReadError {
         /// The field.
         found: String,
     },
-    /// The file is not text, or can not be unpacked.
+    /// A row of which no end is found; a quote that is not closed takes in everything behind it.
+    #[error(
+        "{}: the row that begins on line {line} is longer than {limit_bytes} bytes; look for a quote (`\"`) there that is not closed",
+        .path.display()
+    )]
+    CsvRow {
+        /// The file.
+        path: PathBuf,
+        /// Line of the file on which the row begins; the first is 1.
+        line: u64,
+        /// The longest row that is read.
+        limit_bytes: u64,
+    },
+    /// The file is not text.
+    #[error("{}, line {line}: this is no text in UTF-8; save the table in that encoding", .path.display())]
+    CsvEncoding {
+        /// The file.
+        path: PathBuf,
+        /// Line of the file; the first is 1.
+        line: u64,
+    },
+    /// The file can not be unpacked or read.
     #[error("{} can not be read as CSV", .path.display())]
     Csv {
         /// The file.

@@ -282,7 +282,7 @@ fn csv_files_that_are_no_table_of_numbers_are_refused_with_line_and_column() {
     );
     check(b"a,b\n", &["no row after the header"]);
     check(b"", &["no columns"]);
-    check(b"a\n1\n\xff\n", &["can not be read as CSV", "line 3"]);
+    check(b"a\n1\n\xff\n", &["line 3", "no text in UTF-8"]);
     let long = format!("a\n{}\n", "x".repeat(100_000));
     let error = read(&folder.write("long.csv", long), Wanted::Named("a")).unwrap_err().to_string();
     assert!(error.len() < 500, "{} characters", error.len());

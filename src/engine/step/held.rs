@@ -8,6 +8,7 @@ use crate::engine::state::{Layout, StateSet};
 use crate::engine::transfer::{self, fill_all};
 use crate::engine::update_session::UpdateSession;
 use ort::memory::Allocator;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 impl Engine {
@@ -30,6 +31,7 @@ impl Engine {
     /// If a tensor can not be copied to the device. Slices of another length than their tensor are an error, too. What
     /// the state then is, is not defined.
     pub fn load<'v>(&mut self, values: impl Fn(usize) -> Option<&'v [f32]>) -> Result<(), EngineError> {
+        let values = |index| values(index).map(Cow::Borrowed);
         if let Some(current) = Arc::get_mut(&mut self.current) {
             // In place: a second set would take twice the memory that training needs at that moment.
             return fill_all(current, &self.layout, &values);

@@ -67,6 +67,15 @@ impl Trainable {
         self.parameters.is_empty() && self.states.is_empty()
     }
 
+    /// The same with zeros as initial values, which take no memory; see [`Tensor::zeros`].
+    #[must_use]
+    pub fn without_values(mut self) -> Self {
+        for (_, tensor) in self.parameters.iter_mut().chain(&mut self.states) {
+            *tensor = Tensor::zeros(tensor.kind().clone());
+        }
+        self
+    }
+
     /// Number of trained values.
     #[must_use]
     pub fn parameter_elements(&self) -> usize {

@@ -18,10 +18,14 @@ pub struct Terminal {
 /// Narrower charts say nothing.
 pub const LEAST_COLUMNS: usize = 30;
 
+/// Said of a panel without a line.
+const NO_VALUES: &str = ": no values";
+
 /// Characters down that a panel has.
 const ROWS: usize = 9;
-/// Letters of lines where there is no braille.
-const LETTERS: [char; 7] = ['*', 'o', '+', 'x', '#', '@', '%'];
+/// Letters of lines where there is no braille, one for each of the colours.
+const LETTERS: [char; Colour::MANY] =
+    ['*', 'o', '+', 'x', '#', '@', '%', 'a', 'b', 'c', 'd', 'e', 'f', 'g', 'h', 'i', 'j', 'k', 'm', 'n', 'p'];
 
 /// The figure as lines of text.
 #[must_use]
@@ -29,18 +33,11 @@ pub fn text(figure: &Figure, terminal: Terminal) -> String {
     let columns = terminal.columns.max(LEAST_COLUMNS);
     let mut out = String::new();
     _ = writeln!(out, "{}", cut(&printable(&figure.title), columns));
-    let names: Vec<String> = figure
-        .runs
-        .iter()
-        .enumerate()
-        .map(|(number, (name, colour))| {
-            let letter = if terminal.has_unicode && terminal.has_colours { '●' } else { letter(number) };
-            format!("{} {}", painted(&letter.to_string(), *colour, terminal), printable(name))
-        })
-        .collect();
-    if !names.is_empty() {
-        _ = writeln!(out, "{}", names.join("   "));
+    let mut runs = Row::new(columns);
+    for (number, (name, colour)) in figure.runs.iter().enumerate() {
+        runs.entry(sign(number, terminal), *colour, name, terminal);
     }
+    runs.finish(&mut out);
     let x_axis = x_axis(figure, columns);
     let axes: Vec<Option<Axis>> = figure.panels.iter().map(y_axis).collect();
     let labels = axes.iter().flatten().flat_map(|axis| &axis.ticks).map(|tick| tick.label.len());
@@ -50,7 +47,10 @@ pub fn text(figure: &Figure, terminal: Terminal) -> String {
             Some(y_axis) => {
                 write_panel(&mut out, figure, panel, (&x_axis, y_axis), (columns, margin), terminal)
             }
-            None => _ = writeln!(out, "{}: no values", printable(&panel.title)),
+            None => {
+                let title = cut(&printable(&panel.title), columns.saturating_sub(NO_VALUES.len()));
+                _ = writeln!(out, "{title}{NO_VALUES}");
+            }
         }
     }
     if figure.panels.is_empty() {
@@ -89,14 +89,14 @@ fn write_panel(
         let letter = letter(if figure.runs.is_empty() { number } else { colour_number(line.colour) });
         canvas.draw(line, (x_axis, y_axis), letter, terminal);
     }
-    let mut heading = printable(&panel.title);
+    let mut heading = Row::new(columns);
+    heading.text(&panel.title);
     for (number, line) in panel.lines.iter().enumerate().filter(|(_, line)| !line.name.is_empty()) {
         if figure.runs.is_empty() && line.style != Style::Faint {
-            let sign = if terminal.has_colours && terminal.has_unicode { '●' } else { letter(number) };
-            _ = write!(heading, "   {} {}", painted(&sign.to_string(), line.colour, terminal), line.name);
+            heading.entry(sign(number, terminal), line.colour, &line.name, terminal);
         }
     }
-    _ = writeln!(out, "{heading}");
+    heading.finish(out);
     let upright = if terminal.has_unicode { '│' } else { '|' };
     for row in 0..ROWS {
         let label = label_of_row(y_axis, row);
@@ -105,6 +105,52 @@ fn write_panel(
     let (corner, level) = if terminal.has_unicode { ('└', "─") } else { ('+', "-") };
     _ = writeln!(out, "{:margin$} {corner}{}", "", level.repeat(width));
     _ = writeln!(out, "{:margin$}  {}", "", numbers(x_axis, width, &figure.x_label));
+}
+
+/// Entries beside each other, on as many lines as they need.
+struct Row {
+    columns: usize,
+    text: String,
+    /// Characters of the line that was begun; what paints them takes none.
+    taken: usize,
+}
+
+impl Row {
+    fn new(columns: usize) -> Self {
+        Self { columns, text: String::new(), taken: 0 }
+    }
+
+    fn text(&mut self, text: &str) {
+        self.place("", 0, text);
+    }
+
+    /// A sign in a colour, and the name of what has it.
+    fn entry(&mut self, sign: char, colour: Colour, name: &str, terminal: Terminal) {
+        let sign = painted(&sign.to_string(), colour, terminal) + " ";
+        self.place(&sign, 2, name);
+    }
+
+    fn place(&mut self, sign: &str, sign_width: usize, name: &str) {
+        const BETWEEN: &str = "   ";
+        let name = cut(&printable(name), self.columns.saturating_sub(sign_width));
+        let needed = sign_width + name.chars().count();
+        if self.taken > 0 && self.taken + BETWEEN.len() + needed > self.columns {
+            self.text.push('\n');
+            self.taken = 0;
+        } else if self.taken > 0 {
+            self.text.push_str(BETWEEN);
+            self.taken += BETWEEN.len();
+        }
+        self.text.push_str(sign);
+        self.text.push_str(&name);
+        self.taken += needed;
+    }
+
+    fn finish(self, out: &mut String) {
+        if !self.text.is_empty() {
+            _ = writeln!(out, "{}", self.text);
+        }
+    }
 }
 
 /// The tick that is in this row, from the top.
@@ -119,6 +165,7 @@ fn label_of_row(axis: &Axis, row: usize) -> &str {
 /// The numbers below the axis of x, and what they are.
 fn numbers(axis: &Axis, width: usize, label: &str) -> String {
     let mut line = String::new();
+    let label = &cut(label, width);
     let room = width.saturating_sub(label.len() + 1);
     for tick in &axis.ticks {
         let at = (axis.place(tick.at).unwrap_or(0.0) * (width - 1) as f64).round() as usize;
@@ -145,6 +192,8 @@ struct Cell {
     letter: Option<char>,
     colour: Option<Colour>,
     is_upright: bool,
+    /// Whether its dots are those of single values, which give way to a line through their means.
+    is_faint: bool,
 }
 
 impl Canvas {
@@ -167,14 +216,18 @@ impl Canvas {
         }
     }
 
-    fn dot(&mut self, x: usize, y: usize, colour: Colour, letter: char) {
+    fn dot(&mut self, x: usize, y: usize, line: &Line, letter: char) {
         let (across, down) = if self.has_dots { (2, 4) } else { (1, 1) };
         let Some(cell) = self.cells.get_mut(y / down * self.width + x / across) else { return };
         // The order of the dots in Unicode's braille patterns.
         const DOTS: [[u8; 2]; 4] = [[0x01, 0x08], [0x02, 0x10], [0x04, 0x20], [0x40, 0x80]];
         let dot = DOTS.get(y % down).and_then(|row| row.get(x % across)).copied().unwrap_or(0x01);
+        let is_faint = line.style == Style::Faint;
+        if cell.is_faint && !is_faint {
+            cell.dots = 0;
+        }
         cell.dots |= dot;
-        (cell.letter, cell.colour) = (Some(letter), Some(colour));
+        (cell.letter, cell.colour, cell.is_faint) = (Some(letter), Some(line.colour), is_faint);
     }
 
     /// A line; between two points its dots are next to each other.
@@ -196,7 +249,7 @@ impl Canvas {
             for step in 0..=steps as usize {
                 let share = step as f64 / steps;
                 let (x, y) = (from.0 + (at.0 - from.0) * share, from.1 + (at.1 - from.1) * share);
-                self.dot(x.round() as usize, y.round() as usize, line.colour, letter);
+                self.dot(x.round() as usize, y.round() as usize, line, letter);
             }
         }
         // Dots alone do not say whose they are.
@@ -237,8 +290,13 @@ fn letter(number: usize) -> char {
     LETTERS.get(number % LETTERS.len()).copied().unwrap_or('*')
 }
 
+/// In front of a name: what its line is drawn with, where that is not a colour.
+fn sign(number: usize, terminal: Terminal) -> char {
+    if terminal.has_unicode && terminal.has_colours { '●' } else { letter(number) }
+}
+
 fn colour_number(colour: Colour) -> usize {
-    Colour::LINES.iter().position(|known| *known == colour).unwrap_or(0)
+    (0..Colour::MANY).position(|number| Colour::of_line(number) == colour).unwrap_or(0)
 }
 
 fn painted(text: &str, Colour(red, green, blue): Colour, terminal: Terminal) -> String {
@@ -287,6 +345,43 @@ mod tests {
             assert!(widest <= columns && widest >= columns - 2, "{columns}: {widest}\n{shown}");
             assert!(!shown.contains('\u{1b}') && shown.is_ascii() != has_unicode, "{shown}");
         }
+    }
+
+    #[test]
+    fn a_narrow_terminal_gets_many_long_names_on_lines_of_their_own() {
+        let mut figure = figure(vec![(0.0, 1e-300), (1e9, 2e-300)]);
+        figure.x_label = "time of work, seconds".to_owned();
+        figure.runs = (0..12).map(|number| (format!("run {number}"), Colour::of_line(number))).collect();
+        figure.runs.push(("long ".repeat(20), Colour::of_line(12)));
+        let plain = Terminal { columns: 30, has_unicode: false, has_colours: false };
+        let shown = text(&figure, plain);
+        assert!(shown.lines().all(|line| line.chars().count() <= 30), "{shown}");
+        let names = ["* run 0", "% run 6", "a run 7", "e run 11", "f long long"];
+        assert!(names.into_iter().all(|name| shown.contains(name)), "{shown}");
+        figure.runs.clear();
+        figure.panels[0].title = "a metric with a name that is long".to_owned();
+        let shown = text(&figure, plain);
+        assert!(
+            shown.lines().all(|line| line.chars().count() <= 30) && shown.contains("\n* train\n"),
+            "{shown}"
+        );
+        figure.panels[0].lines.clear();
+        let shown = text(&figure, plain);
+        assert!(shown.contains("a metric with a nam: no values"), "{shown}");
+    }
+
+    #[test]
+    fn a_line_is_seen_among_the_many_values_that_it_is_the_mean_of() {
+        let noise = (0..4000).map(|x| (f64::from(x), f64::from(x % 2))).collect();
+        let mut figure = figure(noise);
+        figure.panels[0].lines[0].style = Style::Faint;
+        let plain = Terminal { columns: 40, has_unicode: true, has_colours: false };
+        let block = text(&figure, plain).matches('⣿').count();
+        let mean = vec![(0.0, 0.5), (4000.0, 0.5)];
+        let mean = Line { style: Style::Full, points: mean, ..figure.panels[0].lines[0].clone() };
+        figure.panels[0].lines.push(mean);
+        let shown = text(&figure, plain);
+        assert!(block > 100 && shown.matches('⣿').count() + 30 < block, "{shown}");
     }
 
     #[test]

@@ -141,9 +141,39 @@ impl Colour {
         Self(0x00, 0x00, 0x00),
     ];
 
-    /// The colour of the line of this number; they repeat.
+    /// As many lines have colours of their own.
+    pub const MANY: usize = Self::LINES.len() * 3;
+
+    /// The colour of the line of this number: first those of [`Self::LINES`], then these darker, then these lighter; then they
+    /// repeat.
     #[must_use]
     pub fn of_line(number: usize) -> Self {
-        Self::LINES.get(number % Self::LINES.len()).copied().unwrap_or(Self::INK)
+        let Self(red, green, blue) =
+            Self::LINES.get(number % Self::LINES.len()).copied().unwrap_or(Self::INK);
+        let shade = |part: u8| match number % Self::MANY / Self::LINES.len() {
+            0 => part,
+            // Black has no darker form: a grey takes its place.
+            1 => part.max(u8::from((red, green, blue) == (0, 0, 0)) * 250) / 5 * 3,
+            _ => 255 - (255 - part) / 5 * 3,
+        };
+        Self(shade(red), shade(green), shade(blue))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Colour;
+
+    #[test]
+    fn each_of_many_lines_has_a_colour_that_no_other_has_and_that_is_seen_on_white() {
+        let colours: Vec<Colour> = (0..Colour::MANY).map(Colour::of_line).collect();
+        for (number, one) in colours.iter().enumerate() {
+            for other in colours.iter().take(number).chain([&Colour::WHITE]) {
+                let apart = |a: u8, b: u8| u32::from(a.abs_diff(b));
+                let distance = apart(one.0, other.0) + apart(one.1, other.1) + apart(one.2, other.2);
+                assert!(distance >= 40, "{number}: {one:?} {other:?}");
+            }
+        }
+        assert_eq!(colours[..Colour::LINES.len()], Colour::LINES);
     }
 }

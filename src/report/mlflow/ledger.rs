@@ -39,10 +39,10 @@ pub(super) struct Ledger {
     pub(super) status: Option<String>,
 }
 
-/// A message with metrics. It is sent again with the same time, by which the server knows values that it has.
+/// A message with metrics. It is sent again with the same times, by which the server knows values that it has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Pending {
-    /// The time of its values, in milliseconds since 1970.
+    /// The time of its values whose steps the journal gives none, in milliseconds since 1970.
     pub(super) timestamp_ms: u64,
     /// Up to which epoch.
     pub(super) epoch: u64,
@@ -60,13 +60,12 @@ impl Ledger {
             Err(error) => return Err(error),
         };
         let is_of_run = |ledger: &Self| ledger.uri == uri && ledger.trainer_run_id == trainer_run_id;
-        let new = || Self {
-            format: 1,
-            uri: uri.to_owned(),
-            trainer_run_id: trainer_run_id.to_owned(),
-            ..Self::default()
-        };
-        Ok(found.filter(is_of_run).unwrap_or_else(new))
+        Ok(found.filter(is_of_run).unwrap_or_else(|| Self::new(uri, trainer_run_id)))
+    }
+
+    /// Of a run that the server was told nothing of.
+    pub(super) fn new(uri: &str, trainer_run_id: &str) -> Self {
+        Self { format: 1, uri: uri.to_owned(), trainer_run_id: trainer_run_id.to_owned(), ..Self::default() }
     }
 
     pub(super) fn write(&self, work_dir: &Path) -> Result<(), DiskError> {

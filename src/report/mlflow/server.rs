@@ -1,79 +1,32 @@
 //! The REST API 2.0 of a tracking server, as much of it as a run needs.
 
+use super::address::{authorization, escaped, shown};
+use super::error::{NOT_THERE, TrackError};
 use serde_json::{Value, json};
 use std::fs::File;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::io::{self, Read};
+use std::path::Path;
 use std::sync::Once;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use thiserror::Error;
 use ureq::tls::{RootCerts, TlsConfig};
-use ureq::{Agent, Body, http};
+use ureq::{Agent, Body, SendBody, http};
 
 /// Longest time for one small message.
 const MESSAGE: Duration = Duration::from_secs(10);
 
-/// Longest time for a model.
+/// Longest time for a model, and how fast a server takes one that is large at least.
 const UPLOAD: Duration = Duration::from_secs(600);
+const UPLOAD_BYTES_PER_S: u64 = 100_000;
+
+/// Finished runs in one answer. A run with all that it has takes some ten kilobytes, and the server some milliseconds.
+const RUNS_PER_ANSWER: u64 = 100;
 
 /// No answer that is of use is longer.
 const ANSWER_BYTES: u64 = 8 << 20;
 
 /// The scheme of artifacts that the server itself takes.
 const PROXIED: &str = "mlflow-artifacts:";
-
-/// Why a server was not told.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum TrackError {
-    /// It can not be reached, or took too long.
-    #[error("the MLflow server {uri} does not answer: {reason}")]
-    Unreachable {
-        /// The server.
-        uri: String,
-        /// What happened.
-        reason: String,
-    },
-    /// It answered with an error.
-    #[error("the MLflow server refused {path} with {status}: {message}")]
-    Refused {
-        /// What was asked.
-        path: String,
-        /// The HTTP status.
-        status: u16,
-        /// MLflow's code, such as `RESOURCE_DOES_NOT_EXIST`; empty if it gave none.
-        code: String,
-        /// What it said.
-        message: String,
-    },
-    /// It answered something that MLflow never does.
-    #[error("{uri} answered {path} as no MLflow server does ({reason}); check `mlflow.uri`")]
-    Garbage {
-        /// The server.
-        uri: String,
-        /// What was asked.
-        path: String,
-        /// What is wrong with the answer.
-        reason: String,
-    },
-    /// The server does not take artifacts itself.
-    #[error(
-        "the MLflow server keeps artifacts at {artifact_uri}, which is not sent through it; start it with --serve-artifacts, or \
-         set mlflow.artifact = false"
-    )]
-    NotProxied {
-        /// Where it keeps them.
-        artifact_uri: String,
-    },
-    /// Something in the work directory can not be read or written.
-    #[error("MLflow is not told: {}: {reason}", path.display())]
-    Local {
-        /// The file.
-        path: PathBuf,
-        /// What happened.
-        reason: String,
-    },
-}
 
 /// A tracking server.
 #[derive(Debug)]
@@ -104,6 +57,7 @@ impl Server {
         let config = Agent::config_builder()
             .timeout_connect(Some(MESSAGE / 2))
             .timeout_global(Some(MESSAGE))
+            .max_redirects(0)
             .http_status_as_error(false)
             .tls_config(tls)
             .build();
@@ -118,7 +72,7 @@ impl Server {
             self.text(&answer, &by_name, &["experiment", "experiment_id"])
         };
         match get() {
-            Err(TrackError::Refused { code, .. }) if code == "RESOURCE_DOES_NOT_EXIST" => {}
+            Err(TrackError::Refused { code, .. }) if code == NOT_THERE => {}
             other => return other,
         }
         let create = "experiments/create";
@@ -154,7 +108,7 @@ impl Server {
     pub fn finished(&self, experiment: &str, tag: &str) -> Result<Vec<String>, TrackError> {
         let id = match self.get(&format!("experiments/get-by-name?experiment_name={}", escaped(experiment))) {
             Ok(answer) => self.text(&answer, "experiments/get-by-name", &["experiment", "experiment_id"])?,
-            Err(TrackError::Refused { code, .. }) if code == "RESOURCE_DOES_NOT_EXIST" => {
+            Err(TrackError::Refused { code, .. }) if code == NOT_THERE => {
                 return Ok(Vec::new());
             }
             Err(error) => return Err(error),
@@ -162,7 +116,10 @@ impl Server {
         let (mut values, mut page) = (Vec::new(), None::<String>);
         loop {
             let question = json!({
-                "experiment_ids": [id], "filter": "attributes.status = 'FINISHED'", "max_results": 1000, "page_token": page,
+                "experiment_ids": [id],
+                "filter": "attributes.status = 'FINISHED'",
+                "max_results": RUNS_PER_ANSWER,
+                "page_token": page,
             });
             let answer = self.post("runs/search", &question)?;
             let runs = answer.get("runs").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
@@ -223,8 +180,37 @@ impl Server {
         self.post("runs/log-batch", &json!({ "run_id": run_id, "metrics": metrics })).map(drop)
     }
 
-    /// Sends a file to the artifacts of a run, through the server.
-    pub(super) fn upload(&self, artifact_uri: &str, name: &str, path: &Path) -> Result<(), TrackError> {
+    /// What an error of a message about a run means: one that is gone, or was deleted, is refused in other words.
+    pub(super) fn about_run(&self, run_id: &str, ledger: &Path, error: TrackError) -> TrackError {
+        if !matches!(&error, TrackError::Refused { status: 400 | 404, .. }) {
+            return error;
+        }
+        match self.get(&format!("runs/get?run_id={}", escaped(run_id))) {
+            Ok(answer) => {
+                let stage = answer.pointer("/run/info/lifecycle_stage").and_then(Value::as_str);
+                match stage {
+                    Some("deleted") => {
+                        TrackError::Deleted { run_id: run_id.to_owned(), ledger: ledger.to_owned() }
+                    }
+                    _ => error,
+                }
+            }
+            Err(TrackError::Refused { code, .. }) if code == NOT_THERE => {
+                TrackError::Gone { run_id: run_id.to_owned() }
+            }
+            // It is not known, and asked the next time.
+            Err(other) => other,
+        }
+    }
+
+    /// Sends a file to the artifacts of a run, through the server; `taken_bytes` grows by what it takes.
+    pub(super) fn upload(
+        &self,
+        artifact_uri: &str,
+        name: &str,
+        path: &Path,
+        taken_bytes: &AtomicU64,
+    ) -> Result<(), TrackError> {
         let Some(folder) = artifact_uri.strip_prefix(PROXIED) else {
             return Err(TrackError::NotProxied { artifact_uri: artifact_uri.to_owned() });
         };
@@ -237,12 +223,19 @@ impl Server {
         let file = File::open(path).map_err(local)?;
         let what = format!("mlflow-artifacts/artifacts/{folder}/{name}");
         let url = format!("{}/api/2.0/{what}", self.uri);
-        let request = self.agent.put(&url).config().timeout_global(Some(UPLOAD)).build();
+        let len = file.metadata().map_err(local)?.len();
+        let longest = UPLOAD.max(Duration::from_secs(len / UPLOAD_BYTES_PER_S));
+        let request = self.agent.put(&url).config().timeout_global(Some(longest)).build();
         let request = match &self.authorization {
             Some(authorization) => request.header("Authorization", authorization),
             None => request,
         };
-        self.answer(&what, request.header("Content-Type", "application/octet-stream").send(file)).map(drop)
+        let request = request
+            .header("Content-Type", "application/octet-stream")
+            .header("Content-Length", len.to_string());
+        // A file that grows meanwhile is not sent beyond the length that was said.
+        let mut counted = Counted { inner: file.take(len), taken_bytes };
+        self.answer(&what, request.send(SendBody::from_reader(&mut counted))).map(drop)
     }
 
     fn get(&self, path: &str) -> Result<Value, TrackError> {
@@ -273,9 +266,14 @@ impl Server {
         response: Result<http::Response<Body>, ureq::Error>,
     ) -> Result<Value, TrackError> {
         let unreachable =
-            |error: ureq::Error| TrackError::Unreachable { uri: self.uri.clone(), reason: error.to_string() };
+            |error: ureq::Error| TrackError::Unreachable { uri: self.shown(), reason: error.to_string() };
         let mut response = response.map_err(unreachable)?;
         let status = response.status().as_u16();
+        let path = path.split('?').next().unwrap_or(path);
+        if let Some(to) = response.headers().get("location").filter(|_| (300..400).contains(&status)) {
+            let to = String::from_utf8_lossy(to.as_bytes()).chars().take(200).collect();
+            return Err(TrackError::Elsewhere { uri: self.shown(), path: path.to_owned(), to });
+        }
         let body =
             response.body_mut().with_config().limit(ANSWER_BYTES).read_to_vec().map_err(unreachable)?;
         let json: Option<Value> = serde_json::from_slice(&body).ok();
@@ -294,8 +292,7 @@ impl Server {
             String::from_utf8_lossy(&body).chars().filter(|letter| !letter.is_control()).take(200).collect()
         };
         let message = Some(field("message")).filter(|message| !message.is_empty()).unwrap_or_else(plain);
-        let path = path.split('?').next().unwrap_or(path).to_owned();
-        Err(TrackError::Refused { path, status, code: field("error_code"), message })
+        Err(TrackError::Refused { path: path.to_owned(), status, code: field("error_code"), message })
     }
 
     fn found(&self, run: &Value, path: &str) -> Result<FoundRun, TrackError> {
@@ -314,71 +311,28 @@ impl Server {
 
     fn garbage(&self, path: &str, reason: &str) -> TrackError {
         let path = path.split('?').next().unwrap_or(path).to_owned();
-        TrackError::Garbage { uri: self.uri.clone(), path, reason: reason.to_owned() }
+        TrackError::Garbage { uri: self.shown(), path, reason: reason.to_owned() }
+    }
+
+    fn shown(&self) -> String {
+        shown(&self.uri)
     }
 }
 
-impl TrackError {
-    /// Whether the same message may be taken later. What is refused as wrong would be refused again.
-    pub(super) fn is_for_good(&self) -> bool {
-        matches!(self, Self::Refused { status: 400 | 413 | 422, .. } | Self::NotProxied { .. })
+/// A file that is read, and how much of it was.
+struct Counted<'a, R> {
+    inner: R,
+    taken_bytes: &'a AtomicU64,
+}
+
+impl<R: Read> Read for Counted<'_, R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(into)?;
+        self.taken_bytes.fetch_add(read as u64, Ordering::Relaxed);
+        Ok(read)
     }
 }
 
 fn pairs(pairs: &[(String, String)]) -> Vec<Value> {
     pairs.iter().map(|(key, value)| json!({ "key": key, "value": value })).collect()
-}
-
-fn authorization() -> Option<String> {
-    let variable = |name| std::env::var(name).ok().filter(|text: &String| !text.is_empty());
-    if let Some(token) = variable("MLFLOW_TRACKING_TOKEN") {
-        return Some(format!("Bearer {token}"));
-    }
-    let (name, password) = (variable("MLFLOW_TRACKING_USERNAME")?, variable("MLFLOW_TRACKING_PASSWORD")?);
-    Some(format!("Basic {}", base64(format!("{name}:{password}").as_bytes())))
-}
-
-/// RFC 4648, with padding.
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::new();
-    for chunk in bytes.chunks(3) {
-        let padded = [0, 1, 2].map(|index| u32::from(chunk.get(index).copied().unwrap_or(0)));
-        let word = padded.iter().fold(0, |word, byte| word << 8 | byte);
-        for digit in 0..4_u32 {
-            let index = (word >> (18 - 6 * digit) & 63) as usize;
-            let letter = DIGITS.get(index).copied().unwrap_or(b'=');
-            text.push(if digit as usize <= chunk.len() { char::from(letter) } else { '=' });
-        }
-    }
-    text
-}
-
-/// `text` as a value in the query of a URI, RFC 3986.
-fn escaped(text: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-    text.bytes()
-        .map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{base64, escaped};
-
-    #[test]
-    fn names_and_secrets_are_written_as_the_standards_say() {
-        assert_eq!(escaped("a b/ü&c~"), "a%20b%2F%C3%BC%26c~");
-        // The examples of RFC 4648.
-        for (text, expected) in [
-            ("", ""),
-            ("f", "Zg=="),
-            ("fo", "Zm8="),
-            ("foo", "Zm9v"),
-            ("foob", "Zm9vYg=="),
-            ("foobar", "Zm9vYmFy"),
-        ] {
-            assert_eq!(base64(text.as_bytes()), expected);
-        }
-    }
 }

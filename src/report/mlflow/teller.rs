@@ -1,12 +1,19 @@
 //! One pass over the journal: what was not sent is sent, in its order, and noted in the ledger.
 
+use super::address::shown;
+use super::error::TrackError;
 use super::ledger::{FILE_NAME, Ledger};
-use super::server::{Server, TrackError};
-use super::unsent::{MOST_PARAMS, final_status, follow_resets, metrics, next, params};
-use super::{TRIAL_TAG, TRIAL_VARIABLE, Target};
+use super::server::Server;
+use super::unsent::{
+    MOST_PARAMS, Moment, final_status, follow_resets, last_told, metrics, next, params, span_ms,
+};
+use super::{Progress, TRIAL_NAME_VARIABLE, TRIAL_TAG, TRIAL_VARIABLE, Target};
 use crate::report::recorded::Recorded;
+use crate::train::event::Event;
 use crate::train::export;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The tag by which a run is found again.
@@ -20,6 +27,18 @@ pub(super) struct Teller {
     server: Server,
     ledger: Option<Ledger>,
     has_announced: bool,
+    has_left_out: bool,
+    progress: Arc<Progress>,
+    said: Said,
+}
+
+/// What a person should know of what was told.
+#[derive(Debug, Default)]
+pub(super) struct Said {
+    /// What is as it should be.
+    pub(super) news: Vec<String>,
+    /// What is not.
+    pub(super) warnings: Vec<String>,
 }
 
 /// Whether the run in a work directory is over.
@@ -30,30 +49,64 @@ pub(super) fn is_finished(work_dir: &Path) -> bool {
 impl Teller {
     pub(super) fn new(target: Target, work_dir: PathBuf) -> Self {
         let server = Server::new(&target.uri);
-        Self { target, work_dir, server, ledger: None, has_announced: false }
+        let progress = Arc::new(Progress::default());
+        let (has_announced, has_left_out, said) = (false, false, Said::default());
+        Self { target, work_dir, server, ledger: None, has_announced, has_left_out, progress, said }
     }
 
-    /// Tells what has happened, of a run that goes on. Gives what a person should know.
-    pub(super) fn tell(&mut self) -> Result<Option<String>, TrackError> {
-        let Some(recorded) = self.recorded()? else { return Ok(None) };
-        self.tell_up_to(&recorded, "RUNNING")
+    /// How far this one has come, for another thread that waits for it.
+    pub(super) fn progress(&self) -> Arc<Progress> {
+        Arc::clone(&self.progress)
+    }
+
+    /// What a person should know of what was told since the last call.
+    pub(super) fn take_said(&mut self) -> Said {
+        std::mem::take(&mut self.said)
+    }
+
+    /// Tells what has happened, of a run that goes on.
+    pub(super) fn tell(&mut self) -> Result<(), TrackError> {
+        let Some(recorded) = self.recorded()? else { return Ok(()) };
+        self.with_run(&recorded, |teller| teller.tell_up_to(&recorded, Moment::AtWork).map(drop))
     }
 
     /// Tells the rest, of a run whose process ends.
-    pub(super) fn tell_end(&mut self) -> Result<Option<String>, TrackError> {
-        let Some(recorded) = self.recorded()? else { return Ok(None) };
-        let notice = self.tell_up_to(&recorded, "RUNNING")?;
-        let wrong_model = self.tell_model(&recorded)?;
-        let status = final_status(&recorded.history);
-        self.set_status(status, Some(now_ms()))?;
-        Ok(wrong_model.or(notice))
+    pub(super) fn tell_end(&mut self) -> Result<(), TrackError> {
+        let Some(recorded) = self.recorded()? else { return Ok(()) };
+        self.with_run(&recorded, |teller| {
+            let run_id = teller.tell_up_to(&recorded, Moment::Over)?;
+            teller.tell_model(&recorded)?;
+            let ended_ms = span_ms(&recorded.history).map_or_else(now_ms, |(_, ended_ms)| ended_ms);
+            teller.set_status(&run_id, final_status(&recorded.history), Some(ended_ms))
+        })
+    }
+
+    /// Tells something, and if the server has lost the run that was noted, all of it to a new one.
+    fn with_run(
+        &mut self,
+        recorded: &Recorded,
+        tell: impl Fn(&mut Self) -> Result<(), TrackError>,
+    ) -> Result<(), TrackError> {
+        match tell(self) {
+            Err(gone @ TrackError::Gone { .. }) => {
+                self.said.warnings.push(gone.to_string());
+                self.has_announced = false;
+                self.ledger = Some(Ledger::new(&self.target.uri, &recorded.run_id.to_string()));
+                tell(self)
+            }
+            other => other,
+        }
     }
 
     /// Whether a finished run has something that was not sent.
-    pub(super) fn has_unsent(&mut self) -> bool {
-        let Ok(Some(recorded)) = self.recorded() else { return false };
-        let Ok(ledger) = self.ledger(&recorded) else { return false };
-        ledger.status.as_deref() != Some(final_status(&recorded.history))
+    pub(super) fn has_unsent(&mut self, recorded: &Recorded) -> bool {
+        let (every_steps, history) = (self.target.every_steps, &recorded.history);
+        let Ok(ledger) = self.ledger(recorded) else { return false };
+        let mut ledger = ledger.clone();
+        follow_resets(&mut ledger, &recorded.events, history);
+        // A run that went on after its end may have told nothing of that.
+        ledger.status.as_deref() != Some(final_status(history))
+            || next(&ledger, history, every_steps, last_told(history, Moment::Over), 0).is_some()
     }
 
     /// What is left, in words.
@@ -62,7 +115,8 @@ impl Teller {
         let Ok(Some(recorded)) = self.recorded() else { return "the end of the run".to_owned() };
         let Ok(ledger) = self.ledger(&recorded) else { return "the run".to_owned() };
         let (mut ledger, mut count) = (ledger.clone(), 0);
-        while let Some(pending) = next(&ledger, &recorded.history, every_steps, 0) {
+        let last = last_told(&recorded.history, Moment::Over);
+        while let Some(pending) = next(&ledger, &recorded.history, every_steps, last, 0) {
             count += metrics(&ledger, pending, &recorded.history, every_steps).len();
             (ledger.epoch, ledger.step, ledger.pending) = (pending.epoch, pending.step, None);
         }
@@ -102,32 +156,58 @@ impl Teller {
         })
     }
 
-    fn tell_up_to(&mut self, recorded: &Recorded, status: &str) -> Result<Option<String>, TrackError> {
-        let every_steps = self.target.every_steps;
-        let history = &recorded.history;
-        follow_resets(self.ledger(recorded)?, &recorded.events, history);
+    /// Tells everything up to a moment but the model and the end. Gives the run on the server.
+    fn tell_up_to(&mut self, recorded: &Recorded, moment: Moment) -> Result<String, TrackError> {
+        follow_resets(self.ledger(recorded)?, &recorded.events, &recorded.history);
         let run_id = self.run(recorded)?;
-        self.set_status(status, None)?;
+        self.set_status(&run_id, "RUNNING", None)?;
         self.tell_params(recorded, &run_id)?;
+        self.tell_metrics(recorded, &run_id, moment)?;
+        if !std::mem::replace(&mut self.has_announced, true) {
+            let Target { uri, experiment, .. } = &self.target;
+            self.said.news.push(format!("MLflow: run {run_id} of experiment {experiment} at {}", shown(uri)));
+        }
+        Ok(run_id)
+    }
+
+    fn tell_metrics(&mut self, recorded: &Recorded, run_id: &str, moment: Moment) -> Result<(), TrackError> {
+        let (every_steps, history) = (self.target.every_steps, &recorded.history);
+        let last = last_told(history, moment);
         while let Some(ledger) = &self.ledger
-            && let Some(pending) = next(ledger, history, every_steps, now_ms())
+            && let Some(pending) = next(ledger, history, every_steps, last, now_ms())
         {
             let metrics = metrics(ledger, pending, history, every_steps);
-            // What is noted before can be sent again with the same times, and the server knows that it has it.
+            // What is noted before is sent again as it was, and the server knows that it has it.
             self.note(|ledger| ledger.pending = Some(pending))?;
-            match self.server.log_metrics(&run_id, &metrics) {
-                Err(error) if error.is_for_good() => {
-                    log::warn!("{error}; these values are left out");
+            if let Err(error) = self.server.log_metrics(run_id, &metrics) {
+                let error = self.about_run(run_id, error);
+                if !error.is_for_good() {
+                    return Err(error);
                 }
-                other => other?,
+                let words =
+                    format!("{error}; {} values up to step {} are left out", metrics.len(), pending.step);
+                log::warn!("{words}");
+                // Once: what is wrong with one message most often is with all.
+                if !std::mem::replace(&mut self.has_left_out, true) {
+                    self.said.warnings.push(words);
+                }
             }
+            self.taken();
             self.note(|ledger| {
                 (ledger.epoch, ledger.step, ledger.pending) = (pending.epoch, pending.step, None)
             })?;
         }
-        let announced = std::mem::replace(&mut self.has_announced, true);
-        let Target { uri, experiment, .. } = &self.target;
-        Ok((!announced).then(|| format!("MLflow: run {run_id} of experiment {experiment} at {uri}")))
+        Ok(())
+    }
+
+    /// The server has taken a message.
+    fn taken(&self) {
+        self.progress.taken.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// What an error of a message about the run means.
+    fn about_run(&self, run_id: &str, error: TrackError) -> TrackError {
+        self.server.about_run(run_id, &self.work_dir.join(FILE_NAME), error)
     }
 
     /// The run on the server: the one of the ledger, one that an earlier process made and could not note, or a new one.
@@ -140,9 +220,14 @@ impl Teller {
         let run = match self.server.find_run(&experiment_id, RUN_TAG, &trainer_run_id)? {
             Some(run) => run,
             None => {
-                let folder = self.work_dir.file_name().map(|name| name.to_string_lossy().into_owned());
-                let name = self.target.run_name.clone().or(folder).unwrap_or_else(|| "trainer".to_owned());
-                self.server.create_run(&experiment_id, &name, now_ms(), &tags(&trainer_run_id))?
+                let began_ms = span_ms(&recorded.history).map_or_else(now_ms, |(began_ms, _)| began_ms);
+                // `.` has no name of its own.
+                let whole = self.work_dir.canonicalize().unwrap_or_else(|_| self.work_dir.clone());
+                let folder = || whole.file_name().map(|name| name.to_string_lossy().into_owned());
+                let of_trial = std::env::var(TRIAL_NAME_VARIABLE).ok();
+                let name = self.target.run_name.clone().or(of_trial).or_else(folder);
+                let name = name.unwrap_or_else(|| "trainer".to_owned());
+                self.server.create_run(&experiment_id, &name, began_ms, &tags(&trainer_run_id))?
             }
         };
         self.note(|ledger| {
@@ -151,12 +236,13 @@ impl Teller {
         Ok(run.run_id)
     }
 
-    fn set_status(&mut self, status: &str, end_ms: Option<u64>) -> Result<(), TrackError> {
-        let Some(ledger) = &self.ledger else { return Ok(()) };
-        let Some(run_id) = ledger.run_id.clone().filter(|_| ledger.status.as_deref() != Some(status)) else {
+    fn set_status(&mut self, run_id: &str, status: &str, end_ms: Option<u64>) -> Result<(), TrackError> {
+        if self.ledger.as_ref().is_none_or(|ledger| ledger.status.as_deref() == Some(status)) {
             return Ok(());
-        };
-        self.server.update_run(&run_id, status, end_ms)?;
+        }
+        let told = self.server.update_run(run_id, status, end_ms);
+        told.map_err(|error| self.about_run(run_id, error))?;
+        self.taken();
         self.note(|ledger| ledger.status = Some(status.to_owned()))
     }
 
@@ -165,32 +251,48 @@ impl Teller {
         if self.ledger.as_ref().is_none_or(|ledger| ledger.has_params) {
             return Ok(());
         }
-        let settings = recorded.history.settings.as_deref().unwrap_or_default();
+        let first = recorded.events.iter().find_map(|event| match event {
+            Event::RunStarted(started) => Some(started.settings.as_str()),
+            _ => None,
+        });
+        let settings = first.or(recorded.history.settings.as_deref()).unwrap_or_default();
         for part in params(settings, &self.work_dir).chunks(MOST_PARAMS) {
-            match self.server.log_params(run_id, part) {
-                Err(error) if error.is_for_good() => log::warn!("{error}; these parameters are left out"),
-                other => other?,
+            let Err(error) = self.server.log_params(run_id, part) else { continue };
+            let error = self.about_run(run_id, error);
+            if !error.is_for_good() {
+                return Err(error);
+            }
+            // The server takes all of a message or nothing; one that it will not have keeps out no other.
+            for param in part {
+                match self.server.log_params(run_id, std::slice::from_ref(param)) {
+                    Err(error) if error.is_for_good() => {
+                        self.said.warnings.push(format!("{error}; the parameter `{}` is left out", param.0));
+                    }
+                    other => other?,
+                }
             }
         }
         self.note(|ledger| ledger.has_params = true)
     }
 
-    /// The trained model of a finished run. Gives why it can not be sent, if that is for good.
-    fn tell_model(&mut self, recorded: &Recorded) -> Result<Option<String>, TrackError> {
+    /// The trained model of a finished run, if it can be sent.
+    fn tell_model(&mut self, recorded: &Recorded) -> Result<(), TrackError> {
         let Some(finished) = recorded.history.finished.as_ref().filter(|_| self.target.artifact) else {
-            return Ok(None);
+            return Ok(());
         };
-        let Some(ledger) = &self.ledger else { return Ok(None) };
-        if ledger.artifact_step == Some(finished.step) {
-            return Ok(None);
-        }
+        let Some(ledger) = self.ledger.as_ref().filter(|ledger| ledger.artifact_step != Some(finished.step))
+        else {
+            return Ok(());
+        };
         let path = self.work_dir.join(export::FILE_NAME);
-        match self.server.upload(&ledger.artifact_uri, export::FILE_NAME, &path) {
-            Err(error) if error.is_for_good() => return Ok(Some(format!("the model was not sent: {error}"))),
+        match self.server.upload(&ledger.artifact_uri, export::FILE_NAME, &path, &self.progress.taken) {
+            Err(error) if error.is_for_good() => {
+                self.said.warnings.push(format!("the model was not sent: {error}"));
+                return Ok(());
+            }
             other => other?,
         }
-        self.note(|ledger| ledger.artifact_step = Some(finished.step))?;
-        Ok(None)
+        self.note(|ledger| ledger.artifact_step = Some(finished.step))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::ledger::{Ledger, Pending};
 use crate::config;
+use crate::report::clock::Clock;
 use crate::train::event::{EpochDone, Event, StepDone};
 use crate::train::history::History;
 use serde_json::{Value, json};
@@ -43,13 +44,49 @@ pub(super) fn follow_resets(ledger: &mut Ledger, events: &[Event], history: &His
     }
 }
 
-/// The next message: up to where it goes, if there is anything to send.
-pub(super) fn next(ledger: &Ledger, history: &History, every_steps: u64, now_ms: u64) -> Option<Pending> {
+/// Whether the run goes on while it is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Moment {
+    /// More records follow.
+    AtWork,
+    /// The last record of the process is there.
+    Over,
+}
+
+/// The last step that is told. When the steps behind the last reading of the clock were done is known for good with the
+/// next one, and a value that is sent again must come with the same time.
+pub(super) fn last_told(history: &History, moment: Moment) -> u64 {
+    match moment {
+        Moment::AtWork => history.samples.last().map_or(0, |sample| sample.step).min(history.last_step()),
+        Moment::Over => history.last_step(),
+    }
+}
+
+/// When the run began and when its last step was done, in milliseconds since 1970; `None` if its journal has no reading of
+/// the clock.
+pub(super) fn span_ms(history: &History) -> Option<(u64, u64)> {
+    let spans = Clock::of(history).spans(history);
+    Some((in_ms(spans.first()?.began_s), in_ms(spans.last()?.ended_s)))
+}
+
+fn in_ms(unix_s: f64) -> u64 {
+    (unix_s * 1000.0).round() as u64
+}
+
+/// The next message with values up to the step `last`: up to where it goes, if there is anything to send.
+pub(super) fn next(
+    ledger: &Ledger,
+    history: &History,
+    every_steps: u64,
+    last: u64,
+    now_ms: u64,
+) -> Option<Pending> {
     if let Some(pending) = ledger.pending {
         return Some(pending);
     }
     let (mut epoch, mut count) = (ledger.epoch, 0);
-    for done in history.epochs.range(ledger.epoch + 1..).map(|(_, done)| done) {
+    let epochs = history.epochs.range(ledger.epoch + 1..).map(|(_, done)| done);
+    for done in epochs.take_while(|done| done.step <= last) {
         let more = count + values_of_epoch(done).len();
         if more > MOST_METRICS && count > 0 {
             break;
@@ -57,7 +94,7 @@ pub(super) fn next(ledger: &Ledger, history: &History, every_steps: u64, now_ms:
         (epoch, count) = (done.epoch, more);
     }
     let mut step = ledger.step;
-    for done in steps(history, ledger.step, history.last_step(), every_steps) {
+    for done in steps(history, ledger.step, last, every_steps) {
         if count + 3 > MOST_METRICS {
             break;
         }
@@ -66,8 +103,10 @@ pub(super) fn next(ledger: &Ledger, history: &History, every_steps: u64, now_ms:
     (count > 0).then_some(Pending { timestamp_ms: now_ms, epoch, step })
 }
 
-/// The values of a message.
+/// The values of a message. Each has the time at which its step was done, as the journal tells it: a server knows a value by
+/// that which it has already, whoever sends it again.
 pub(super) fn metrics(ledger: &Ledger, pending: Pending, history: &History, every_steps: u64) -> Vec<Value> {
+    let clock = Clock::of(history);
     let metric = |name: &str, value: f64, step: u64| {
         // JSON has no other numbers; the server reads these words.
         let value = match value {
@@ -75,7 +114,8 @@ pub(super) fn metrics(ledger: &Ledger, pending: Pending, history: &History, ever
             value if value.is_infinite() => Value::from(if value > 0.0 { "Infinity" } else { "-Infinity" }),
             value => Value::from(value),
         };
-        json!({ "key": name, "value": value, "timestamp": pending.timestamp_ms, "step": step })
+        let timestamp_ms = clock.unix_s(history, step).map_or(pending.timestamp_ms, in_ms);
+        json!({ "key": name, "value": value, "timestamp": timestamp_ms, "step": step })
     };
     let epochs = history.epochs.range(ledger.epoch + 1..=pending.epoch.max(ledger.epoch + 1));
     let epochs = epochs.map(|(_, done)| done).filter(|done| done.epoch <= pending.epoch);
@@ -141,9 +181,13 @@ pub(super) fn final_status(history: &History) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use super::{Ledger, MOST_METRICS, as_key, final_status, follow_resets, metrics, next, params};
+    use super::{
+        Ledger, MOST_METRICS, Moment, as_key, final_status, follow_resets, last_told, metrics, next, params,
+        span_ms,
+    };
     use crate::train::event::{EpochDone, Event, Finished, SignalReceived, StepDone};
     use crate::train::history::History;
+    use crate::train::history::fixtures::{attempt, begun, sample, step};
     use std::path::Path;
 
     fn history(epochs: u64, steps_per_epoch: u64) -> History {
@@ -174,7 +218,7 @@ mod tests {
     fn messages_are_small_enough_and_have_every_value_once() {
         let history = history(500, 20);
         let (mut ledger, mut sent) = (Ledger::default(), Vec::new());
-        while let Some(pending) = next(&ledger, &history, 5, 7) {
+        while let Some(pending) = next(&ledger, &history, 5, u64::MAX, 7) {
             let message = metrics(&ledger, pending, &history, 5);
             assert!((1..=MOST_METRICS).contains(&message.len()), "{}", message.len());
             sent.extend(message.iter().map(|metric| (metric["key"].to_string(), metric["step"].to_string())));
@@ -189,20 +233,53 @@ mod tests {
     #[test]
     fn a_message_without_an_answer_is_made_again_as_it_was() {
         let mut ledger = Ledger::default();
-        let first = next(&ledger, &history(3, 20), 10, 7).unwrap();
+        let first = next(&ledger, &history(3, 20), 10, u64::MAX, 7).unwrap();
         let before = metrics(&ledger, first, &history(3, 20), 10);
         ledger.pending = Some(first);
-        let again = next(&ledger, &history(9, 20), 10, 99).unwrap();
+        let again = next(&ledger, &history(9, 20), 10, u64::MAX, 99).unwrap();
         assert_eq!((again, metrics(&ledger, again, &history(9, 20), 10)), (first, before));
     }
 
     #[test]
     fn numbers_that_json_lacks_are_told_in_words() {
         let (ledger, history) = (Ledger::default(), history(1, 2));
-        let message = metrics(&ledger, next(&ledger, &history, 0, 7).unwrap(), &history, 0);
+        let message = metrics(&ledger, next(&ledger, &history, 0, u64::MAX, 7).unwrap(), &history, 0);
         let value = |key: &str| &message.iter().find(|metric| metric["key"] == key).unwrap()["value"];
         assert_eq!((value("train_loss"), value("val_loss")), (&"NaN".into(), &0.5.into()));
         assert_eq!(message.len(), 4);
+    }
+
+    /// Steps and times of the values of a message with everything up to `last`.
+    fn times(history: &History, last: u64) -> Vec<(u64, u64)> {
+        let ledger = Ledger::default();
+        let Some(pending) = next(&ledger, history, 1, last, 7) else { return Vec::new() };
+        let message = metrics(&ledger, pending, history, 1);
+        let of = |metric: &serde_json::Value| {
+            Some((metric["step"].as_u64()?, metric["timestamp"].as_u64()?))
+                .filter(|_| metric["key"] == "lr" || metric["key"] == "step_lr")
+        };
+        message.iter().filter_map(of).collect()
+    }
+
+    #[test]
+    fn values_have_the_time_of_their_step_whenever_they_are_sent() {
+        let mut history = begun();
+        history.add(sample(1_000, 0));
+        (1..=4).for_each(|number| history.add(step(number)));
+        history.add(sample(5_000, 4));
+        (5..=6).for_each(|number| history.add(step(number)));
+        // When steps 5 and 6 were done, the next reading tells, or that there is none.
+        assert_eq!((last_told(&history, Moment::AtWork), last_told(&history, Moment::Over)), (4, 6));
+        let early = times(&history, 4);
+        assert_eq!(early, [(1, 2_000), (2, 3_000), (3, 4_000), (4, 5_000)]);
+        history.add(attempt(2, 6, false));
+        history.add(sample(60_000, 6));
+        history.add(step(7));
+        history.add(sample(61_000, 7));
+        let late = times(&history, last_told(&history, Moment::AtWork));
+        assert!(late.starts_with(&early), "{late:?}");
+        assert_eq!(late[4..], [(5, 6_000), (6, 7_000), (7, 61_000)]);
+        assert_eq!(span_ms(&history), Some((1_000, 61_000)));
     }
 
     #[test]

@@ -110,3 +110,16 @@ fn a_claim_that_can_not_be_read_counts_for_a_lease() {
     std::thread::sleep(LEASE + LEASE / 4);
     assert!(taken(&mut claims).path.ends_with("000002"));
 }
+
+#[test]
+fn a_claim_that_is_replaced_while_it_is_read_is_read_again() {
+    let stale = || std::io::Error::from(std::io::ErrorKind::StaleNetworkFileHandle);
+    let mut answers = vec![Ok(b"new".to_vec()), Err(stale()), Err(stale())];
+    assert_eq!(super::read(|| answers.pop().unwrap()).unwrap(), b"new");
+    let mut tries = 0;
+    let error = super::read(|| {
+        tries += 1;
+        Err(stale())
+    });
+    assert!(error.is_err() && tries == super::READS, "{tries}");
+}

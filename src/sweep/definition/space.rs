@@ -7,6 +7,9 @@ use toml::de::{DeTable, DeValue};
 /// Most values of one axis that a grid makes of a range.
 const MOST_OF_RANGE: f64 = 10_000.0;
 
+/// Up to here a double holds every whole number, and no other becomes one of these: 2 to the 53, less 1.
+const MOST_WHOLE: f64 = 9_007_199_254_740_991.0;
+
 /// Something that varies.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Axis {
@@ -81,7 +84,9 @@ impl Range {
     /// The number so many steps above the smallest.
     #[must_use]
     pub fn at_step(&self, at: u64, step: f64) -> f64 {
-        rounded((self.min + at as f64 * step).min(self.max))
+        let number = (self.min + at as f64 * step).min(self.max);
+        // Whole numbers are exact as they are.
+        if self.is_whole { number } else { rounded(number) }
     }
 }
 
@@ -264,6 +269,9 @@ impl Reader<'_> {
         let wrong = match (min, max, step) {
             _ if !is_right => return None,
             (Some(min), Some(max), _) if min > max => format!("min {min} is above max {max}"),
+            (Some(min), Some(max), _) if is_whole && min.abs().max(max.abs()) > MOST_WHOLE => {
+                format!("whole numbers of a range go up to {MOST_WHOLE}; take a list for larger ones")
+            }
             (Some(min), Some(_), _) if is_log && min <= 0.0 => {
                 format!("min {min} has no logarithm; give one above 0")
             }

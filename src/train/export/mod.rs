@@ -14,15 +14,14 @@ pub use weights::{Bits, Weights, WeightsError, weights};
 
 use crate::engine::state::{StateSet, TensorRole};
 use crate::engine::step::Evaluates;
-use crate::graph::inference_form::with_values;
+use crate::graph::inference_form::rewrite;
 use crate::graph::model::Graph;
-use crate::graph::tensor::{Dtype, Tensor, ValueType};
-use crate::graph::write::{MAX_BYTES, to_bytes};
+use crate::graph::write::{MAX_BYTES, Pieces};
 use crate::train::prepare::Prepared;
 use std::collections::HashMap;
 use std::path::Path;
 use thiserror::Error;
-use trainer_runtime::atomic_file;
+use trainer_runtime::atomic_file::{self, Folder};
 use trainer_runtime::disk::{Disk, DiskError};
 
 /// Name of the exported model in a work directory.
@@ -59,20 +58,18 @@ pub fn export(
 ) -> Result<(), ExportError> {
     let evaluates = Evaluates::of(&prepared.plan.optimizer);
     let mut values = HashMap::new();
-    for ((role, dims), slice) in prepared.engine.layout().tensors().zip(state.host_slices()) {
+    for ((role, _), slice) in prepared.engine.layout().tensors().zip(state.host_slices()) {
         let name = match (role, evaluates) {
             (TensorRole::Parameter(name), Evaluates::Parameters)
             | (TensorRole::Average(name), Evaluates::Averages)
             | (TensorRole::State(name), _) => name,
             _ => continue,
         };
-        let bytes: Vec<u8> = slice.iter().flat_map(|value| value.to_le_bytes()).collect();
-        if let Some(tensor) = Tensor::new(ValueType::new(Dtype::F32, dims), bytes) {
-            values.insert(name.to_owned(), tensor);
-        }
+        values.insert(name, bytemuck::cast_slice(slice));
     }
-    let bytes = encoded(&with_values(&prepared.graph, &values))?;
-    Ok(atomic_file::write(disk, path, &bytes)?)
+    let graph = rewrite(&prepared.graph);
+    let pieces = checked(Pieces::new(&graph, &values))?;
+    Ok(atomic_file::write_pieces(disk, path, &pieces.all(), Folder::Ours)?)
 }
 
 /// Writes a model as an ONNX file that a user named, whole or not at all, and gives its size in bytes.
@@ -80,15 +77,14 @@ pub fn export(
 /// # Errors
 /// If the model is too large or can not be stored.
 pub fn write(graph: &Graph, disk: &dyn Disk, path: &Path) -> Result<usize, ExportError> {
-    let bytes = encoded(graph)?;
-    atomic_file::write_among_others(disk, path, &bytes)?;
-    Ok(bytes.len())
+    let pieces = checked(Pieces::new(graph, &HashMap::new()))?;
+    atomic_file::write_pieces(disk, path, &pieces.all(), Folder::OfUsers)?;
+    Ok(pieces.len_bytes())
 }
 
-fn encoded(graph: &Graph) -> Result<Vec<u8>, ExportError> {
-    let bytes = to_bytes(graph);
-    if bytes.len() > MAX_BYTES {
-        return Err(ExportError::TooLarge { bytes: bytes.len() });
+fn checked(pieces: Pieces<'_>) -> Result<Pieces<'_>, ExportError> {
+    match pieces.len_bytes() {
+        ..=MAX_BYTES => Ok(pieces),
+        bytes => Err(ExportError::TooLarge { bytes }),
     }
-    Ok(bytes)
 }

@@ -1,6 +1,6 @@
 //! The branches of a run: what a branch had come to when it ended, and what the next one takes over.
 
-use super::History;
+use super::{ComputedWith, History};
 use crate::train::batching::Batching;
 use crate::train::event::{BranchCut, EpochDone, StepDone};
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,7 +19,7 @@ pub(super) struct Line {
     batchings: BTreeMap<(u64, u64), Batching>,
     checkpoints: BTreeSet<String>,
     published: BTreeMap<String, [u8; 16]>,
-    computed_with: BTreeMap<String, Arc<str>>,
+    computed_with: BTreeMap<String, Arc<ComputedWith>>,
 }
 
 impl History {
@@ -47,14 +47,15 @@ impl History {
         })
     }
 
-    /// The settings that were in force when a checkpoint of a branch was written, as TOML; `None` where the journal does not
-    /// tell.
+    /// What was in force when a checkpoint of a branch was written; `None` where the journal does not tell.
     #[must_use]
-    pub fn settings_in(&self, branch: u64, checkpoint: &str) -> Option<&str> {
-        if branch == self.branch() {
-            return self.settings_of(checkpoint);
-        }
-        self.lines.get(&branch)?.computed_with.get(checkpoint).map(AsRef::as_ref)
+    pub fn computed_with(&self, branch: u64, checkpoint: &str) -> Option<&ComputedWith> {
+        let of_branch = if branch == self.branch() {
+            &self.computed_with
+        } else {
+            &self.lines.get(&branch)?.computed_with
+        };
+        of_branch.get(checkpoint).map(AsRef::as_ref)
     }
 
     /// The portions in which the journal says that batches of a branch are computed at a place (epoch, batch).
@@ -105,6 +106,7 @@ impl History {
             self.last_end.get_or_insert_with(|| "finished".to_owned());
         }
         self.branches.push(cut.clone());
+        self.portions_are_of_before = true;
         self.open_cut = Some(cut);
     }
 }
@@ -120,8 +122,11 @@ fn is_up_to(name: &str, chosen: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use crate::train::event::{BranchCut, CheckpointDurable, EpochDone, Event, Finished, StepDone};
+    use crate::train::event::{
+        BranchCut, CheckpointDurable, EpochDone, Event, Finished, MicroBatchChanged, PlanChanged, StepDone,
+    };
     use crate::train::history::History;
+    use crate::train::history::fixtures::attempt;
 
     /// An epoch of ten steps with this loss, and its checkpoint.
     fn learn(history: &mut History, epoch: u64, loss: f64) {
@@ -148,14 +153,17 @@ mod tests {
             seconds: 1.0,
             attempt: 1,
         }));
-        let digest = [(loss * 8.0) as u8; 16];
-        let name = name(epoch);
-        history.add(Event::CheckpointDurable(CheckpointDurable {
-            name,
-            step: epoch * 10,
-            len_bytes: 1,
-            digest,
-        }));
+        let (name, step, digest) = (name(epoch), epoch * 10, [(loss * 8.0) as u8; 16]);
+        history.add(Event::CheckpointDurable(CheckpointDurable { name, step, len_bytes: 1, digest }));
+    }
+
+    fn change_settings(history: &mut History, settings: &str, changes: &[&str]) {
+        let changes = changes.iter().map(|line| (*line).to_owned()).collect();
+        history.add(Event::PlanChanged(PlanChanged { settings: settings.to_owned(), changes }));
+    }
+
+    fn settings_of(history: &History, branch: u64, epoch: u64) -> Option<&str> {
+        history.computed_with(branch, &name(epoch))?.settings.as_deref()
     }
 
     fn name(epoch: u64) -> String {
@@ -206,5 +214,49 @@ mod tests {
         cut(&mut history, 1, 2);
         check(&history, &[4.0, 3.0]);
         assert_eq!((history.branch(), history.branches.len()), (3, 2));
+    }
+
+    #[test]
+    fn what_a_checkpoint_was_computed_with_is_told_of_its_own_branch_alone() {
+        let mut history = History::default();
+        change_settings(&mut history, "first", &[]);
+        [4.0, 3.0, 2.0].into_iter().zip(1..).for_each(|(loss, epoch)| learn(&mut history, epoch, loss));
+        cut(&mut history, 1, 1);
+        change_settings(&mut history, "second", &[]);
+        // One of this name may be there before its record: nothing is known of that.
+        assert_eq!([1, 2].map(|epoch| settings_of(&history, 2, epoch)), [Some("first"), None]);
+        assert_eq!(settings_of(&history, 1, 2), Some("first"));
+        learn(&mut history, 2, 3.5);
+        assert_eq!(settings_of(&history, 2, 2), Some("second"));
+        // And so where recorded steps are discarded without a branch.
+        history.add(attempt(3, 10, true));
+        assert_eq!([1, 2].map(|epoch| settings_of(&history, 2, epoch)), [Some("first"), None]);
+    }
+
+    #[test]
+    fn portions_are_of_before_until_something_is_computed_behind_a_cut_or_a_change_of_theirs() {
+        let mut history = History::default();
+        learn(&mut history, 1, 4.0);
+        change_settings(&mut history, "", &["checkpoint.keep_last: 3 -> 4"]);
+        assert!(!history.portions_are_of_before);
+        change_settings(&mut history, "", &["train.micro_batch: not set -> 8"]);
+        assert!(history.portions_are_of_before);
+        history.add(attempt(2, 10, false));
+        assert!(history.portions_are_of_before, "that attempt computed nothing");
+        learn(&mut history, 2, 3.0);
+        assert!(!history.portions_are_of_before);
+        cut(&mut history, 1, 1);
+        assert!(history.portions_are_of_before);
+        let (step, epoch, batch, micro_batch, eval_batch) = (10, 2, 0, 8, 8);
+        let reason = String::new();
+        history.add(Event::MicroBatchChanged(MicroBatchChanged {
+            step,
+            epoch,
+            batch,
+            micro_batch,
+            eval_batch,
+            reason,
+        }));
+        assert!(!history.portions_are_of_before);
     }
 }

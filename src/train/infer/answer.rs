@@ -33,6 +33,17 @@ pub enum AnswerError {
         /// The axis by `loss.class_axis`.
         axis: i64,
     },
+    /// A number that is an answer by itself.
+    #[error(
+        "output `{output}` is one number for each example, and a model trained with the loss {loss} answers with that number and no \
+         class; leave `--argmax` out"
+    )]
+    OneNumber {
+        /// The output.
+        output: String,
+        /// The loss.
+        loss: &'static str,
+    },
     /// A loss that says nothing of probabilities.
     #[error(
         "the outputs of a model trained with the loss {loss} are no probabilities; leave `--probabilities` out"
@@ -119,23 +130,35 @@ impl Classes {
     }
 }
 
+/// Whether there is one number for each example.
+fn is_single(dims: &[usize]) -> bool {
+    elements(dims.get(1..).unwrap_or_default()) == 1
+}
+
 /// Whether each number is a question of its own: above this it says yes.
 fn threshold(loss: &LossPlan, dims: &[usize]) -> Option<f32> {
     match loss.kind {
         LossKind::Bce => Some(0.5),
         LossKind::BceWithLogits => Some(0.0),
         // A single logit for each example.
-        _ if elements(dims.get(1..).unwrap_or_default()) == 1 => Some(0.0),
+        _ if is_single(dims) => Some(0.0),
         _ => None,
     }
 }
 
 /// -1 where a value is no number.
 fn argmax(loss: &LossPlan, name: &str, dims: &[usize], numbers: &[f32]) -> Result<Tensor, AnswerError> {
+    let is_distance = matches!(
+        loss.kind,
+        LossKind::Mse | LossKind::L1 | LossKind::Huber { .. } | LossKind::SmoothL1 { .. }
+    );
+    if is_distance && is_single(dims) {
+        return Err(AnswerError::OneNumber { output: name.to_owned(), loss: loss.kind.name() });
+    }
     if let Some(threshold) = threshold(loss, dims) {
         let is_yes = |number: &f32| if number.is_nan() { -1 } else { i64::from(*number > threshold) };
         let answers: Vec<i64> = numbers.iter().map(is_yes).collect();
-        let dims = if elements(dims.get(1..).unwrap_or_default()) == 1 { dims.get(..1) } else { Some(dims) };
+        let dims = if is_single(dims) { dims.get(..1) } else { Some(dims) };
         return Ok(Tensor::from_i64(dims.unwrap_or_default(), &answers));
     }
     let classes = Classes::of(loss, name, dims)?;
@@ -211,6 +234,15 @@ mod tests {
         check_argmax(&loss(LossKind::BceWithLogits, 1), &[3, 1], &[0.1, -0.1, f32::NAN], &[3], &[1, 0, -1]);
         check_argmax(&loss(LossKind::Bce, 1), &[1, 2], &[0.4, 0.6], &[1, 2], &[0, 1]);
         check_argmax(&loss(LossKind::CrossEntropy, 1), &[2], &[0.4, -0.6], &[2], &[1, 0]);
+    }
+
+    #[test]
+    fn the_number_of_a_regression_is_no_class_and_one_of_several_is() {
+        let one =
+            answer(Answer::Argmax, &loss(LossKind::Mse, 1), "y", Tensor::from_f32([2, 1], &[7.5, -1.0]));
+        let message = one.unwrap_err().to_string();
+        assert!(message.contains("trained with the loss mse") && message.contains("`--argmax`"), "{message}");
+        check_argmax(&loss(LossKind::Mse, 1), &[1, 3], &[0.1, 0.2, 0.9], &[1], &[2]);
     }
 
     #[test]

@@ -1,74 +1,12 @@
 //! Which saved state is meant: by its name, its place in the run, or its file. It is verified before it is used.
 
+use super::which::{Which, available, find_file, not_there};
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use thiserror::Error;
-use trainer_runtime::checkpoint::{Checkpoint, Entry, Kind, Link, LoadError, Meta, Name, Store};
+use trainer_runtime::checkpoint::{Checkpoint, Entry, Link, LoadError, Meta, Name, Store};
 use trainer_runtime::disk::{DiskError, RealDisk};
 use trainer_runtime::keeper::CHECKPOINTS_DIR;
-
-/// A way to say which checkpoint of a run is meant.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Which {
-    /// The best; of a run without one the final, then the last, then the newest.
-    BestOrLater,
-    /// The best by the measure of the run.
-    Best,
-    /// The last that was saved.
-    Last,
-    /// The end of a finished run.
-    Final,
-    /// That of the end of an epoch, from 1.
-    Epoch(u64),
-    /// That after so many steps.
-    Step(u64),
-    /// This file, or the one of this name in the run's folder of checkpoints.
-    File(PathBuf),
-}
-
-/// A text that says no checkpoint.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("expected best, last, final, epoch:N, step:N or the path of a checkpoint, found {found:?}")]
-pub struct ParseWhichError {
-    /// The text.
-    pub found: String,
-}
-
-impl FromStr for Which {
-    type Err = ParseWhichError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let wrong = || ParseWhichError { found: text.to_owned() };
-        let number = |digits: &str| digits.parse().map_err(|_| wrong());
-        Ok(match text {
-            "best" => Self::Best,
-            "last" => Self::Last,
-            "final" => Self::Final,
-            "" => return Err(wrong()),
-            _ => match text.split_once(':') {
-                Some(("epoch", digits)) => Self::Epoch(number(digits)?),
-                Some(("step", digits)) => Self::Step(number(digits)?),
-                _ => Self::File(PathBuf::from(text)),
-            },
-        })
-    }
-}
-
-impl fmt::Display for Which {
-    /// What [`Which::from_str`] reads, or a few words.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::BestOrLater => f.write_str("of any kind"),
-            Self::Best => f.write_str("best"),
-            Self::Last => f.write_str("last"),
-            Self::Final => f.write_str("final"),
-            Self::Epoch(epoch) => write!(f, "epoch:{epoch}"),
-            Self::Step(step) => write!(f, "step:{step}"),
-            Self::File(path) => write!(f, "{}", path.display()),
-        }
-    }
-}
 
 /// A checkpoint that was found and whose every checksum is right.
 #[derive(Debug)]
@@ -111,7 +49,7 @@ pub enum ChooseError {
         dir: PathBuf,
     },
     /// There is no such checkpoint, or the run has dropped it meanwhile.
-    #[error("there is no checkpoint {wanted} in {}; `--checkpoint` takes {available}", dir.display())]
+    #[error("{}", not_there("--checkpoint", wanted, "", dir, available))]
     Missing {
         /// The work directory.
         dir: PathBuf,
@@ -143,32 +81,26 @@ fn remedy(alternatives: &[String]) -> String {
 /// Most alternatives that are verified for a message.
 const ALTERNATIVES: usize = 4;
 
-/// Finds a checkpoint of the run in `work_dir` and verifies it. Nothing is changed; a run may go on meanwhile.
+/// Finds a checkpoint of the run in `work_dir` and verifies it: the best if none is said; of a run without one the final, then
+/// the last, then the newest. Nothing is changed; a run may go on meanwhile.
 ///
 /// # Errors
 /// If there is no such checkpoint, or it can not be read or does not verify: another is never taken in its place.
-pub fn choose(work_dir: &Path, which: &Which) -> Result<Chosen, ChooseError> {
+pub fn choose(work_dir: &Path, which: Option<&Which>) -> Result<Chosen, ChooseError> {
     let store = Store::open_read_only(RealDisk::shared(), &work_dir.join(CHECKPOINTS_DIR));
-    let finder = Finder { work_dir, store, which };
-    match which {
-        Which::BestOrLater => finder.best_or_later(),
-        Which::Best => finder.link(Link::Best)?.ok_or_else(|| finder.missing()),
-        Which::Last => finder.link(Link::Last)?.ok_or_else(|| finder.missing()),
-        Which::Final => finder.link(Link::Final)?.ok_or_else(|| finder.missing()),
-        Which::Epoch(epoch) => finder.place(|name| is_of_epoch(name, *epoch)),
-        Which::Step(step) => finder.place(|name| name.step == *step),
-        Which::File(path) => finder.file(path),
-    }
-}
-
-fn is_of_epoch(name: Name, epoch: u64) -> bool {
-    name.kind == Kind::Epoch && name.epoch() == epoch
+    let finder = Finder { work_dir, store };
+    let Some(which) = which else { return finder.best_or_later() };
+    let found = match (which, which.link()) {
+        (_, Some(link)) => finder.link(link)?,
+        (Which::File(path), None) => finder.file(path)?,
+        (place, None) => finder.place(place)?,
+    };
+    found.ok_or_else(|| finder.missing(which))
 }
 
 struct Finder<'a> {
     work_dir: &'a Path,
     store: Store,
-    which: &'a Which,
 }
 
 impl Finder<'_> {
@@ -194,27 +126,23 @@ impl Finder<'_> {
         self.found(self.store.path(name), self.store.load(name))
     }
 
-    /// The checkpoint whose name fits; where the run has dropped it, a link may still have it.
-    fn place(&self, fits: impl Fn(Name) -> bool) -> Result<Chosen, ChooseError> {
-        let mut names: Vec<Name> = self.store.list()?.into_iter().map(|entry| entry.name).collect();
-        // Of several after the same step, that of the epoch's end.
-        names.sort_by_key(|name| name.kind != Kind::Epoch);
-        for name in names.into_iter().filter(|name| fits(*name)) {
-            if let Some(chosen) = self.named(name)? {
-                return Ok(chosen);
-            }
+    /// The checkpoint at a place; where the run has dropped it, a link may still have it.
+    fn place(&self, place: &Which) -> Result<Option<Chosen>, ChooseError> {
+        let names: Vec<Name> = self.store.list()?.into_iter().map(|entry| entry.name).collect();
+        if let Some(name) = place.among(&names)
+            && let Some(chosen) = self.named(name)?
+        {
+            return Ok(Some(chosen));
         }
         let links = [Link::Best, Link::Final, Link::Last].into_iter();
         let mut linked = links.filter_map(|link| self.link(link).ok().flatten());
-        linked.find(|chosen| fits(chosen.name())).ok_or_else(|| self.missing())
+        Ok(linked.find(|chosen| place.fits(chosen.name())))
     }
 
-    fn file(&self, path: &Path) -> Result<Chosen, ChooseError> {
-        let within = self.work_dir.join(CHECKPOINTS_DIR).join(path);
-        let is_bare = path.components().count() == 1;
-        let path = if is_bare && !path.exists() && within.exists() { within } else { path.to_owned() };
+    fn file(&self, path: &Path) -> Result<Option<Chosen>, ChooseError> {
+        let Some(path) = find_file(self.work_dir, path) else { return Ok(None) };
         let loaded = Checkpoint::load(&RealDisk, &path);
-        self.found(path, loaded)?.ok_or_else(|| self.missing())
+        self.found(path, loaded)
     }
 
     /// What loading came to; nothing where there is no such file.
@@ -231,25 +159,20 @@ impl Finder<'_> {
         }
     }
 
-    fn missing(&self) -> ChooseError {
-        let links = [Link::Best, Link::Last, Link::Final].into_iter();
-        let links = links.filter(|link| self.store.link_path(*link).is_file());
-        let mut available: Vec<String> = links.map(|link| stem(&link.to_string())).collect();
-        let listed = self.store.list().unwrap_or_default();
-        available.extend(listed.iter().map(|entry| place_of(entry.name)));
-        let dir = self.work_dir.to_owned();
-        if available.is_empty() {
+    fn missing(&self, wanted: &Which) -> ChooseError {
+        let (dir, available) = (self.work_dir.to_owned(), available(&self.store));
+        if available.is_empty() && !matches!(wanted, Which::File(_)) {
             return ChooseError::None { dir };
         }
-        ChooseError::Missing { dir, wanted: self.which.clone(), available: available.join(", ") }
+        ChooseError::Missing { dir, wanted: wanted.clone(), available }
     }
 
     /// Others that verify, in the words of `--checkpoint`.
     fn alternatives(&self) -> Vec<String> {
         let mut good = Vec::new();
-        for link in [Link::Best, Link::Final, Link::Last] {
-            if self.store.load_link(link).is_ok() {
-                good.push(stem(&link.to_string()));
+        for which in [Which::Best, Which::Final, Which::Last] {
+            if which.link().is_some_and(|link| self.store.load_link(link).is_ok()) {
+                good.push(which.to_string());
             }
         }
         for Entry { name, .. } in self.store.list().unwrap_or_default().into_iter().rev() {
@@ -257,46 +180,9 @@ impl Finder<'_> {
                 break;
             }
             if self.store.load(name).is_ok() {
-                good.push(place_of(name));
+                good.push(Which::of(name).to_string());
             }
         }
         good
-    }
-}
-
-fn stem(file_name: &str) -> String {
-    file_name.split('.').next().unwrap_or(file_name).to_owned()
-}
-
-/// How `--checkpoint` names a checkpoint.
-fn place_of(name: Name) -> String {
-    match name.kind {
-        Kind::Step => format!("step:{}", name.step),
-        Kind::Epoch | Kind::Emergency(_) => name.to_string(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{Kind, Name, Which, is_of_epoch};
-
-    #[test]
-    fn a_checkpoint_is_said_by_word_place_or_path() {
-        let said = |text: &str| text.parse::<Which>().unwrap();
-        assert_eq!([said("best"), said("last"), said("final")], [Which::Best, Which::Last, Which::Final]);
-        assert_eq!([said("epoch:3"), said("step:1200")], [Which::Epoch(3), Which::Step(1200)]);
-        assert_eq!(said("a/best.safetensors"), Which::File("a/best.safetensors".into()));
-        for text in ["epoch:", "epoch:-1", "step:1.5", ""] {
-            assert!(text.parse::<Which>().is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn the_checkpoint_of_an_epoch_is_that_of_its_end() {
-        assert!(is_of_epoch(Name::new(Kind::Epoch, 3, 60), 3));
-        assert!(!is_of_epoch(Name::new(Kind::Epoch, 3, 60), 2));
-        assert!(
-            !is_of_epoch(Name::new(Kind::Step, 3, 60), 3) && !is_of_epoch(Name::new(Kind::Step, 3, 60), 0)
-        );
     }
 }

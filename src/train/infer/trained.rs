@@ -9,7 +9,7 @@ use crate::graph::model::Graph;
 use crate::graph::read::read_file;
 use crate::graph::step::{self, Trainable};
 use crate::graph::tensor::{Dtype, Tensor, ValueType};
-use crate::graph::write::to_bytes;
+use crate::graph::write::Pieces;
 use crate::train::prepare::PrepareError;
 use crate::train::saved::tensor_name;
 use crate::train::{model, targets};
@@ -83,7 +83,7 @@ impl Trained {
         let is_frozen = |name: &str| model::is_frozen(&plan.model, name);
         let trainable = step::trainable(&graph, &plan.loss, is_frozen)
             .map_err(|error| PrepareError::from(error).of_model(&plan.model.source))?;
-        let model_crc32 = crc32fast::hash(&to_bytes(&graph));
+        let model_crc32 = Pieces::new(&graph, &HashMap::new()).crc32();
         Ok(Self { plan, graph, trainable, model_crc32 })
     }
 

@@ -81,6 +81,12 @@ fn plain_layers() -> Vec<Case> {
 
 fn refusals() -> Vec<Case> {
     vec![
+        case("GRU", "no step")
+            .x(&[0, BATCH, INPUTS])
+            .x(&[1, 3 * HIDDEN, INPUTS])
+            .x(&[1, 3 * HIDDEN, HIDDEN])
+            .int("hidden_size", HIDDEN as i64)
+            .refused("0 steps of 2 hidden values"),
         layer("LSTM", "clipped gates", 4, 1).float("clip", 1.0).refused("clipped"),
         layer("LSTM", "coupled gates", 4, 1).int("input_forget", 1).refused("input_forget"),
         layer("LSTM", "gates that look at the cell", 4, 1)

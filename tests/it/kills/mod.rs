@@ -127,9 +127,9 @@ impl Aim {
         }
     }
 
-    /// Runs until the blow falls; `None` if it never came to the call.
+    /// Runs with these arguments until the blow falls; `None` if it never came to the call.
     #[track_caller]
-    fn strike(&self, dir: &WorkDir) -> Option<Struck> {
+    fn strike(&self, dir: &WorkDir, more: &[&str]) -> Option<Struck> {
         // In turn, a run makes the calls that another made.
         let mut struck = None;
         let mut look = |stop: &Stop<'_>| {
@@ -139,7 +139,7 @@ impl Aim {
             }
             next
         };
-        let ended = trace(&mut dir.command(&[]), &dir.path(), Pace::InTurn, &mut look).unwrap();
+        let ended = trace(&mut dir.command(more), &dir.path(), Pace::InTurn, &mut look).unwrap();
         let is_killed = struck.is_some() && !matches!(self.blow, Blow::Fail(_));
         assert!(!is_killed || ended.killed_by == Some(libc::SIGKILL), "{ended:?}");
         struck.map(|point| Struck { point, ended })
@@ -154,9 +154,9 @@ struct Made {
     effect: Effect,
 }
 
-/// The storage calls that a run makes, in their order. The process runs to its end.
+/// The storage calls that a run with these arguments makes, in their order. The process runs to its end.
 #[track_caller]
-fn calls_of(dir: &WorkDir) -> Vec<Made> {
+fn calls_of(dir: &WorkDir, more: &[&str]) -> Vec<Made> {
     let mut made = Vec::new();
     let mut look = |stop: &Stop<'_>| {
         if stop.side == Side::Before {
@@ -164,7 +164,7 @@ fn calls_of(dir: &WorkDir) -> Vec<Made> {
         }
         Next::GoOn
     };
-    trace(&mut dir.command(&[]), &dir.path(), Pace::InTurn, &mut look).unwrap().check_code(0);
+    trace(&mut dir.command(more), &dir.path(), Pace::InTurn, &mut look).unwrap().check_code(0);
     made
 }
 

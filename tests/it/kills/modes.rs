@@ -15,12 +15,12 @@ use trainer_runtime::checkpoint::Link;
 const KILLS: usize = 12;
 
 /// A folder for a run of sixty steps that drops no checkpoint.
-fn all_kept() -> WorkDir {
+pub(super) fn all_kept() -> WorkDir {
     sixty_steps(&["checkpoint.keep_last=99"])
 }
 
 /// The bytes of all checkpoints in a folder and in those in it.
-fn checkpoints(folder: &Path) -> BTreeSet<Vec<u8>> {
+pub(super) fn checkpoints(folder: &Path) -> BTreeSet<Vec<u8>> {
     let mut found = BTreeSet::new();
     for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
         let path = entry.path();
@@ -99,6 +99,12 @@ fn a_run_killed_while_it_goes_back_to_a_checkpoint_ends_as_it_did_and_keeps_ever
         let names = fs::read_dir(dir.path().join("checkpoints")).unwrap();
         let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
         assert!(names.into_iter().all(|name| !name.ends_with(".chosen") && !name.ends_with(".tmp")));
+        let left_behind = dir.path().join("checkpoints/branch-1");
+        let twice = fs::read_dir(left_behind).into_iter().flatten().filter_map(Result::ok);
+        assert!(
+            twice.map(|entry| entry.file_name()).all(|name| !name.to_str().unwrap().ends_with("-2")),
+            "a link that was made for the new branch is among those of the old one"
+        );
     });
 }
 

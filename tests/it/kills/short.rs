@@ -18,7 +18,7 @@ pub(super) fn can_trace() -> bool {
 
 /// This many of the calls with which a run changes its files, evenly spread over it, with each blow in turn.
 fn aims(dir: &WorkDir, count: usize) -> Vec<Aim> {
-    let mut all = calls_of(dir);
+    let mut all = calls_of(dir, &[]);
     all.retain(|made| made.effect != Effect::Looks);
     let distance = all.len() / count;
     let chosen = all.into_iter().step_by(distance).take(count).enumerate();
@@ -40,9 +40,9 @@ fn a_kill_before_a_call_prevents_it_and_a_kill_behind_it_does_not() {
     }
     let lock = |blow| {
         let dir = sixty_steps(&[]);
-        let mut all = calls_of(&sixty_steps(&[])).into_iter().map(|made| made.point);
+        let mut all = calls_of(&sixty_steps(&[]), &[]).into_iter().map(|made| made.point);
         let point = all.find(|point| point.path.as_os_str() == "lock" && point.call == "write").unwrap();
-        Aim { at: At::Point(point), blow }.strike(&dir).unwrap();
+        Aim { at: At::Point(point), blow }.strike(&dir, &[]).unwrap();
         dir.read("lock").len()
     };
     let whole = lock(Blow::KillBehind);
@@ -63,7 +63,7 @@ fn a_run_killed_at_a_storage_call_ends_as_an_undisturbed_one() {
     let aims = aims(&sixty_steps(&[]), 12);
     for aim in &aims {
         let dir = sixty_steps(&[]);
-        aim.strike(&dir).unwrap_or_else(|| panic!("{aim} never came again"));
+        aim.strike(&dir, &[]).unwrap_or_else(|| panic!("{aim} never came again"));
         check_image(&dir.path());
         dir.finish(&[]);
         expected.check(&dir);
@@ -77,13 +77,13 @@ fn files_and_directories_that_can_not_be_closed_are_no_obstacle() {
         return;
     }
     let expected = undisturbed(&[]);
-    let mut closed = calls_of(&sixty_steps(&[]));
+    let mut closed = calls_of(&sixty_steps(&[]), &[]);
     closed.retain(|made| made.point.call == "close");
     for path in ["checkpoints", "journal", "lock"] {
         let of_path = closed.iter().find(|made| made.point.path.as_os_str() == path);
         let point = of_path.unwrap_or_else(|| panic!("{path} is never closed")).point.clone();
         let dir = sixty_steps(&[]);
-        let struck = Aim { at: At::Point(point), blow: Blow::Fail(libc::EIO) }.strike(&dir).unwrap();
+        let struck = Aim { at: At::Point(point), blow: Blow::Fail(libc::EIO) }.strike(&dir, &[]).unwrap();
         assert_eq!(struck.ended.code, Some(0), "{path}: {:?}", struck.ended);
         expected.check(&dir);
     }
@@ -95,14 +95,14 @@ fn a_log_file_that_fails_is_no_obstacle() {
         return;
     }
     let expected = undisturbed(&[]);
-    let mut of_log = calls_of(&sixty_steps(&[]));
+    let mut of_log = calls_of(&sixty_steps(&[]), &[]);
     of_log.retain(|made| made.point.path.as_os_str() == "trainer.log" && made.effect != Effect::Looks);
     assert!(of_log.len() > 5, "{of_log:?}");
     // Opening it, the first line, and one in the middle of training.
     for at in [0, 1, of_log.len() / 2] {
         let dir = sixty_steps(&[]);
         let aim = Aim { at: At::Point(of_log[at].point.clone()), blow: Blow::Fail(libc::EIO) };
-        let struck = aim.strike(&dir).unwrap();
+        let struck = aim.strike(&dir, &[]).unwrap();
         assert_eq!(struck.ended.code, Some(0), "{aim}: {:?}", struck.ended);
         assert_eq!(struck.ended.stderr.matches("trainer.log").count(), 1, "{aim}: {:?}", struck.ended);
         expected.check(&dir);
@@ -124,7 +124,7 @@ fn a_run_killed_while_it_recovers_ends_as_an_undisturbed_one() {
     };
     for aim in aims(&copy(), 24).into_iter().take(8) {
         let dir = copy();
-        aim.strike(&dir).unwrap_or_else(|| panic!("{aim} never came again"));
+        aim.strike(&dir, &[]).unwrap_or_else(|| panic!("{aim} never came again"));
         check_image(&dir.path());
         dir.finish(&[]);
         expected.check(&dir);

@@ -96,3 +96,19 @@ fn a_folder_without_runs_is_no_failure_and_one_that_is_not_there_is() {
     assert_eq!(ls(&empty, &["--json"]).check_code(0).stdout.split_whitespace().last(), Some("}"));
     ls(&empty.join("missing"), &[]).check_code(2).check_says(&["can not list", "missing"]);
 }
+
+#[test]
+fn a_run_of_a_newer_program_is_not_called_damaged() {
+    let dir = WorkDir::new(&["model.builtin=mlp", "--max-steps", "2"]);
+    dir.finish(&[]);
+    let segment = dir.segment();
+    let mut bytes = fs::read(&segment).unwrap();
+    bytes[8] = 2;
+    let checksum = crc32fast::hash(&bytes[..0x3c]);
+    bytes[0x3c..0x40].copy_from_slice(&checksum.to_le_bytes());
+    fs::write(&segment, bytes).unwrap();
+    let found: Json = serde_json::from_str(&ls(&dir.path(), &["--json"]).check_code(0).stdout).unwrap();
+    let run = &found["runs"][0];
+    assert_eq!(run["state"], "unknown");
+    assert!(run["detail"].as_str().unwrap().contains("journal format version 2"), "{run}");
+}

@@ -145,6 +145,14 @@ fn the_history_has_every_epoch_once_and_interruptions_in_their_place() {
 }
 
 #[test]
+fn before_an_epoch_has_ended_that_is_said_and_where_the_steps_are() {
+    let dir = WorkDir::new(&["model.builtin=mlp", "--max-steps", "5"]);
+    dir.finish(&[]);
+    look("history", &dir, &[]).check_code(0).check_says(&["has ended yet; `--steps` shows 5 steps"]);
+    assert_eq!(look("history", &dir, &["--steps"]).check_code(0).stderr, "");
+}
+
+#[test]
 fn a_run_is_looked_at_while_it_goes_on() {
     let dir = WorkDir::new(&["model.builtin=mlp", "--epochs", "400", "schedule.kind=constant"]);
     let mut child = dir.start_until_step(60, &[]);

@@ -1,7 +1,7 @@
 //! Runs that are taken up with something changed on purpose, or moved.
 
-use super::damaged::{killed_with_checkpoints, rewrite_journal};
-use super::{STEPS_PER_EPOCH, send, three_epochs, undisturbed};
+use super::damaged::killed_with_checkpoints;
+use super::{STEPS_PER_EPOCH, killed_within, send, undisturbed};
 use crate::data_files::{npy_f32, npy_i64, npz};
 use crate::work_dir::WorkDir;
 use rustix::process::Signal;
@@ -11,8 +11,7 @@ use trainer_runtime::checkpoint::Link;
 
 #[test]
 fn a_limit_on_steps_cuts_a_run_short_and_does_not_bend_it() {
-    let dir = three_epochs(&[]);
-    dir.kill_at_step(60, &[]);
+    let dir = killed_within(&[], 60..=79);
     dir.finish(&["--max-steps", "80"]).check_says(&["changed setting: train.max_steps: not set -> 80"]);
     dir.finish(&["train.max_steps=\"none\""]);
     dir.result().check_equals(&undisturbed(&[]));
@@ -71,8 +70,7 @@ fn another_optimizer_starts_with_slots_of_its_own() {
 
 #[test]
 fn accepting_another_environment_discards_the_steps_that_can_not_be_reproduced() {
-    let dir = three_epochs(&[]);
-    dir.kill_at_step(60, &[]);
+    let dir = killed_within(&[], 60..=89);
     dir.finish(&["--allow-changed", "environment"]).check_says(&["discarded, because what computes changed"]);
     let discards = |event: &Event| matches!(event, Event::Resumed(resumed) if resumed.discards_later);
     assert!(dir.events().iter().any(discards));
@@ -110,7 +108,7 @@ fn data_that_were_moved_with_their_content_are_no_change() {
 #[track_caller]
 fn check_environment_binds(edit: fn(&mut Environment), line: &str) {
     let dir = killed_with_checkpoints();
-    rewrite_journal(&dir, |mut event| {
+    dir.rewrite_journal(|mut event| {
         if let Event::RunStarted(started) = &mut event {
             edit(&mut started.environment);
         }

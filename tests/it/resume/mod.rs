@@ -1,8 +1,9 @@
 //! A run that was disturbed ends as one that was not, bit for bit; and what is damaged is said, never read over.
 
-use crate::work_dir::{Result, WorkDir};
+use crate::work_dir::{Ended, Result, WorkDir};
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::process::Child;
 use std::sync::{Arc, Mutex, OnceLock};
 
@@ -19,6 +20,26 @@ fn three_epochs(more: &[&str]) -> WorkDir {
     let mut dir = WorkDir::new(&THREE_EPOCHS);
     dir.add(more);
     dir
+}
+
+/// A run that was killed when the last step in its journal was one of these, and when the checkpoints of an epoch that ended,
+/// and of the steps before it where those are saved, were durable. The moment of a kill is one of the clock: on a busy machine it comes too late, or before the disk is done, and then
+/// it is tried again.
+#[track_caller]
+fn killed_within(settings: &[&str], steps: RangeInclusive<u64>) -> WorkDir {
+    for _ in 0..50 {
+        let dir = three_epochs(settings);
+        let mut child = dir.start_until_step(*steps.start(), &[]);
+        child.kill().unwrap();
+        let is_killed = Ended::of_child(child).killed_by == Some(9);
+        let history = dir.folded();
+        let saves_steps = settings.iter().any(|setting| setting.starts_with("checkpoint.every_steps="));
+        let due = history.epochs.len().min(1) + usize::from(saves_steps);
+        if is_killed && steps.contains(&history.last_step()) && history.checkpoints.len() >= due {
+            return dir;
+        }
+    }
+    panic!("no run was killed within these steps: {steps:?}")
 }
 
 /// What the run comes to when nothing disturbs it; computed once for all tests.

@@ -88,9 +88,9 @@ fn the_newest_checkpoint_is_no_branch_and_what_is_not_there_is_refused_with_what
     let ended = dir.run(&["--resume", "epoch:4"]).check_code(0);
     assert!(ended.stdout.starts_with("nothing to do") && branches(&dir).is_empty(), "{ended:?}");
     for (which, code, words) in [
-        ("epoch:9", 2, "there is epoch:1, epoch:2, epoch:3, epoch:4"),
+        ("epoch:9", 2, "there is best, last, final, epoch:1, epoch:2, epoch:3, epoch:4"),
         ("step:47", 2, "there is no checkpoint for `--resume step:47`"),
-        ("nothing.safetensors", 2, "neither a mode (auto, must, never, best, epoch:N, step:N) nor the file"),
+        ("nothing.safetensors", 2, "is neither a mode (auto, must, never), nor best, last, final"),
     ] {
         dir.run(&["--resume", which]).check_code(code).check_says(&[words]);
     }

@@ -1,10 +1,14 @@
 //! Which checkpoints can be gone back to, and with which settings.
 
-use super::{WorkDir, epochs, finished, listing};
+use super::{Ended, WorkDir, epochs, finished, listing};
+use crate::data_files::{npy_f32, npy_i64, npz};
+use rustix::process::{Pid, Signal, kill_process};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
-use trainer::train::event::StepDone;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+use trainer::train::event::{Event, StepDone};
 use trainer_runtime::checkpoint::{Link, Name, STATE_TENSOR};
 
 #[track_caller]
@@ -15,8 +19,7 @@ fn checkpoint_of(dir: &WorkDir, epoch: u64) -> Name {
 
 #[track_caller]
 fn folder_set_aside(dir: &WorkDir) -> PathBuf {
-    let name = listing(&dir.path()).into_iter().find(|name| name.starts_with("before-"));
-    dir.path().join(name.expect("--fresh sets a folder aside"))
+    dir.path().join(folder_names(dir).pop().expect("--fresh sets a folder aside"))
 }
 
 #[test]
@@ -129,11 +132,114 @@ fn with_step_65_in_two_branches() -> (WorkDir, BTreeMap<u64, StepDone>, BTreeMap
     panic!("no run has saved these checkpoints")
 }
 
+/// Leaves out what a process recorded from the first record of this kind on.
+#[track_caller]
+fn forget_from(dir: &WorkDir, mut is_first: impl FnMut(&Event) -> bool) {
+    let mut is_over = false;
+    dir.rewrite_journal(|event| {
+        is_over |= is_first(&event);
+        (!is_over).then_some(event)
+    });
+}
+
 #[test]
-fn a_worker_that_takes_the_place_of_another_says_what_it_does_not_do_again() {
+fn a_checkpoint_that_a_process_died_before_recording_is_of_its_branch_and_not_of_one_that_had_its_name() {
+    let (dir, ..) = with_step_65_in_two_branches();
+    let (steps, end) = (dir.folded().steps, final_tensors(&dir));
+    let mut is_second_branch = false;
+    forget_from(&dir, |event| {
+        is_second_branch |= matches!(event, Event::BranchCut(_));
+        matches!(event, Event::CheckpointDurable(durable) if is_second_branch && durable.step == 65)
+    });
+    for name in dir.checkpoints().into_iter().filter(|name| name.step > 65) {
+        fs::remove_file(dir.store().path(name)).unwrap();
+    }
+    // 65 steps, of which 42 of 45 batches of 32 in the second epoch.
+    dir.run(&["--batch-size", "32"]).check_code(0).check_says(&["step 65 (batch 42 of 45)"]);
+    assert_eq!(dir.folded().steps, steps);
+    assert!(final_tensors(&dir) == end, "the branch ends otherwise than without the kill");
+}
+
+#[test]
+fn what_a_checkpoint_of_another_branch_was_computed_with_binds_and_not_what_came_later() {
+    let examples = |shift: f32| {
+        let x = [0., 1., 1., 0., 2., 1., 1., 2.].map(|value: f32| value + shift);
+        npz(&[("x", npy_f32(&[4, 2], &x)), ("y", npy_i64(&[0, 1, 1, 0]))])
+    };
+    let new = || {
+        let mut dir = WorkDir::new(&["model.builtin=mlp", "train.batch_size=2", "checkpoint.keep_last=99"]);
+        let file = dir.write("examples.npz", examples(0.0));
+        dir.add(&[
+            &format!("data.train={file}"),
+            "data.inputs.x={array=\"x\"}",
+            "data.targets.y={array=\"y\"}",
+        ]);
+        dir
+    };
+    let undisturbed = new();
+    undisturbed.finish(&["train.epochs=2"]);
+    let dir = new();
+    dir.finish(&["train.epochs=1"]);
+    dir.write("examples.npz", examples(0.5));
+    dir.finish(&["train.epochs=2", "--allow-changed", "data"]);
+    let (back, records) = (["train.epochs=2", "--resume", "epoch:1"], dir.events().len());
+    let first = checkpoint_of(&dir, 1);
+    let refused = dir.run(&back).check_code(4);
+    refused.check_says(&[&format!("this is not what {first} was computed with"), "`--allow-changed data`"]);
+    assert_eq!(dir.events().len(), records, "a refused command left a record");
+    dir.write("examples.npz", examples(0.0));
+    dir.finish(&back).check_says(&["accepted change: "]);
+    assert!(final_tensors(&dir) == final_tensors(&undisturbed), "what goes back computes otherwise");
+
+    // A process that died behind the cut had not recorded yet which data it had.
+    let mut is_behind = false;
+    forget_from(&dir, |event| std::mem::replace(&mut is_behind, matches!(event, Event::BranchCut(_))));
+    fs::remove_file(dir.store().path(checkpoint_of(&dir, 2))).unwrap();
+    dir.finish(&["train.epochs=2"]).check_says(&["a cut that was begun is finished"]);
+    assert!(final_tensors(&dir) == final_tensors(&undisturbed), "what goes on computes otherwise");
+    dir.write("examples.npz", examples(0.5));
+    let said = format!("changed since {first}: ");
+    dir.finish(&[&back[..], &["--allow-changed", "data"]].concat());
+    dir.finish(&[&back[..], &["--allow-changed", "data"]].concat()).check_says(&[&said]);
+}
+
+#[test]
+fn a_worker_does_what_the_one_before_it_died_before_doing() {
     let dir = finished(2, &[]);
     let hopeless = ["--ort-lib", "/dev/null", "--supervise", "--max-restarts", "1", "--resume", "epoch:1"];
-    let words = ["--resume epoch:1 was for the first worker and is not done again", "give the command again"];
-    dir.run(&hopeless).check_says(&words);
+    let words = "--resume epoch:1: the worker before died before it had done that, so it is done now";
+    dir.run(&hopeless).check_says(&[words]);
     assert!(dir.folded().branches.is_empty());
+    // What was noted for those workers is no business of others.
+    assert!(dir.finish(&["--supervise"]).stdout.starts_with("nothing to do"));
+    assert!(dir.folded().branches.is_empty());
+}
+
+#[test]
+fn a_worker_does_not_do_again_what_the_one_before_it_did() {
+    for asked in [&["--resume", "epoch:1"][..], &["--fresh"]] {
+        let dir = finished(2, &[]);
+        let mut command = dir.command(&[asked, &["--supervise", "--epochs", "30"]].concat());
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let has_begun = || {
+            let history = dir.folded();
+            let is_done = history.branches.len() == 1 || folder_names(&dir).len() == 1;
+            is_done && history.attempts > 0 && history.finished.is_none() && history.last_step() >= 50
+        };
+        let since = Instant::now();
+        while !has_begun() && since.elapsed() < Duration::from_secs(60) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let lock = dir.read("lock");
+        let pid = lock.lines().find_map(|line| line.strip_prefix("pid ")).unwrap().parse().unwrap();
+        kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
+        let ended = Ended::of_child(child).check_code(0);
+        ended.check_says(&["starting again", &format!("{} was done by a worker before", asked.join(" "))]);
+        let history = dir.folded();
+        assert_eq!((history.last_step(), history.branches.len() + folder_names(&dir).len()), (690, 1));
+    }
+}
+
+fn folder_names(dir: &WorkDir) -> Vec<String> {
+    listing(&dir.path()).into_iter().filter(|name| name.starts_with("before-")).collect()
 }

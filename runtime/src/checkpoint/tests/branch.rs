@@ -92,3 +92,60 @@ fn what_is_taken_in_from_outside_is_a_copy_and_is_no_checkpoint_before_it_has_it
     disk.put(&outside.path(name(50)), b"changed");
     assert_eq!(store.load(name(50)).unwrap().meta().step, 50);
 }
+
+#[test]
+fn what_was_left_behind_and_taken_in_stays_so_whatever_power_is_lost() {
+    let (disk, store) = four_epochs();
+    let outside = Store::open(disk.shared(), Path::new("elsewhere")).unwrap();
+    outside.publish(super::request(super::Kind::Epoch, 4, 40)).unwrap();
+    disk.settle();
+    store.take_in(&outside.path(name(40)), name(40)).unwrap();
+    // From here on a record may tell of it.
+    for (loss, image) in disk.crash_images(disk.operations(), 64, 3) {
+        let found = Store::open(image.shared(), &dir()).unwrap();
+        found.leave_behind(1, &later(), Some(name(40))).unwrap();
+        assert_eq!(names(&found), [10, 20, 40], "{loss:?}: what was taken in is gone");
+    }
+    store.leave_behind(1, &later(), Some(name(40))).unwrap();
+    for (loss, image) in disk.crash_images(disk.operations(), 64, 4) {
+        let found = Store::open(image.shared(), &dir()).unwrap();
+        assert_eq!((names(&found), names(&found.branch(1))), (vec![10, 20, 40], vec![30, 40]), "{loss:?}");
+    }
+}
+
+#[test]
+fn what_was_left_behind_alone_stays_so_whatever_power_is_lost() {
+    let (disk, store) = four_epochs();
+    store.leave_behind(1, &later(), None).unwrap();
+    for (loss, image) in disk.crash_images(disk.operations(), 64, 5) {
+        let found = Store::open(image.shared(), &dir()).unwrap();
+        assert_eq!((names(&found), names(&found.branch(1))), (vec![10, 20], vec![30, 40]), "{loss:?}");
+    }
+}
+
+#[test]
+fn links_that_were_made_since_are_not_moved_when_it_is_done_again() {
+    let (disk, store) = four_epochs();
+    store.leave_behind(1, &later(), None).unwrap();
+    for link in [Link::Last, Link::Best] {
+        store.link(link, name(20)).unwrap();
+    }
+    let before = disk.files().len();
+    store.leave_behind(1, &later(), None).unwrap();
+    assert_eq!(disk.files().len(), before);
+    for link in [Link::Last, Link::Best] {
+        let steps = [&store, &store.branch(1)].map(|store| store.load_link(link).unwrap().meta().step);
+        assert_eq!(steps, [20, 40], "{link}");
+    }
+}
+
+#[test]
+fn what_was_taken_in_for_nothing_is_forgotten_and_the_file_it_came_from_stays() {
+    let (disk, store) = four_epochs();
+    let before = disk.files().len();
+    store.take_in(&store.path(name(20)), name(20)).unwrap();
+    disk.put(&dir().join("notes.chosen"), b"of a person");
+    store.forget_taken_in().unwrap();
+    assert_eq!(disk.files().len(), before + 1);
+    assert_eq!(names(&store), [10, 20, 30, 40]);
+}

@@ -1,7 +1,11 @@
 //! Cleaning up a run that is over.
 
-use super::{DROPPED, Rank, name, open, records, save};
+use std::path::Path;
+
+use super::{DROPPED, Rank, name, open, open_on, records, save};
 use crate::checkpoint::Link;
+use crate::disk::Disk as _;
+use crate::disk::simulated::SimulatedDisk;
 use crate::keeper::KeepOnlyError;
 
 /// Five checkpoints are published, of which the second is the best; the last two are kept besides, and the end is final.
@@ -53,4 +57,28 @@ fn where_one_of_the_kept_does_not_verify_nothing_is_dropped() {
     let error = keeper.keep_only(&[Link::Final, Link::Best]).unwrap_err();
     assert!(matches!(error, KeepOnlyError::NotGood { link: Link::Best, .. }), "{error}");
     assert_eq!(keeper.store().list().unwrap(), before);
+}
+
+#[test]
+fn no_loss_of_power_takes_what_is_kept_or_brings_back_what_was_removed() {
+    let (disk, work_dir) = (SimulatedDisk::new(), Path::new("exp"));
+    disk.create_dir_all(work_dir).unwrap();
+    let mut keeper = open_on(disk.shared(), work_dir);
+    for (step, rank) in [(1, Rank::Best), (2, Rank::Ordinary), (3, Rank::Ordinary)] {
+        keeper.save_now(save(step, rank)).unwrap();
+    }
+    keeper.link_final().unwrap();
+    keeper.sync().unwrap();
+    disk.settle();
+    keeper.keep_only(&[Link::Final]).unwrap();
+    for point in disk.crash_points() {
+        for (loss, image) in point.images(16, 1) {
+            let found = open_on(image.shared(), work_dir);
+            assert_eq!(found.store().load_link(Link::Final).unwrap().meta().step, 3, "{loss:?}");
+        }
+    }
+    for (loss, image) in disk.crash_images(disk.operations(), 64, 2) {
+        let left = open_on(image.shared(), work_dir).store().list().unwrap();
+        assert_eq!(left.iter().map(|entry| entry.name).collect::<Vec<_>>(), [name(3)], "{loss:?}");
+    }
 }

@@ -186,6 +186,67 @@ fn the_best_that_found_the_disk_full_is_saved_when_there_is_room_and_does_not_be
     assert_eq!((step(Link::Best), step(Link::Last)), (2, 4));
 }
 
+/// That a best checkpoint which finds the disk full, before or while it is written, is there when the wait is given up: the
+/// state that is saved says that it is the best, so nobody would compute it again.
+#[track_caller]
+fn check_best_given_up(is_full_before: bool) {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = SmallDisk::new(dir.path());
+    let mut keeper = open_on(disk.disk.shared(), dir.path());
+    keeper.reserve(save(1, Rank::Ordinary).most_bytes()).unwrap();
+    keeper.save_now(save(1, Rank::Best)).unwrap();
+    disk.fill(true);
+    let error = if is_full_before {
+        keeper.save(save(2, Rank::Best)).unwrap_err()
+    } else {
+        disk.disk.set_free_bytes(1 << 40);
+        keeper.save(save(2, Rank::Best)).unwrap();
+        keeper.flush().unwrap_err()
+    };
+    // What the reserve gives back, which is not enough to go on.
+    disk.disk.set_free_bytes(1 << 19);
+    let mut looks = Looks { gives_up_at: 1, ..Looks::new(&disk, usize::MAX) };
+    let room = keeper.wait_for_room(error, emergency(4), &mut looks).unwrap();
+    assert!(matches!(room, Room::GivenUp { is_saved: true, .. }), "{room:?}");
+    disk.make_room();
+    drop(keeper);
+    let mut keeper = open(dir.path());
+    let newest = keeper.recover().unwrap().newest.unwrap().0;
+    assert_eq!(newest, emergency(4).name());
+    keeper.take_up(newest, Vec::new(), Some(name(2))).unwrap();
+    assert_eq!(keeper.store().load_link(Link::Best).unwrap().meta().step, 2);
+}
+
+#[test]
+fn whoever_gives_up_on_a_full_disk_has_the_best_that_found_it_full() {
+    check_best_given_up(true);
+    check_best_given_up(false);
+}
+
+#[test]
+fn nothing_later_is_saved_before_a_best_that_failed() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = SmallDisk::new(dir.path());
+    let mut keeper = open_on(disk.disk.shared(), dir.path());
+    keeper.save_now(save(1, Rank::Best)).unwrap();
+    let fails = Arc::new(AtomicBool::new(true));
+    let still_fails = Arc::clone(&fails);
+    disk.disk.set_hook(move |operation, file| {
+        let is_best = file.starts_with("epoch-0002") && operation == Operation::Sync;
+        if is_best && still_fails.load(Ordering::Relaxed) {
+            return Err(io::Error::other("the disk was told to fail"));
+        }
+        Ok(())
+    });
+    keeper.save_now(save(2, Rank::Best)).unwrap_err();
+    keeper.save_now(save(3, Rank::Ordinary)).unwrap_err();
+    assert_eq!(keeper.last_durable(), Some(name(1)));
+    fails.store(false, Ordering::Relaxed);
+    keeper.save_now(save(3, Rank::Ordinary)).unwrap();
+    let step = |link| keeper.store().load_link(link).unwrap().meta().step;
+    assert_eq!((step(Link::Best), step(Link::Last)), (2, 3));
+}
+
 /// Records of steps that are appended on a full disk, and of one before and one behind.
 #[track_caller]
 fn check_appended(reserves: bool) {

@@ -55,5 +55,21 @@ fn geometry(node: &NodeView, emit: &Emit) -> Result<(Vec<usize>, ConvShape), Ref
         kernel,
         group: 1,
     };
+    let at = |list: &[usize], axis: usize| list.get(axis).copied().unwrap_or(0);
+    let fits = |axis: usize| {
+        let span = at(&shape.kernel, axis)
+            .checked_sub(1)?
+            .checked_mul(at(&shape.dilations, axis))?
+            .checked_add(1)?;
+        let padded =
+            at(&image, axis).checked_add(at(&shape.pads, axis))?.checked_add(at(&shape.pads, axis + axes))?;
+        (at(&shape.strides, axis) > 0 && span <= padded).then_some(())
+    };
+    if (0..axes).any(|axis| fits(axis).is_none()) {
+        return Err(Refusal(format!(
+            "blocks of {:?} with their pads, strides and dilations do not fit into {image:?}",
+            shape.kernel
+        )));
+    }
     Ok((image, shape))
 }

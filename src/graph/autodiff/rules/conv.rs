@@ -88,6 +88,14 @@ pub(super) fn window_shape(
     window: &[usize],
 ) -> Result<ConvShape, Refusal> {
     let axes = window.len();
+    let spatial = |dims: &[usize]| dims.get(2..).unwrap_or_default().to_vec();
+    for (what, sizes) in [("window", window.to_vec()), ("input", spatial(x)), ("output", spatial(y))] {
+        if sizes.contains(&0) || sizes.len() != axes {
+            return Err(Refusal(format!(
+                "the {what} has the sizes {sizes:?} along the axes of the window, expected {axes} of 1 or more"
+            )));
+        }
+    }
     let list = |name: &str, default: usize, length: usize| -> Result<Vec<usize>, Refusal> {
         let Some(given) = node.ints(name) else { return Ok(vec![default; length]) };
         let numbers: Option<Vec<usize>> = given.iter().map(|number| usize::try_from(*number).ok()).collect();

@@ -50,12 +50,14 @@ fn gather(node: &NodeView, emit: &mut Emit) -> Ruled {
     one(emit.reshape(grad, &dims))
 }
 
-/// Where the indices begin if they are known and count up by one, as a single index always does.
+/// Where the indices begin if they are known, count up by one, as a single index always does, and end within the axis. Others
+/// are for ONNX Runtime to refuse, when it computes them.
 fn single_run(node: &NodeView, emit: &Emit, size: usize) -> Option<usize> {
     let indices = node.known(emit, 1)?.to_i64()?;
     let indices: Vec<usize> = indices.into_iter().map(|index| from_front(index, size)).collect();
     let start = *indices.first()?;
-    (start..start + indices.len()).eq(indices).then_some(start)
+    let run = start..start.checked_add(indices.len())?;
+    (run.end <= size && run.eq(indices)).then_some(start)
 }
 
 /// `[outer, size, inner]` with each of the rows `[outer, count, inner]` added at its position.

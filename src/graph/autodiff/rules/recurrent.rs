@@ -101,6 +101,12 @@ fn differentiate(
         _ => &[Order::Forward, Order::Backward],
     };
     let size = size_of(node, emit);
+    if size.steps == 0 || size.hidden == 0 {
+        return Err(Refusal(format!(
+            "its sequences have {} steps of {} hidden values, expected 1 or more of both",
+            size.steps, size.hidden
+        )));
+    }
     let y_kind =
         ValueType::new(emit.dtype(node.input(0)), vec![size.steps, orders.len(), size.batch, size.hidden]);
     let y = emit.extra_output(&node.node.name, 0, y_kind);

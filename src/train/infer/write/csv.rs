@@ -3,11 +3,9 @@
 use super::{Appending, MAX_COLUMNS, WriteError};
 use crate::graph::tensor::{Dtype, Tensor};
 use crate::train::infer::predictor::Answered;
-use csv::{Writer, WriterBuilder};
-use std::io::BufWriter;
+use csv::{ErrorKind, Writer, WriterBuilder};
+use std::io::{self, BufWriter};
 use std::path::PathBuf;
-use std::sync::Arc;
-use trainer_runtime::disk::DiskFile;
 
 /// The column with the name of the file that an example is.
 const FILE_COLUMN: &str = "file";
@@ -15,7 +13,6 @@ const FILE_COLUMN: &str = "file";
 /// A table that is being written.
 #[derive(Debug)]
 pub(super) struct Table {
-    file: Arc<dyn DiskFile>,
     path: PathBuf,
     writer: Writer<BufWriter<Appending>>,
     /// Columns of each output; none before the header was written.
@@ -25,9 +22,9 @@ pub(super) struct Table {
 
 impl Table {
     pub(super) fn new(file: Appending) -> Self {
-        let (handle, path) = (Arc::clone(&file.file), file.path.clone());
+        let path = file.path.clone();
         let writer = WriterBuilder::new().from_writer(BufWriter::new(file));
-        Self { file: handle, path, writer, widths: None, rows: 0 }
+        Self { path, writer, widths: None, rows: 0 }
     }
 
     pub(super) fn add(
@@ -57,7 +54,7 @@ impl Table {
                 .zip(&widths)
                 .flat_map(|(texts, width)| texts.iter().skip(row * width).take(*width).map(String::as_str));
             let written = self.writer.write_record(file_name.into_iter().chain(fields));
-            written.map_err(|error| Appending::error(&self.path, error.into()))?;
+            written.map_err(|error| Appending::error(&self.path, of_csv(error)))?;
             self.rows += 1;
         }
         Ok(())
@@ -80,14 +77,21 @@ impl Table {
             }
             widths.push(columns);
         }
-        self.writer.write_record(&header).map_err(|error| Appending::error(&self.path, error.into()))?;
+        self.writer.write_record(&header).map_err(|error| Appending::error(&self.path, of_csv(error)))?;
         self.widths = Some(widths.clone());
         Ok(widths)
     }
 
-    pub(super) fn finish(&mut self) -> Result<Arc<dyn DiskFile>, WriteError> {
-        self.writer.flush().map_err(|error| Appending::error(&self.path, error))?;
-        Ok(Arc::clone(&self.file))
+    pub(super) fn finish(&mut self) -> Result<(), WriteError> {
+        self.writer.flush().map_err(|error| Appending::error(&self.path, error))
+    }
+}
+
+/// What the disk said, which says what to do: that it is full, for instance.
+fn of_csv(error: csv::Error) -> io::Error {
+    match error.into_kind() {
+        ErrorKind::Io(error) => error,
+        other => io::Error::other(format!("{other:?}")),
     }
 }
 

@@ -2,17 +2,15 @@
 
 mod csv;
 mod npz;
+mod target;
 
 use super::predictor::Answered;
 use csv::Table;
 use npz::Arrays;
-use std::fmt;
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use target::{Appending, Target};
 use thiserror::Error;
-use trainer_runtime::atomic_file::{foreign_temporary, named};
-use trainer_runtime::disk::{Disk, DiskError, DiskFile, Operation, RealDisk};
+use trainer_runtime::disk::DiskError;
 
 /// Why answers can not be written.
 #[derive(Debug, Error)]
@@ -67,15 +65,14 @@ pub enum Overwrite {
     Allowed,
 }
 
-/// A file of answers that is being written under another name.
+/// A file of answers that is being written and has no name yet.
 #[derive(Debug)]
 pub struct Writer {
-    path: PathBuf,
-    temporary: PathBuf,
+    target: Target,
+    overwrite: Overwrite,
     format: Format,
     /// Names of the files that the examples are, for a folder of images.
     file_names: Option<Vec<String>>,
-    is_published: bool,
 }
 
 #[derive(Debug)]
@@ -101,20 +98,14 @@ impl Writer {
             _ => return Err(WriteError::Format { path: path.to_owned() }),
         };
         refuse_existing(path, overwrite)?;
-        let temporary = foreign_temporary(path)?;
-        match RealDisk.remove(&temporary) {
-            Err(error) if !error.is_not_found() => return Err(error.into()),
-            _ => {}
-        }
-        let created = RealDisk.create_new(&temporary).map_err(|error| named(error, &temporary, path))?;
-        let file = Appending::new(created, &temporary);
+        let target = Target::create(path)?;
+        let file = target.appending();
         let format = if is_npz {
             Format::Npz(Box::new(Arrays::new(file, folder_of(path))))
         } else {
             Format::Csv(Box::new(Table::new(file)))
         };
-        let file_names = file_names.map(<[String]>::to_vec);
-        Ok(Self { path: path.to_owned(), temporary, format, file_names, is_published: false })
+        Ok(Self { target, overwrite, format, file_names: file_names.map(<[String]>::to_vec) })
     }
 
     /// Adds the answers to the next examples, the same ones each time.
@@ -131,25 +122,14 @@ impl Writer {
     /// Makes the file durable and gives it its name.
     ///
     /// # Errors
-    /// If storage fails; there is then no such file, or the one from before.
-    pub fn publish(mut self) -> Result<(), WriteError> {
-        let file = match &mut self.format {
-            Format::Npz(arrays) => arrays.finish(self.file_names.as_deref())?,
-            Format::Csv(table) => table.finish()?,
-        };
-        file.sync_data()?;
-        RealDisk.rename(&self.temporary, &self.path)?;
-        self.is_published = true;
-        Ok(RealDisk.sync_dir(&folder_of(&self.path))?)
-    }
-}
-
-impl Drop for Writer {
-    fn drop(&mut self) {
-        if !self.is_published {
-            // What failed before is what is reported.
-            let _ = RealDisk.remove(&self.temporary);
+    /// If storage fails, or a file of this name came meanwhile that may not be replaced; there is then no such file, or the
+    /// one from before.
+    pub fn publish(self) -> Result<(), WriteError> {
+        match self.format {
+            Format::Npz(mut arrays) => arrays.finish(self.file_names.as_deref())?,
+            Format::Csv(mut table) => table.finish()?,
         }
+        self.target.publish(self.overwrite)
     }
 }
 
@@ -168,42 +148,6 @@ fn folder_of(path: &Path) -> PathBuf {
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
         _ => PathBuf::from("."),
-    }
-}
-
-/// A file that is appended to, for libraries that write to streams.
-struct Appending {
-    file: Arc<dyn DiskFile>,
-    path: PathBuf,
-}
-
-impl Appending {
-    fn new(file: Arc<dyn DiskFile>, path: &Path) -> Self {
-        Self { file, path: path.to_owned() }
-    }
-
-    /// What a library that wrote to the file says went wrong.
-    fn error(path: &Path, error: io::Error) -> WriteError {
-        match error.downcast::<DiskError>() {
-            Ok(error) => error.into(),
-            Err(error) => DiskError::new(Operation::Write, path, error).into(),
-        }
-    }
-}
-
-impl fmt::Debug for Appending {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Appending({})", self.path.display())
-    }
-}
-
-impl Write for Appending {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.file.write(bytes).map_err(io::Error::other)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }
 

@@ -9,8 +9,7 @@ use crate::train::infer::predictor::Answered;
 use std::fs::File;
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::PathBuf;
-use std::sync::Arc;
-use trainer_runtime::disk::{DiskError, DiskFile, Operation};
+use trainer_runtime::disk::{DiskError, Operation};
 use zip::ZipWriter;
 use zip::result::ZipError;
 use zip::write::SimpleFileOptions;
@@ -25,7 +24,6 @@ const LARGE_BYTES: u64 = u32::MAX as u64;
 #[derive(Debug)]
 pub(super) struct Arrays {
     file: Option<Appending>,
-    handle: Arc<dyn DiskFile>,
     path: PathBuf,
     folder: PathBuf,
     members: Vec<Member>,
@@ -43,8 +41,8 @@ struct Member {
 
 impl Arrays {
     pub(super) fn new(file: Appending, folder: PathBuf) -> Self {
-        let (handle, path) = (Arc::clone(&file.file), file.path.clone());
-        Self { file: Some(file), handle, path, folder, members: Vec::new() }
+        let path = file.path.clone();
+        Self { file: Some(file), path, folder, members: Vec::new() }
     }
 
     pub(super) fn add(&mut self, answered: &[Answered]) -> Result<(), WriteError> {
@@ -83,11 +81,10 @@ impl Arrays {
         })
     }
 
-    pub(super) fn finish(&mut self, file_names: Option<&[String]>) -> Result<Arc<dyn DiskFile>, WriteError> {
+    pub(super) fn finish(&mut self, file_names: Option<&[String]>) -> Result<(), WriteError> {
         let file = self.file.take().expect("a file is finished once");
         let path = self.path.clone();
-        self.write(file, file_names).map_err(|error| Appending::error(&path, error))?;
-        Ok(Arc::clone(&self.handle))
+        self.write(file, file_names).map_err(|error| Appending::error(&path, error))
     }
 
     fn write(&mut self, file: Appending, file_names: Option<&[String]>) -> io::Result<()> {

@@ -14,7 +14,7 @@ const ERRORS: [(&str, i32); 4] =
 /// obstacle is gone, the same command finishes with the same bytes.
 fn check(aim: &Aim, record: &Record) {
     let dir = sixty_steps(&[]);
-    let Some(Struck { point, ended }) = aim.strike(&dir) else {
+    let Some(Struck { point, ended }) = aim.strike(&dir, &[]) else {
         return record.count("calls that did not come");
     };
     record.struck(point.clone());
@@ -41,7 +41,7 @@ fn errors() {
     if !REWRITES {
         return println!("not tested: system calls can not be rewritten on this architecture");
     }
-    let all = calls_of(&sixty_steps(&[])).into_iter().filter(|made| made.effect != Effect::Looks);
+    let all = calls_of(&sixty_steps(&[]), &[]).into_iter().filter(|made| made.effect != Effect::Looks);
     let trials = all.enumerate().map(|(index, Made { point, ordinal, .. })| {
         // One error a call, in turn: what is done about it does not depend on which it is.
         let (name, errno) = ERRORS[index % ERRORS.len()];

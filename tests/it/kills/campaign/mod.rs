@@ -2,6 +2,7 @@
 //! `scripts/faults/run.sh`, which says what the environment variables mean.
 
 mod errors;
+mod modes;
 mod random;
 mod steps;
 mod syscalls;

@@ -10,7 +10,7 @@ use crate::work_dir::WorkDir;
 use std::path::Path;
 
 /// The blows that differ from each other at this call. Behind one that only looks, the disk is as before it.
-fn blows(effect: Effect) -> &'static [Blow] {
+pub(super) fn blows(effect: Effect) -> &'static [Blow] {
     match effect {
         Effect::Looks => &[Blow::KillBefore],
         Effect::Writes if REWRITES => &[Blow::KillBefore, Blow::CutAndKill, Blow::KillBehind],
@@ -33,7 +33,7 @@ fn check(aim: &Aim, image: Option<&Path>, record: &Record) {
     if let Some(image) = image {
         copy_folder(image, &dir.path());
     }
-    match aim.strike(&dir) {
+    match aim.strike(&dir, &[]) {
         Some(struck) => {
             record.count("kills");
             record.struck(struck.point);
@@ -49,7 +49,7 @@ fn check(aim: &Aim, image: Option<&Path>, record: &Record) {
 #[test]
 #[ignore = "a campaign: scripts/faults/run.sh syscalls"]
 fn syscalls() {
-    let calls = calls_of(&sixty_steps(&[]));
+    let calls = calls_of(&sixty_steps(&[]), &[]);
     println!("syscalls: a run makes {} storage calls", calls.len());
     let trial = |aim: Aim| Trial::new(aim.to_string(), move |record| check(&aim, None, record));
     run_all("syscalls", aims(calls).into_iter().map(trial).collect());
@@ -81,10 +81,10 @@ fn killed(blow: Blow, call: &str, beginning: &str, ending: &str) -> WorkDir {
     // The checkpoint may give way to a newer one in the run that is to be killed; another is asked then.
     for _ in 0..20 {
         let found: Vec<Point> =
-            calls_of(&sixty_steps(&[])).into_iter().map(|made| made.point).filter(is_it).collect();
+            calls_of(&sixty_steps(&[]), &[]).into_iter().map(|made| made.point).filter(is_it).collect();
         let dir = sixty_steps(&[]);
         let at = found.get(found.len() / 2).cloned().map(At::Point);
-        if at.is_some_and(|at| Aim { at, blow }.strike(&dir).is_some()) {
+        if at.is_some_and(|at| Aim { at, blow }.strike(&dir, &[]).is_some()) {
             return dir;
         }
     }
@@ -100,7 +100,7 @@ fn recovery() {
     for ((blow, call, start, end), image) in IMAGES.into_iter().zip(&images) {
         let dir = sixty_steps(&[]);
         copy_folder(&image.path(), &dir.path());
-        let aims = aims(calls_of(&dir).into_iter().take_while(|made| !is_new_checkpoint(&made.point)));
+        let aims = aims(calls_of(&dir, &[]).into_iter().take_while(|made| !is_new_checkpoint(&made.point)));
         for aim in aims {
             let name = format!("after {blow:?} {call} {start}{end}: {aim}");
             trials.push(Trial::new(name, move |record| check(&aim, Some(&image.path()), record)));

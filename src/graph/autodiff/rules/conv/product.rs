@@ -21,6 +21,8 @@ const ELEMENTS_PER_CHANNEL: f64 = 0.25;
 const LARGEST_IMAGE: usize = 128;
 /// The most elements of such a matrix for each image that it is multiplied with.
 const MATRIX_PER_IMAGE: usize = 256;
+/// The most elements of all that such a matrix is the sum of, which are constants of the graph.
+const MOST_TAKEN: usize = 1 << 20;
 
 /// Y = W X' + b, X' the windows of all images, side by side; or for each channel y = M x + b, M written out from its kernel
 ///
@@ -40,7 +42,10 @@ pub(super) fn as_product(node: &NodeView, emit: &mut Emit) -> Composition {
         positions: elements(after_channels(&y_dims)),
     };
     let is_by_channel = shape.group > 1 && shape.group == channels && channels == outputs;
-    let is_faster = if is_by_channel { sizes.favour_matrices() } else { sizes.favour_product(&shape) };
+    let is_covered = (is_by_channel || shape.group == 1)
+        && w_dims.get(1).is_some_and(|inputs| inputs.checked_mul(shape.group) == Some(channels));
+    let is_faster = is_covered
+        && if is_by_channel { sizes.favour_matrices(&shape) } else { sizes.favour_product(&shape) };
     // Kernels that are constants are left to ONNX Runtime, which lays them out anew when it builds the session.
     let is_for_it =
         emit.processor() == Processor::Cpu && emit.dtype(x) == Dtype::F32 && emit.known(w).is_none();
@@ -109,16 +114,18 @@ struct Sizes {
 impl Sizes {
     fn favour_product(&self, shape: &ConvShape) -> bool {
         let columns = self.batch.saturating_mul(self.positions);
-        let is_small =
-            self.image as f64 <= ELEMENTS_PER_CHANNEL * self.outputs as f64 || is_each_element(shape);
-        shape.group == 1 && (2..=self.outputs).contains(&columns) && is_small
+        let is_small = self.image as f64 <= ELEMENTS_PER_CHANNEL * self.outputs as f64
+            // The matrix that takes the windows is then no larger than the kernel.
+            && self.positions.saturating_mul(self.image) <= self.outputs.saturating_mul(self.channels);
+        (2..=self.outputs).contains(&columns) && (is_small || is_each_element(shape))
     }
 
-    fn favour_matrices(&self) -> bool {
+    fn favour_matrices(&self, shape: &ConvShape) -> bool {
         let matrix = self.positions.saturating_mul(self.image);
         self.batch > 1
             && (1..=LARGEST_IMAGE).contains(&self.image)
             && (1..=MATRIX_PER_IMAGE.saturating_mul(self.batch)).contains(&matrix)
+            && matrix.saturating_mul(elements(&shape.kernel)) <= MOST_TAKEN
     }
 }
 
@@ -213,9 +220,10 @@ mod tests {
     }
 
     #[test]
-    fn a_single_large_image_is_not_cut_by_a_product() {
-        check([1, 8, 6, 6], [144, 8, 3, 3], 1, true);
-        check([1, 8, 7, 6], [144, 8, 3, 3], 1, false);
+    fn windows_of_a_large_image_are_not_taken_by_a_product() {
+        check([1, 9, 6, 6], [144, 9, 3, 3], 1, true);
+        check([1, 9, 7, 6], [144, 9, 3, 3], 1, false);
+        check([1, 8, 6, 6], [144, 8, 3, 3], 1, false);
     }
 
     #[test]

@@ -91,6 +91,9 @@ pub fn read_with_header(path: &Path, bytes: Bytes) -> Result<(Header, Graph), Re
     graph.opset = opset;
     graph.roles = roles::roles(&model, proto);
     graph.other_opsets = other_opsets.map(|set| (set.domain.clone(), set.version)).collect();
+    if opset < 14 {
+        drop_batch_statistics(&mut graph);
+    }
     reader.check_order(&graph)?;
     Ok((header, graph))
 }
@@ -299,6 +302,21 @@ pub(super) fn plain_node(node: &NodeProto, position: usize) -> Node {
         inputs: node.input.clone(),
         outputs: node.output.clone(),
         attributes: node.attribute.clone(),
+    }
+}
+
+/// Takes from BatchNormalization the outputs that it has before opset 14 in a model exported in training mode, where nothing
+/// reads them: new statistics, and those of the batch for a backward pass. Here the training form makes its own.
+fn drop_batch_statistics(graph: &mut Graph) {
+    let read: HashSet<String> = graph.nodes.iter().flat_map(Node::reads).map(str::to_owned).collect();
+    let is_used = |name: &String| read.contains(name) || graph.outputs.iter().any(|port| port.name == *name);
+    for node in &mut graph.nodes {
+        if node.op == "BatchNormalization"
+            && node.domain.is_empty()
+            && !node.outputs.iter().skip(1).any(is_used)
+        {
+            node.outputs.truncate(1);
+        }
     }
 }
 

@@ -3,7 +3,7 @@ use crate::reference_models::{NAMES, ReferenceModel, folder};
 use bytes::Bytes;
 use prost::Message;
 use std::path::Path;
-use trainer::graph::model::Graph;
+use trainer::graph::model::{Graph, Port};
 use trainer::graph::proto::{ModelProto, SparseTensorProto, TensorProto};
 use trainer::graph::read::{ReadError, read_bytes, read_file};
 use trainer::graph::tensor::{Dtype, Tensor};
@@ -217,4 +217,21 @@ fn a_number_of_the_older_exporter_is_a_parameter_if_it_is_called_like_one() {
     assert!(parameters(&model).is_empty(), "another program's");
     model.producer_name = "pytorch".to_owned();
     assert_eq!(parameters(&model), ["blocks.0.alpha", "logit_scale"]);
+}
+
+/// As PyTorch's older exporter writes it with `training=TRAINING` and opset 13; ONNX Runtime knows no shape of the others.
+#[test]
+fn before_opset_14_outputs_of_batch_normalization_that_nothing_reads_are_left_out() {
+    let outputs = ["y", "mean", "var", "saved_mean", "saved_var"];
+    let model = |opset, more: &[&str]| {
+        let norm = node("BatchNormalization", &["x", "s", "b", "m", "v"], &outputs, vec![]);
+        let constants = ["s", "b", "m", "v"].map(|name| (name, ramp(&[3])));
+        let mut graph = model_of(&[None, Some(3)], &constants, vec![norm]);
+        graph.outputs.extend(more.iter().map(|name| Port::inferred(*name)));
+        graph.opset = opset;
+        read(to_bytes(&graph)).unwrap().nodes[0].outputs.len()
+    };
+    assert_eq!(model(13, &[]), 1);
+    assert_eq!(model(13, &["var"]), 5);
+    assert_eq!(model(15, &[]), 5);
 }

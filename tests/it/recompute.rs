@@ -168,6 +168,17 @@ fn nodes_to_be_computed_again_are_chosen_by_their_names() {
     plain.result().check_trained_alike(dir.result());
 }
 
+/// For training a BatchNormalization is several operators, which are found by the name that the model has for it.
+#[test]
+fn what_stands_in_the_place_of_a_node_is_chosen_by_the_name_of_that_node() {
+    let plain = exported("cnn-script", &[]);
+    plain.finish(&[]);
+    let dir = exported("cnn-script", &[r#"memory.recompute=["*"]"#]);
+    // Without those, 13.
+    dir.finish(&[]).check_says(&["\n51 of ", SAID]);
+    plain.result().check_trained_alike(dir.result());
+}
+
 #[test]
 fn casts_are_computed_again_with_the_nodes_they_belong_to() {
     let plain = on_deep(&["train.precision=bf16"]);

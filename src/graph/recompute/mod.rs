@@ -110,10 +110,12 @@ pub fn apply(
 fn matching(emit: &Emit, survey: &Survey, patterns: &[String]) -> Vec<Range<usize>> {
     let mut segments: Vec<(String, Range<usize>)> = Vec::new();
     for (position, node) in emit.nodes().iter().take(survey.len()).enumerate() {
-        let matched = patterns.iter().find(|pattern| matches_pattern(pattern, &node.name));
+        // What is written out in the place of a node is called `trainer/<node>/...`.
+        let name = node.name.strip_prefix("trainer/").unwrap_or(&node.name);
+        let matched = patterns.iter().find(|pattern| matches_pattern(pattern, name));
         let Some(pattern) = matched else { continue };
         let start = pattern.find('*').unwrap_or(pattern.len());
-        let rest = node.name.get(start..).unwrap_or_default();
+        let rest = name.get(start..).unwrap_or_default();
         let key = rest.split(['/', '.', ':']).next().unwrap_or_default().to_owned();
         match segments.last_mut() {
             // Constants and shapes may stand between.

@@ -85,7 +85,8 @@ fn the_largest_micro_batch_that_fits_is_found_before_the_first_step_and_kept_by_
 
 #[test]
 fn a_kill_for_memory_is_survived_with_half_the_micro_batch() {
-    let Some(group) = ControlGroup::with_limit(330_000_000) else { return };
+    // Besides what is mapped from files, a whole batch takes some 290 MB, half of one 160.
+    let Some(group) = ControlGroup::with_limit(230_000_000) else { return };
     let dir = large_images(&["--supervise"]);
     let ended = Ended::of(&mut group.run(&dir.command(&[]))).check_code(0);
     ended.check_says(&[

@@ -14,7 +14,7 @@ use std::collections::{HashMap, HashSet};
 #[must_use]
 pub fn rewrite(graph: &Graph) -> Graph {
     let mut graph = graph.clone();
-    let read = read_values(&graph);
+    let read = graph.read_values();
     for node in &mut graph.nodes {
         if !node.domain.is_empty() {
             continue;
@@ -58,16 +58,10 @@ pub fn with_values(graph: &Graph, values: &HashMap<String, Tensor>) -> Graph {
     graph
 }
 
-/// The values that a node reads, or that are outputs.
-fn read_values(graph: &Graph) -> HashSet<String> {
-    let outputs = graph.outputs.iter().map(|port| port.name.as_str());
-    graph.nodes.iter().flat_map(Node::reads).chain(outputs).map(str::to_owned).collect()
-}
-
 /// Drops the nodes of whose results some were read before and none is any more.
 fn drop_orphans(graph: &mut Graph, read_before: &HashSet<String>) {
     loop {
-        let (read, nodes) = (read_values(graph), graph.nodes.len());
+        let (read, nodes) = (graph.read_values(), graph.nodes.len());
         let any = |node: &Node, of: &HashSet<String>| node.outputs.iter().any(|output| of.contains(output));
         graph.nodes.retain(|node| any(node, &read) || !any(node, read_before));
         if graph.nodes.len() == nodes {
@@ -79,7 +73,7 @@ fn drop_orphans(graph: &mut Graph, read_before: &HashSet<String>) {
 }
 
 fn drop_unused(graph: &mut Graph) {
-    let used = read_values(graph);
+    let used = graph.read_values();
     graph.initializers.retain(|(name, _)| used.contains(name));
 }
 

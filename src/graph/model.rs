@@ -99,6 +99,13 @@ impl Graph {
         self
     }
 
+    /// The values that a node reads, or that are outputs.
+    #[must_use]
+    pub fn read_values(&self) -> HashSet<String> {
+        let outputs = self.outputs.iter().map(|port| port.name.as_str());
+        self.nodes.iter().flat_map(Node::reads).chain(outputs).map(str::to_owned).collect()
+    }
+
     /// Whether a node reads the value, or it is an output.
     #[must_use]
     pub fn is_read(&self, name: &str) -> bool {

@@ -308,12 +308,11 @@ pub(super) fn plain_node(node: &NodeProto, position: usize) -> Node {
 /// Takes from BatchNormalization the outputs that it has before opset 14 in a model exported in training mode, where nothing
 /// reads them: new statistics, and those of the batch for a backward pass. Here the training form makes its own.
 fn drop_batch_statistics(graph: &mut Graph) {
-    let read: HashSet<String> = graph.nodes.iter().flat_map(Node::reads).map(str::to_owned).collect();
-    let is_used = |name: &String| read.contains(name) || graph.outputs.iter().any(|port| port.name == *name);
+    let read = graph.read_values();
     for node in &mut graph.nodes {
         if node.op == "BatchNormalization"
             && node.domain.is_empty()
-            && !node.outputs.iter().skip(1).any(is_used)
+            && !node.outputs.iter().skip(1).any(|output| read.contains(output))
         {
             node.outputs.truncate(1);
         }

@@ -24,21 +24,26 @@ const PIECE_BYTES: usize = 1 << 16;
 /// A model over [`MAX_BYTES`] can not be read back by any ONNX tool; the caller checks the length.
 #[must_use]
 pub fn to_bytes(graph: &Graph) -> Vec<u8> {
-    Pieces::new(graph, &HashMap::new()).all().concat()
+    Pieces::new(graph).all().concat()
 }
 
 /// The bytes of an ONNX file one behind the other, those of large tensors where they are in memory already.
 #[derive(Debug)]
 pub struct Pieces<'a> {
     pieces: Vec<Cow<'a, [u8]>>,
-    collected: Vec<u8>,
 }
 
 impl<'a> Pieces<'a> {
+    /// Of a graph as it is.
+    #[must_use]
+    pub fn new(graph: &'a Graph) -> Self {
+        Self::with_values(graph, &HashMap::new())
+    }
+
     /// Of a graph, where `values` has the elements, little-endian, of initializers that are to be written with other values
     /// than their own. Values of another length are left out.
     #[must_use]
-    pub fn new(graph: &'a Graph, values: &HashMap<&str, &'a [u8]>) -> Self {
+    pub fn with_values(graph: &'a Graph, values: &HashMap<&str, &'a [u8]>) -> Self {
         let default = OperatorSetIdProto { domain: String::new(), version: graph.opset };
         let others = graph.other_opsets.iter();
         let others =
@@ -67,27 +72,22 @@ impl<'a> Pieces<'a> {
             .collect();
         let tensors_len: usize = tensors.iter().map(|(head, elements)| head.len() + elements.len()).sum();
 
-        let mut all = Self { pieces: Vec::new(), collected: head.encode_to_vec() };
-        encode_key(GRAPH_OF_MODEL, WireType::LengthDelimited, &mut all.collected);
-        encode_varint((before.len() + tensors_len + after.len()) as u64, &mut all.collected);
-        all.collected.extend(before);
+        let (mut pieces, mut collected) = (Vec::new(), head.encode_to_vec());
+        encode_key(GRAPH_OF_MODEL, WireType::LengthDelimited, &mut collected);
+        encode_varint((before.len() + tensors_len + after.len()) as u64, &mut collected);
+        collected.extend(before);
         for (head, elements) in tensors {
-            all.collected.extend(head);
-            all.push(elements);
+            collected.extend(head);
+            if elements.len() < PIECE_BYTES {
+                collected.extend(elements);
+            } else {
+                pieces.extend([Cow::Owned(std::mem::take(&mut collected)), Cow::Borrowed(elements)]);
+            }
         }
-        all.collected.extend(after);
-        all.collected.extend(tail.encode_to_vec());
-        all.pieces.push(Cow::Owned(std::mem::take(&mut all.collected)));
-        all
-    }
-
-    fn push(&mut self, elements: &'a [u8]) {
-        if elements.len() < PIECE_BYTES {
-            self.collected.extend(elements);
-        } else {
-            self.pieces.push(Cow::Owned(std::mem::take(&mut self.collected)));
-            self.pieces.push(Cow::Borrowed(elements));
-        }
+        collected.extend(after);
+        collected.extend(tail.encode_to_vec());
+        pieces.push(Cow::Owned(collected));
+        Self { pieces }
     }
 
     /// The pieces.
@@ -218,7 +218,7 @@ mod tests {
     #[test]
     fn the_pieces_are_the_bytes_that_prost_makes_of_the_model_as_one_message() {
         let graph = large();
-        let pieces = Pieces::new(&graph, &HashMap::new());
+        let pieces = Pieces::new(&graph);
         assert!(pieces.pieces.len() > 2, "a large tensor is a piece of its own");
         assert!(pieces.all().concat() == by_prost(&graph));
         assert_eq!(pieces.len_bytes(), by_prost(&graph).len());
@@ -230,7 +230,7 @@ mod tests {
         let mut graph = large();
         let (weight, bias) = (vec![1_u8; 784 * 64 * 4], vec![2_u8; 64 * 4]);
         let values = HashMap::from([("fc1.weight", &weight[..]), ("fc1.bias", &bias), ("fc2.bias", &[3; 4])]);
-        let written = Pieces::new(&graph, &values).all().concat();
+        let written = Pieces::with_values(&graph, &values).all().concat();
         for (name, values) in [("fc1.weight", &weight), ("fc1.bias", &bias)] {
             let (_, tensor) = graph.initializers.iter_mut().find(|(known, _)| known == name).unwrap();
             *tensor = Tensor::new(tensor.kind().clone(), values.clone()).unwrap();

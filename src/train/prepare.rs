@@ -22,7 +22,6 @@ use crate::graph::start::{HeadError, WeightsError};
 use crate::graph::step::{self, Excluded, NotFinite, StepError, Trainable};
 use crate::graph::tensor::ValueType;
 use crate::graph::write::Pieces;
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
@@ -227,7 +226,7 @@ fn prepare_all(
     let recipe = Recipe::new(&dataset, &targets, runtime, place);
     let update = if place == Place::Cpu { UpdateBy::FusedLoop } else { UpdateBy::Session };
     let mut engine = Engine::new(runtime, place, update, &trainable, &plan.optimizer)?;
-    let model_crc32 = Pieces::new(&graph, &HashMap::new()).crc32();
+    let model_crc32 = Pieces::new(&graph).crc32();
     let silent_changes = match plan.model.source {
         ModelSource::Onnx(_) => silent_changes(&graph).into_iter().map(|warning| warning.message).collect(),
         ModelSource::Builtin(_) => Vec::new(),

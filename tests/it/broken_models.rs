@@ -75,6 +75,15 @@ fn check_graph(change: impl FnOnce(&mut Graph), words: &[&str]) {
     check_bytes(to_bytes(&graph), words);
 }
 
+/// That both commands take the model.
+#[track_caller]
+fn check_trained(graph: &Graph) {
+    let dir = good();
+    let path = dir.write("unusual.onnx", to_bytes(graph));
+    Ended::of(trainer(["check", &path]).args(["--device", "cpu", "--threads", "1"])).check_code(0);
+    dir.run(&[&format!("model.onnx={path}")]).check_code(0);
+}
+
 fn node(op: &str, inputs: &[&str], output: &str) -> Node {
     Node::new(output, op, inputs.iter().map(|name| (*name).to_owned()).collect(), vec![output.to_owned()])
 }
@@ -344,10 +353,7 @@ fn nodes_that_share_a_name_are_trained_as_any_others() {
         normalize.name = "twin".to_owned();
         graph.nodes.push(normalize);
     }
-    let dir = good();
-    let path = dir.write("twins.onnx", to_bytes(&graph));
-    Ended::of(trainer(["check", &path]).args(["--device", "cpu", "--threads", "1"])).check_code(0);
-    dir.run(&[&format!("model.onnx={path}")]).check_code(0);
+    check_trained(&graph);
 }
 
 /// Found by fuzzing: the gradient of a Split asked for the type of every part.
@@ -361,10 +367,7 @@ fn a_part_of_a_split_that_has_no_name_gets_no_gradient_and_the_others_do() {
     split.attributes = vec![attribute::int("axis", 1)];
     graph.nodes.push(split);
     graph.outputs[0].dims = None;
-    let dir = good();
-    let path = dir.write("split.onnx", to_bytes(&graph));
-    Ended::of(trainer(["check", &path]).args(["--device", "cpu", "--threads", "1"])).check_code(0);
-    dir.run(&[&format!("model.onnx={path}")]).check_code(0);
+    check_trained(&graph);
 }
 
 /// Such a model is trained, since it may be meant; but what is trained then is not what PyTorch would train.

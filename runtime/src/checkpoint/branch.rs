@@ -12,10 +12,13 @@ use crate::mutant;
 /// What is appended to the name of a checkpoint that was taken in until those it takes the place of are out of the way.
 const CHOSEN_SUFFIX: &str = ".chosen";
 
+/// What the name of the folder of a branch begins with; its number follows.
+pub const BRANCH_DIR_PREFIX: &str = "branch-";
+
 impl Store {
     /// The folder for the checkpoints of the branch with this number.
     pub fn branch_dir(&self, branch: u64) -> PathBuf {
-        self.dir.join(format!("branch-{branch}"))
+        self.dir.join(format!("{BRANCH_DIR_PREFIX}{branch}"))
     }
 
     /// The checkpoints in that folder, only to look at them.

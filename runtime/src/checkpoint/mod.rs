@@ -24,6 +24,7 @@ mod store;
 mod tensor;
 mod write;
 
+pub use branch::BRANCH_DIR_PREFIX;
 pub use error::{LoadError, LoadFault, PublishError, Rejected};
 pub use examine::{Examined, FoundTensor, TensorCheck};
 pub(crate) use header::most_bytes;

@@ -112,6 +112,11 @@ impl Store {
         self.dir.join(name.to_string())
     }
 
+    /// The folder itself.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// The path of a link.
     pub fn link_path(&self, link: Link) -> PathBuf {
         self.dir.join(link.to_string())

@@ -185,7 +185,10 @@ pub struct DirEntry {
 }
 
 /// Removes a name that need not be there.
-pub(crate) fn remove_if_present(disk: &dyn Disk, path: &Path) -> Result<(), DiskError> {
+///
+/// # Errors
+/// If it is there and can not be removed.
+pub fn remove_if_present(disk: &dyn Disk, path: &Path) -> Result<(), DiskError> {
     match disk.remove(path) {
         Err(error) if error.is_not_found() => Ok(()),
         other => other,

@@ -10,15 +10,15 @@ use std::sync::Arc;
 
 use trainer_runtime::RunId;
 use trainer_runtime::checkpoint::{
-    BranchFile, Checkpoint, Kind, Link, LoadError, Name, Receipt, Retention, Snapshot, Store, TensorView,
+    BranchFile, Checkpoint, Kind, Link, LoadError, Name, Retention, Snapshot, Store, TensorView,
 };
-use trainer_runtime::codec::{self, Decode, Encode, EncodeError};
+use trainer_runtime::codec::{self, Decode, Encode};
 use trainer_runtime::disk::Disk as _;
 use trainer_runtime::disk::simulated::{Fault, Lasting, PowerLoss, SimulatedDisk, SyncMode};
 use trainer_runtime::journal::{Durability, OpenOptions, Record};
-use trainer_runtime::keeper::{Announce, CHECKPOINTS_DIR, Cut, Keeper, Options, Rank, Save};
+use trainer_runtime::keeper::{CHECKPOINTS_DIR, Cut, Keeper, Options, Rank, Save};
 
-use crate::program::work_dir;
+use crate::program::{Records, work_dir};
 use crate::{Scale, scale};
 
 const STEP: u16 = 1;
@@ -42,18 +42,6 @@ struct Weights(Outcome);
 impl Snapshot for Weights {
     fn tensors(&self) -> Vec<TensorView<'_>> {
         vec![TensorView::new("weight", vec![1], std::slice::from_ref(&self.0))]
-    }
-}
-
-struct Records;
-
-impl Announce for Records {
-    fn durable(&self, receipt: &Receipt) -> Result<(u16, Vec<u8>), EncodeError> {
-        Ok((DURABLE, codec::encode(&receipt.name.to_string())?))
-    }
-
-    fn dropped(&self, name: Name) -> Result<(u16, Vec<u8>), EncodeError> {
-        Ok((DROPPED, codec::encode(&name.to_string())?))
     }
 }
 
@@ -163,7 +151,8 @@ fn process(disk: &SimulatedDisk, command: Command) -> Result<(), String> {
         ..OpenOptions::default()
     };
     let options = Options { journal, retention: Retention { keep_last: 99, ..Retention::default() } };
-    let opened = Keeper::open(disk.shared(), &work_dir(), options, Box::new(Records)).map_err(text)?;
+    let records = Records { durable: DURABLE, dropped: DROPPED };
+    let opened = Keeper::open(disk.shared(), &work_dir(), options, Box::new(records)).map_err(text)?;
     let (mut keeper, mut history) = (opened.keeper, History::of(&opened.records));
     if let Some(cut) = &history.open_cut {
         keeper.finish_cut(&cut.cut()).map_err(text)?;

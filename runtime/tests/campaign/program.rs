@@ -166,15 +166,19 @@ impl History {
     }
 }
 
-struct Records;
+/// Records about checkpoints, of these kinds, which hold their names.
+pub(crate) struct Records {
+    pub(crate) durable: u16,
+    pub(crate) dropped: u16,
+}
 
 impl Announce for Records {
     fn durable(&self, receipt: &Receipt) -> Result<(u16, Vec<u8>), EncodeError> {
-        Ok((CHECKPOINT_DURABLE, codec::encode(&receipt.name.to_string())?))
+        Ok((self.durable, codec::encode(&receipt.name.to_string())?))
     }
 
     fn dropped(&self, name: Name) -> Result<(u16, Vec<u8>), EncodeError> {
-        Ok((CHECKPOINT_DROPPED, codec::encode(&name.to_string())?))
+        Ok((self.dropped, codec::encode(&name.to_string())?))
     }
 }
 
@@ -207,7 +211,8 @@ pub(crate) fn run(disk: &SimulatedDisk, plan: &Plan) -> (Ledger, Result<(), Fail
 }
 
 fn process(disk: &SimulatedDisk, plan: &Plan, ledger: &mut Ledger, step: &mut u64) -> Result<(), String> {
-    let opened = Keeper::open(disk.shared(), &work_dir(), options(plan), Box::new(Records)).map_err(text)?;
+    let records = Records { durable: CHECKPOINT_DURABLE, dropped: CHECKPOINT_DROPPED };
+    let opened = Keeper::open(disk.shared(), &work_dir(), options(plan), Box::new(records)).map_err(text)?;
     let mut keeper = opened.keeper;
     ledger.found = plain(&opened.records);
     ledger.found_file_epoch = read_small_file(disk)?;

@@ -130,14 +130,12 @@ fn checkpoints_dir(dir: &Path) -> PathBuf {
 /// The checkpoints of a folder of checkpoints, links among them, by path; those of branches that ended behind the others.
 fn checkpoint_paths(dir: &Path) -> Result<Vec<PathBuf>, Failure> {
     let store = Store::open_read_only(RealDisk::shared(), dir);
-    let of_branches = branches(&store)
-        .into_iter()
-        .filter_map(|branch| Some(branch.link_path(Link::Best).parent()?.to_owned()));
+    let of_branches = branches(&store);
     let mut paths = Vec::new();
-    for dir in std::iter::once(dir.to_owned()).chain(of_branches) {
-        let listed = RealDisk.list(&dir).map_err(fail(Exit::StorageFailed))?;
+    for folder in std::iter::once(store).chain(of_branches) {
+        let listed = RealDisk.list(folder.dir()).map_err(fail(Exit::StorageFailed))?;
         let named = listed.into_iter().filter(|entry| is_checkpoint_name(&entry.name));
-        paths.extend(named.map(|entry| dir.join(entry.name)));
+        paths.extend(named.map(|entry| folder.dir().join(entry.name)));
     }
     Ok(paths)
 }

@@ -68,7 +68,7 @@ pub fn export(
         values.insert(name, bytemuck::cast_slice(slice));
     }
     let graph = rewrite(&prepared.graph);
-    let pieces = checked(Pieces::new(&graph, &values))?;
+    let pieces = checked(Pieces::with_values(&graph, &values))?;
     Ok(atomic_file::write_pieces(disk, path, &pieces.all(), Folder::Ours)?)
 }
 
@@ -77,7 +77,7 @@ pub fn export(
 /// # Errors
 /// If the model is too large or can not be stored.
 pub fn write(graph: &Graph, disk: &dyn Disk, path: &Path) -> Result<usize, ExportError> {
-    let pieces = checked(Pieces::new(graph, &HashMap::new()))?;
+    let pieces = checked(Pieces::new(graph))?;
     atomic_file::write_pieces(disk, path, &pieces.all(), Folder::OfUsers)?;
     Ok(pieces.len_bytes())
 }

@@ -1,25 +1,20 @@
 //! The folders in which a run keeps the checkpoints of branches that ended.
 
 use std::fs;
-use trainer_runtime::checkpoint::Store;
-
-/// What the name of such a folder begins with; its number follows.
-const PREFIX: &str = "branch-";
+use trainer_runtime::checkpoint::{BRANCH_DIR_PREFIX, Store};
 
 /// The checkpoints of each branch that has a folder in that of the run's checkpoints, only to look at them; by their numbers,
 /// which may have gaps: a branch that had saved nothing beyond where it was cut has no folder.
 #[must_use]
 pub fn branches(store: &Store) -> Vec<Store> {
-    // The folder itself is what all of them lie in.
-    let Some(dir) = store.branch_dir(1).parent().map(std::path::Path::to_owned) else { return Vec::new() };
-    let Ok(entries) = fs::read_dir(dir) else { return Vec::new() };
+    let Ok(entries) = fs::read_dir(store.dir()) else { return Vec::new() };
     let mut numbers: Vec<u64> = entries
         .flatten()
         .filter_map(|entry| {
             let name = entry.file_name().into_string().ok()?;
-            let number = name.strip_prefix(PREFIX)?.parse::<u64>().ok()?;
+            let number = name.strip_prefix(BRANCH_DIR_PREFIX)?.parse::<u64>().ok()?;
             // One folder, one name: `branch-01` is none of ours.
-            (format!("{PREFIX}{number}") == name && entry.path().is_dir()).then_some(number)
+            (format!("{BRANCH_DIR_PREFIX}{number}") == name && entry.path().is_dir()).then_some(number)
         })
         .collect();
     numbers.sort_unstable();

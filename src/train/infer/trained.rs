@@ -83,7 +83,7 @@ impl Trained {
         let is_frozen = |name: &str| model::is_frozen(&plan.model, name);
         let trainable = step::trainable(&graph, &plan.loss, is_frozen)
             .map_err(|error| PrepareError::from(error).of_model(&plan.model.source))?;
-        let model_crc32 = Pieces::new(&graph, &HashMap::new()).crc32();
+        let model_crc32 = Pieces::new(&graph).crc32();
         Ok(Self { plan, graph, trainable, model_crc32 })
     }
 

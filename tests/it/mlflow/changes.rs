@@ -6,6 +6,7 @@ use crate::work_dir::{Ended, trainer};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value as Json;
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 #[test]
@@ -100,17 +101,23 @@ fn a_signal_ends_the_waiting_for_a_server_at_the_end_of_a_finished_run() {
     assert!(since.elapsed() < Duration::from_secs(3), "{:?}", since.elapsed());
 }
 
+/// A sweep of one trial that tells the server, with a line of its own in `[sweep]`.
+fn sweep_file(folder: &Path, server: &Server, line: &str) -> PathBuf {
+    let file = folder.join("sweep.toml");
+    let text = format!(
+        "threads = 1\ndevice = \"cpu\"\nmodel.builtin = \"mlp\"\ntrain.epochs = 1\nmlflow.uri = \"{}\"\n\
+         [sweep]\n{line}\n[sweep.space]\nseed = [1]\n",
+        server.uri
+    );
+    fs::write(&file, text).unwrap();
+    file
+}
+
 #[test]
 fn a_sweep_asks_a_server_that_knows_many_runs() {
     let server = Server::start(Mood::Up);
     let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("sweep.toml");
-    let text = format!(
-        "threads = 1\ndevice = \"cpu\"\nmodel.builtin = \"mlp\"\ntrain.epochs = 1\nmlflow.uri = \"{}\"\n\
-         [sweep]\nask_mlflow = true\n[sweep.space]\nseed = [1]\n",
-        server.uri
-    );
-    fs::write(&file, text).unwrap();
+    let file = sweep_file(folder.path(), &server, "ask_mlflow = true");
     let sweep = |name: &str| {
         let mut command = trainer(["sweep", "--json", "--config"]);
         Ended::of(command.arg(&file).arg("--work-dir").arg(folder.path().join(name))).check_code(0)
@@ -130,13 +137,7 @@ fn a_sweep_asks_a_server_that_knows_many_runs() {
 fn trials_that_finished_while_the_server_was_down_are_told_by_the_next_sweep() {
     let server = Server::start(Mood::Refuses);
     let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("sweep.toml");
-    let text = format!(
-        "threads = 1\ndevice = \"cpu\"\nmodel.builtin = \"mlp\"\ntrain.epochs = 1\nmlflow.uri = \"{}\"\n\
-         [sweep]\nname = \"mlp/{{seed}}\"\n[sweep.space]\nseed = [1]\n",
-        server.uri
-    );
-    fs::write(&file, text).unwrap();
+    let file = sweep_file(folder.path(), &server, "name = \"mlp/{seed}\"");
     let sweep = || {
         let mut command = trainer(["sweep", "--config"]);
         Ended::of(command.arg(&file).arg("--work-dir").arg(folder.path().join("sweep"))).check_code(0)

@@ -167,14 +167,20 @@ fn a_disk_that_becomes_full_while_a_checkpoint_is_written_is_an_error_that_says_
     assert!(matches!(room, Room::GivenUp { is_saved: true, .. }));
 }
 
-#[test]
-fn the_best_that_found_the_disk_full_is_saved_when_there_is_room_and_does_not_become_the_last() {
-    let dir = tempfile::tempdir().unwrap();
-    let disk = SmallDisk::new(dir.path());
-    let mut keeper = open_on(disk.disk.shared(), dir.path());
+/// A disk that becomes full behind a best checkpoint of step 1, with its reserve.
+fn full_behind_a_best(dir: &Path) -> (SmallDisk, Keeper) {
+    let disk = SmallDisk::new(dir);
+    let mut keeper = open_on(disk.disk.shared(), dir);
     keeper.reserve(save(1, Rank::Ordinary).most_bytes()).unwrap();
     keeper.save_now(save(1, Rank::Best)).unwrap();
     disk.fill(true);
+    (disk, keeper)
+}
+
+#[test]
+fn the_best_that_found_the_disk_full_is_saved_when_there_is_room_and_does_not_become_the_last() {
+    let dir = tempfile::tempdir().unwrap();
+    let (disk, mut keeper) = full_behind_a_best(dir.path());
     // As with a quota: the file system has room, and the user has not.
     disk.disk.set_free_bytes(1 << 40);
     keeper.save(save(2, Rank::Best)).unwrap();
@@ -191,11 +197,7 @@ fn the_best_that_found_the_disk_full_is_saved_when_there_is_room_and_does_not_be
 #[track_caller]
 fn check_best_given_up(is_full_before: bool) {
     let dir = tempfile::tempdir().unwrap();
-    let disk = SmallDisk::new(dir.path());
-    let mut keeper = open_on(disk.disk.shared(), dir.path());
-    keeper.reserve(save(1, Rank::Ordinary).most_bytes()).unwrap();
-    keeper.save_now(save(1, Rank::Best)).unwrap();
-    disk.fill(true);
+    let (disk, mut keeper) = full_behind_a_best(dir.path());
     let error = if is_full_before {
         keeper.save(save(2, Rank::Best)).unwrap_err()
     } else {

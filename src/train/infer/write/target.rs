@@ -8,7 +8,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use trainer_runtime::atomic_file::{foreign_temporary, named};
-use trainer_runtime::disk::{Disk as _, DiskError, Operation, RealDisk};
+use trainer_runtime::disk::{Disk as _, DiskError, Operation, RealDisk, remove_if_present};
 
 /// A file on its way.
 #[derive(Debug)]
@@ -61,7 +61,7 @@ impl Target {
     /// Gives a nameless file its hidden name, for only a rename replaces a file in one step.
     fn hide(&self) -> Result<PathBuf, DiskError> {
         let hidden = foreign_temporary(&self.path)?;
-        remove_leftover(&hidden)?;
+        remove_if_present(&RealDisk, &hidden)?;
         self.name_as(&hidden).map_err(|error| DiskError::new(Operation::HardLink, &self.path, error))?;
         Ok(hidden)
     }
@@ -112,17 +112,10 @@ fn descriptor(file: &File) -> PathBuf {
 
 /// A new file of this hidden name; errors are about the file that it is to become.
 fn named_new(hidden: &Path, path: &Path) -> Result<File, DiskError> {
-    remove_leftover(hidden)?;
+    // A leftover is of a process that had the same number.
+    remove_if_present(&RealDisk, hidden)?;
     let created = OpenOptions::new().append(true).create_new(true).open(hidden);
     created.map_err(|error| DiskError::new(Operation::Create, path, error))
-}
-
-/// Of a process that had the same number.
-fn remove_leftover(hidden: &Path) -> Result<(), DiskError> {
-    match RealDisk.remove(hidden) {
-        Err(error) if !error.is_not_found() => Err(error),
-        _ => Ok(()),
-    }
 }
 
 /// The end of a file, for libraries that write to streams.
